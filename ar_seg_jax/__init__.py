@@ -1,0 +1,1 @@
+"""Autoregressive unsupervised image segmentation (Ouali, Hudelot and Tami, ECCV 2020) in JAX and Flax."""

@@ -1,0 +1,109 @@
+"""What every data set has in common: one TFDS schema, prepared once, whole or not at all."""
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import io
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from absl import logging
+from jaxtyping import UInt8
+
+from ar_seg_jax.classes import Class
+from ar_seg_jax.data import images
+from ar_seg_jax.data.images import DataError
+from ar_seg_jax.interfaces import VOID
+
+
+@dataclasses.dataclass(eq=False, kw_only=True, repr=False)
+class SegmentationConfig(tfds.core.BuilderConfig):
+    """A variant of a data set. `name` is part of the path of the prepared files: it must tell all options apart."""
+
+    classes: tuple[Class, ...]
+    channels: int = 3
+
+    def __repr__(self) -> str:
+        return self.name  # TFDS logs its configs; lists of files would drown the rest
+
+
+class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """Base of the data sets: examples of an id, an image and a label map of the same size.
+
+    Labels are class indices, VOID where there is none. Subclasses write `_split_generators` and `_generate_examples`;
+    the latter yields what `example` makes, images already at the scale that training needs.
+    """
+
+    VERSION = tfds.core.Version('1.0.0')
+    builder_config: SegmentationConfig
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        config = self.builder_config
+        features = {
+            'id': tfds.features.Text(),
+            'image': tfds.features.Image(shape=(None, None, config.channels), encoding_format='png'),
+            'label': tfds.features.Image(shape=(None, None, 1), encoding_format='png'),
+        }
+        classes = [{'name': name, 'colour': colour} for name, colour in config.classes]
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=f'{type(self).__name__} for unsupervised segmentation: {config.name}',
+            features=tfds.features.FeaturesDict(features),
+            metadata=tfds.core.MetadataDict(classes=classes, void=VOID),
+        )
+
+
+def example(
+    identifier: str, image: UInt8[np.ndarray, 'height width channels'], label: UInt8[np.ndarray, 'height width'] | None
+) -> tuple[str, dict[str, Any]]:
+    """A key and an example for `_generate_examples`; no label map means VOID everywhere."""
+    label = np.full(image.shape[:2], VOID, np.uint8) if label is None else label
+    return identifier, {'id': identifier, 'image': images.encode_png(image), 'label': images.encode_png(label)}
+
+
+def config_name(readable: str, **options: Any) -> str:
+    """A directory name for a variant: the readable part, and a digest of every option that shapes the prepared files."""
+    digest = hashlib.sha256(json.dumps(options, sort_keys=True, default=str).encode()).hexdigest()[:12]
+    return f'{re.sub(r"[^A-Za-z0-9_.-]+", "_", readable)}-{digest}'
+
+
+def prepare(builder: SegmentationBuilder) -> SegmentationBuilder:
+    """Writes the examples of `builder` as ArrayRecord files unless that is done already; returns `builder`.
+
+    Files are written beside their place and renamed when whole, so an interrupted run leaves no data set behind. Of
+    several processes one writes and the others wait; remains of a killed run are removed.
+    """
+    directory = Path(builder.data_dir)
+    with _lock(directory.parent / f'.{directory.name}.lock'):
+        if builder.info.splits:
+            return builder
+        for remains in directory.parent.glob(f'{directory.name}.incomplete*'):
+            shutil.rmtree(remains)
+        logging.info('Preparing %s in %s', builder.name, directory)
+        tfds.disable_progress_bar()
+        with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces a download of unknown size
+            builder.download_and_prepare(file_format='array_record')
+    return builder
+
+
+def existing_directory(path: str | Path, purpose: str) -> Path:
+    """`path` as an absolute directory; DataError if there is none."""
+    directory = Path(path).expanduser()
+    if not str(path) or not directory.is_dir():
+        raise DataError(f'{directory.absolute()}: no such directory; {purpose}')
+    return directory.resolve()
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open('w') as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

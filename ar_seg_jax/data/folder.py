@@ -1,0 +1,247 @@
+"""Any folder of images, with or without labels.
+
+The simplest layout is images (jpg, png, tif, bmp, webp) anywhere below the folder. The full one is
+
+    images/*            one image per id
+    labels/<id>.png     optional label map of the same size: class ids, or class colours if classes.json gives them
+    splits.csv          optional, with columns id and split; without it all images are the split 'train'
+    classes.json        optional: {"ignore": 255, "classes": [{"id": 0, "name": "road", "color_rgb": [128, 64, 128]}, ...],
+                        "coarse": {"names": ["flat", ...], "map": {"0": 0, "1": 255, ...}}}
+
+Images without a label map count as not annotated.
+"""
+
+import csv
+import dataclasses
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from ar_seg_jax import classes
+from ar_seg_jax.classes import Class
+from ar_seg_jax.data import images
+from ar_seg_jax.data.builder import SegmentationBuilder, SegmentationConfig, config_name, example, existing_directory
+from ar_seg_jax.data.images import DataError
+from ar_seg_jax.interfaces import VOID
+
+
+@dataclasses.dataclass(frozen=True)
+class Labels:
+    """How label files are read: class index by id, and by position in `colours` for maps drawn in colours."""
+
+    classes: tuple[Class, ...]
+    by_id: dict[int, int]
+    colours: tuple[classes.Colour, ...]
+    colour_ids: tuple[int, ...]
+
+    def read(self, path: Path) -> UInt8[np.ndarray, 'height width']:
+        with images.open_image(path) as image:
+            in_colours = image.mode in ('RGB', 'RGBA')
+        if not in_colours:
+            return images.map_ids(path, images.read_ids(path), self.by_id)
+        if not self.colours:
+            raise DataError(f'{path}: a label map in colours needs classes.json with "color_rgb" for every class')
+        indices = images.read_colours(path, self.colours)
+        return images.map_ids(path, indices, {place: self.by_id[key] for place, key in enumerate(self.colour_ids)})
+
+
+@dataclasses.dataclass(eq=False, kw_only=True, repr=False)
+class FolderConfig(SegmentationConfig):
+    files: dict[str, list[tuple[str, Path]]]  # (id, image file) of each split
+    label_files: dict[str, Path]
+    labels: Labels | None
+    rescale: float
+    block_size: int
+    edges: str
+
+
+class Folder(SegmentationBuilder):
+    """Blocks of the images of a folder. See `builder` for the options."""
+
+    builder_config: FolderConfig
+
+    def _split_generators(self, dl_manager):
+        return {split: self._generate_examples(files) for split, files in self.builder_config.files.items()}
+
+    def _generate_examples(self, files: list[tuple[str, Path]]):
+        config = self.builder_config
+        for identifier, path in files:
+            image = images.read_image(path, config.channels)
+            label = None
+            if config.labels is not None and identifier in config.label_files:
+                label_path = config.label_files[identifier]
+                label = config.labels.read(label_path)
+                images.check_same_size(label_path, label, image)
+                label = images.rescale(label, config.rescale, label=True)
+            image = images.rescale(image, config.rescale)
+            if not config.block_size:
+                yield example(identifier, image, label)
+                continue
+            for row, column, block, block_label in _blocks(path, image, label, config.block_size, config.edges):
+                yield example(f'{identifier}_{row}_{column}', block, block_label)
+
+
+def builder(
+    *,
+    data_dir: str,
+    root: str,
+    variant: str = '',
+    labels: bool = True,
+    channels: int = 3,
+    rescale: float = 1.0,
+    block_size: int = 200,
+    edges: str = 'overlap',
+) -> Folder:
+    """Builder for the folder `root`.
+
+    variant: name of a coarser set of classes in classes.json ('' keeps the classes).
+    labels: False leaves label maps unread.
+    channels: 3 (RGB) or 4 (four bands as stored).
+    rescale: factor on the size of images and labels.
+    block_size: images are kept as square blocks of so many pixels (after rescaling); 0 keeps them whole.
+    edges: what is done where the size is not a multiple of the block. 'overlap' moves blocks together until all is
+        covered, each pixel being labelled in one block only; 'drop' cuts from the top left and leaves the rest out.
+
+    Raises DataError for what is missing or does not fit. Prepared files depend on the options and on the names, sizes
+    and times of the files, so a changed folder is prepared anew.
+    """
+    directory = existing_directory(root, 'set --config.data.root to the folder with your images')
+    if edges not in ('overlap', 'drop'):
+        raise DataError(f"data.edges is 'overlap' or 'drop', found {edges!r}")
+    files = _image_files(directory)
+    label_files = {path.stem: path for path in sorted((directory / 'labels').glob('*.*'))} if labels else {}
+    reading = _labels(directory, variant, label_files) if label_files else None
+    if variant and reading is None:
+        raise DataError(f'{directory}: data.variant={variant!r} needs label maps in {directory / "labels"}; found none')
+    stamps = [
+        (str(path), path.stat().st_size, path.stat().st_mtime_ns)
+        for path in [*(path for pairs in files.values() for _, path in pairs), *label_files.values()]
+    ]
+    name = config_name(
+        f'{directory.name}-{variant}' if variant else directory.name,
+        root=directory,
+        options=(variant, labels, channels, rescale, block_size, edges),
+        splits={split: [identifier for identifier, _ in pairs] for split, pairs in files.items()},
+        classes=reading and (reading.classes, reading.by_id),
+        stamps=stamps,
+    )
+    config = FolderConfig(
+        name=name,
+        classes=reading.classes if reading else (),
+        channels=channels,
+        files=files,
+        label_files=label_files,
+        labels=reading,
+        rescale=rescale,
+        block_size=block_size,
+        edges=edges,
+    )
+    return Folder(config=config, data_dir=data_dir)
+
+
+def find_images(directory: Path) -> list[Path]:
+    """The image files below a directory, sorted, hidden ones left out; DataError if there is none."""
+    found = sorted(
+        path
+        for path in directory.rglob('*')
+        if path.suffix.lower() in images.SUFFIXES
+        and path.is_file()
+        and not any(part.startswith('.') for part in path.relative_to(directory).parts)
+    )
+    if not found:
+        raise DataError(f'{directory}: no images found; expected files ending in {", ".join(images.SUFFIXES)}')
+    return found
+
+
+def _image_files(directory: Path) -> dict[str, list[tuple[str, Path]]]:
+    """Id and file of the images of each split."""
+    base = directory / 'images' if (directory / 'images').is_dir() else directory
+    by_id: dict[str, Path] = {}
+    for path in find_images(base):
+        identifier = path.relative_to(base).with_suffix('').as_posix()
+        if identifier in by_id:
+            raise DataError(f'{path}: same name as {by_id[identifier]} but for its ending; names of images must differ')
+        by_id[identifier] = path
+    table = directory / 'splits.csv'
+    if not table.exists():
+        return {'train': list(by_id.items())}
+    with table.open(newline='') as file:
+        rows = list(csv.DictReader(file))
+    if not rows or not {'id', 'split'} <= rows[0].keys():
+        # A table of files without a column of splits, or an empty one, says nothing about splits.
+        return {'train': list(by_id.items())}
+    missing = [row['id'] for row in rows if row['id'] not in by_id]
+    if missing:
+        raise DataError(f'{table}: {len(missing)} ids have no image in {base}, the first is {missing[0]!r}')
+    return {
+        split: [(row['id'], by_id[row['id']]) for row in rows if row['split'] == split]
+        for split in dict.fromkeys(row['split'] for row in rows)
+    }
+
+
+def _labels(directory: Path, variant: str, label_files: dict[str, Path]) -> Labels:
+    table = directory / 'classes.json'
+    if not table.exists():
+        if variant:
+            raise DataError(f'{table}: no such file, but data.variant={variant!r} is defined there')
+        return _numbered(label_files)
+    content = json.loads(table.read_text())
+    entries = content.get('classes')
+    if not entries:
+        raise DataError(
+            f'{table}: no list "classes" of {{"id", "name", "color_rgb"}}; found {sorted(content)}. Add it, or train without '
+            'label maps: --config.data.labels=False'
+        )
+    ids = [entry['id'] for entry in entries]
+    given = [tuple(entry.get('color_rgb', ())) for entry in entries]
+    if variant:
+        if variant not in content or 'map' not in content[variant]:
+            known = [key for key, value in content.items() if isinstance(value, dict) and 'map' in value]
+            raise DataError(f'{table}: no variant {variant!r}; the variants are {known or "none"}')
+        names = content[variant]['names']
+        by_id = {int(key): value for key, value in content[variant]['map'].items()}
+        chosen = tuple(map(Class, names, classes.colours(len(names))))
+    else:
+        kept = [entry for entry in entries if entry['id'] != content.get('ignore', VOID)]
+        by_id = {entry['id']: index for index, entry in enumerate(kept)} | {content.get('ignore', VOID): VOID}
+        fallback = classes.colours(len(kept))
+        chosen = tuple(Class(entry['name'], tuple(entry.get('color_rgb', fallback[i]))) for i, entry in enumerate(kept))
+    by_id.setdefault(VOID, VOID)
+    return Labels(chosen, by_id, tuple(given) if all(given) else (), tuple(ids))
+
+
+def _numbered(label_files: dict[str, Path]) -> Labels:
+    """Classes for label maps that nobody named: the ids that occur, except VOID."""
+    ids = sorted({int(key) for path in label_files.values() for key in np.unique(images.read_ids(path))} - {VOID})
+    named = tuple(Class(f'class {key}', colour) for key, colour in zip(ids, classes.colours(len(ids)), strict=True))
+    return Labels(named, {key: index for index, key in enumerate(ids)}, (), ())
+
+
+def _blocks(
+    path: Path, image: np.ndarray, label: np.ndarray | None, size: int, edges: str
+) -> Iterator[tuple[int, int, np.ndarray, np.ndarray | None]]:
+    """Row, column, image and label map of each block, from the top left."""
+    height, width = image.shape[:2]
+    if min(height, width) < size:
+        raise DataError(
+            f'{path}: {width} x {height} pixels after rescaling is smaller than a block of {size} x {size}; '
+            'lower --config.data.block_size (and the crop), raise --config.data.rescale, or remove the file'
+        )
+    rows, columns = _starts(height, size, edges), _starts(width, size, edges)
+    seen = np.zeros((height, width), bool)
+    for row, column in itertools.product(rows, columns):
+        place = np.s_[row : row + size, column : column + size]
+        block_label = None if label is None else np.where(seen[place], VOID, label[place]).astype(np.uint8)
+        seen[place] = True
+        yield row, column, image[place], block_label
+
+
+def _starts(length: int, size: int, edges: str) -> list[int]:
+    if edges == 'drop':
+        return list(range(0, length - size + 1, size))
+    count = -(-length // size)
+    return [round(start) for start in np.linspace(0, length - size, count)]

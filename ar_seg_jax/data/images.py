@@ -1,0 +1,142 @@
+"""Reading image and label files of unknown origin: one rule for every kind, or a refusal that names the file.
+
+Images become 8 bits a channel. Greyscale (1 or 8 bits) and palette images become RGB; an alpha channel is dropped; CMYK and
+other three-channel spaces are converted by Pillow's formulas, without colour profiles; the EXIF orientation is applied.
+16-bit, 32-bit and floating-point images are refused, because there is no one right way to 8 bits.
+"""
+
+import contextlib
+import io
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ar_seg_jax.interfaces import VOID
+
+SUFFIXES = ('.jpg', '.jpeg', '.png', '.tif', '.tiff', '.bmp', '.webp')
+_CONVERTIBLE = ('1', 'L', 'LA', 'P', 'PA', 'RGB', 'RGBA', 'RGBX', 'CMYK', 'YCbCr', 'LAB', 'HSV')
+
+
+class DataError(ValueError):
+    """An input file or folder that cannot be used; the message names it, what was found and what to do."""
+
+
+@contextlib.contextmanager
+def open_image(path: Path) -> Iterator[Image.Image]:
+    """Opens and decodes a file; DataError for whatever is not a whole image of sane size."""
+    try:
+        if not path.stat().st_size:
+            raise DataError(f'{path}: the file is empty; remove it or fetch it again')
+        with warnings.catch_warnings(), Image.open(path) as image:
+            warnings.simplefilter('error', Image.DecompressionBombWarning)
+            warnings.simplefilter('ignore', UserWarning)  # odd metadata; the pixels are what counts
+            image.load()
+            yield image
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise DataError(
+            f'{path}: {error}. The limit guards against files made to exhaust memory; cut the image into smaller tiles'
+        ) from error
+    except UnidentifiedImageError as error:
+        raise DataError(f'{path}: not an image that Pillow can read; expected one of {", ".join(SUFFIXES)}') from error
+    except FileNotFoundError as error:
+        raise DataError(f'{path}: no such file') from error
+    except (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError, OverflowError) as error:
+        # Pillow's decoders raise any of these on a damaged file.
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f'{path}: damaged or truncated image ({error}); remove it or fetch it again') from error
+
+
+def read_image(path: Path, channels: int = 3) -> UInt8[np.ndarray, 'height width {channels}']:
+    """An image with 3 (RGB) or 4 (four bands as stored, such as RGBIR) channels; see the rules of this module."""
+    with open_image(path) as image:
+        if image.mode not in _CONVERTIBLE:
+            raise DataError(
+                f'{path}: pixels of mode {image.mode!r} (more than 8 bits a channel) have no fixed conversion to 8 bits; '
+                'rescale them to 8 bits first, with one range for the whole data set'
+            )
+        image = ImageOps.exif_transpose(image)
+        if channels == 4:
+            if len(image.getbands()) != 4 or image.mode == 'CMYK':
+                raise DataError(f'{path}: expected four bands (R, G, B, IR), found mode {image.mode!r}')
+            return np.array(image)
+        # Dropping the alpha band, rather than compositing, keeps the colours stored below it.
+        return np.array(image.convert('RGB'))
+
+
+def read_ids(path: Path) -> UInt8[np.ndarray, 'height width']:
+    """A label map whose pixel values are class ids: an 8-bit greyscale or palette image, the palette not applied."""
+    with open_image(path) as image:
+        if image.mode not in ('L', 'P', '1'):
+            raise DataError(f'{path}: expected an 8-bit greyscale or palette label map, found mode {image.mode!r}')
+        return np.array(image, np.uint8)
+
+
+def read_colours(path: Path, colours: Sequence[tuple[int, int, int]]) -> UInt8[np.ndarray, 'height width']:
+    """A label map drawn in class colours, as the index of each colour; DataError names a colour that is none of them."""
+    with open_image(path) as image:
+        if image.mode not in ('RGB', 'P', 'RGBA'):
+            raise DataError(f'{path}: expected a label map in class colours, found mode {image.mode!r}')
+        pixels = np.array(image.convert('RGB'))
+    packed = _pack(pixels)
+    ids = np.full(packed.shape, VOID, np.uint8)
+    known = np.zeros(packed.shape, bool)
+    for index, colour in enumerate(colours):
+        match = packed == _pack(np.array(colour))
+        ids[match], known = index, known | match
+    if not known.all():
+        row, column = np.argwhere(~known)[0]
+        raise DataError(
+            f'{path}: unknown label colour {tuple(map(int, pixels[row, column]))} at row {row}, column {column} '
+            f'({(~known).sum()} such pixels); the colours are {[tuple(colour) for colour in colours]}'
+        )
+    return ids
+
+
+def check_same_size(path: Path, label: np.ndarray, image: np.ndarray):
+    """DataError unless a label map has the size of its image."""
+    if label.shape[:2] != image.shape[:2]:
+        raise DataError(
+            f'{path}: the label map is {label.shape[1]} x {label.shape[0]} pixels but its image '
+            f'{image.shape[1]} x {image.shape[0]}; both must be the same size'
+        )
+
+
+def map_ids(path: Path, ids: UInt8[np.ndarray, 'height width'], mapping: dict[int, int]) -> UInt8[np.ndarray, 'height width']:
+    """Class ids through `mapping`; DataError names an id that is not in it. VOID may always occur and stays VOID."""
+    table = np.full(256, -1)
+    table[VOID] = VOID
+    table[list(mapping)] = list(mapping.values())
+    mapped = table[ids]
+    if (mapped < 0).any():
+        unknown = sorted(map(int, np.unique(ids[mapped < 0])))
+        raise DataError(f'{path}: unknown label ids {unknown}; the known ids are {sorted(mapping)} and {VOID} for no label')
+    return mapped.astype(np.uint8)
+
+
+def rescale(image: UInt8[np.ndarray, '...'], factor: float, label: bool = False) -> UInt8[np.ndarray, '...']:
+    """Image (bilinear, with antialiasing) or label map (nearest) at `factor` times its size, at least one pixel."""
+    if factor == 1:
+        return image
+    size = tuple(max(1, round(side * factor)) for side in (image.shape[1], image.shape[0]))
+    method = Image.Resampling.NEAREST if label else Image.Resampling.BILINEAR
+    if image.ndim == 3 and image.shape[2] == 4:  # Pillow would premultiply the fourth band as alpha
+        return np.stack([np.array(Image.fromarray(band).resize(size, method)) for band in np.moveaxis(image, 2, 0)], axis=2)
+    return np.array(Image.fromarray(image).resize(size, method))
+
+
+def encode_png(array: UInt8[np.ndarray, '...']) -> bytes:
+    """PNG bytes of an image or label map, lightly compressed."""
+    stream = io.BytesIO()
+    Image.fromarray(array).save(stream, 'png', compress_level=1)
+    return stream.getvalue()
+
+
+def _pack(colour: np.ndarray) -> np.ndarray:
+    """RGB as one number."""
+    red, green, blue = np.moveaxis(colour.astype(np.int32), -1, 0)
+    return red << 16 | green << 8 | blue

@@ -1,0 +1,221 @@
+"""Layers that take the ordering as an argument, and the convolution they share.
+
+Feature maps are in the frame of the ordering (`orderings.into_frame`), channels last. The model turns them once on entry
+and once on exit; a layer only turns its weights. `ordering=None` is the full, centred layer of inference.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from ar_seg_jax import orderings
+from ar_seg_jax.orderings import Ordering
+
+Dtype = jnp.dtype | str
+Lowering = Literal['auto', 'convolution', 'patches']
+xavier = nn.initializers.xavier_normal()
+
+# Queries whose scores against all keys are held at once; the memory of attention is linear in the number of tokens.
+ATTENTION_CHUNK = 256
+
+
+def convolve(
+    x: Float[Array, 'batch height width channels'],
+    kernel: Float[Array, 'size size channels features'],
+    padding: tuple[tuple[int, int], tuple[int, int]],
+    stride: int = 1,
+    dilation: int = 1,
+    taps: np.ndarray | None = None,
+    lowering: Lowering = 'auto',
+) -> Float[Array, 'batch out_height out_width features']:
+    """Cross-correlation with zero padding ((top, bottom), (left, right)); only the kernel taps marked in `taps` count.
+
+    'patches' gathers the shifted inputs of the marked taps and multiplies once: on CPU, where XLA's convolution
+    gradients are slow, this doubles the speed of a training step and never multiplies a masked tap. 'convolution' masks
+    the kernel and leaves the rest to the backend. 'auto' takes patches on CPU and convolutions elsewhere. Either way the
+    gradient of a masked tap is exactly zero.
+    """
+    if lowering == 'auto':
+        lowering = 'patches' if jax.default_backend() == 'cpu' else 'convolution'
+    size = kernel.shape[0]
+    taps = np.ones((size, size), bool) if taps is None else taps
+    if lowering == 'convolution':
+        return jax.lax.conv_general_dilated(
+            x,
+            kernel * taps[:, :, None, None].astype(kernel.dtype),
+            (stride, stride),
+            padding,
+            rhs_dilation=(dilation, dilation),
+            dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+        )
+    padded = _pad(x, padding)
+    span = (size - 1) * dilation
+    height, width = padded.shape[1] - span, padded.shape[2] - span
+    patches = [
+        padded[:, row * dilation :, column * dilation :][:, :height:stride, :width:stride] for row, column in np.argwhere(taps)
+    ]
+    return jnp.concatenate(patches, axis=-1) @ kernel[taps].reshape(-1, kernel.shape[-1])
+
+
+def _pad(x, padding: tuple[tuple[int, int], tuple[int, int]]):
+    return jnp.pad(x, ((0, 0), *padding, (0, 0)))
+
+
+class MaskedConv(nn.Module):
+    """Convolution that reads the current pixel and earlier ones of an ordering, and nothing later.
+
+    Weights are those of one ordinary `size` x `size` kernel in image orientation. Under an ordering they are turned into
+    its frame and applied with the shift and the mask of `orderings.canonical_support`. Since a masked tap is not part of
+    the computation, each tap gets the gradient of just the views that used it. The supplement's `switch_gradients` also
+    drops the gradient of a tap that only the *other* view masked; that is a limit of its two-convolution trick, and left
+    out here.
+
+    Raises ValueError for an even `size`, or if `zigzag_shift` names no shift.
+    """
+
+    features: int
+    size: int = 3
+    stride: int = 1
+    dilation: int = 1
+    zigzag_shift: orderings.Shift = 'corner'
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, 'batch height width channels'], ordering: Ordering | None = None
+    ) -> Float[Array, 'batch out_height out_width features']:
+        kernel = self.param('kernel', xavier, (self.size, self.size, x.shape[-1], self.features))
+        bias = self.param('bias', nn.initializers.zeros, (self.features,))
+        x, kernel, bias = (array.astype(self.dtype) for array in (x, kernel, bias))
+
+        if ordering is not None:
+            kernel = orderings.into_frame(kernel, ordering, rows=0)
+        taps, x, kernel, padding = self._geometry(x, kernel, ordering)
+        return convolve(x, kernel, padding, self.stride, self.dilation, taps) + bias
+
+    def _geometry(self, x, kernel, ordering: Ordering | None):
+        """Taps, input, kernel and padding; a traced zigzag shifts the input and masks the kernel by selection."""
+        raster, zigzag, centred = (
+            orderings.canonical_support(shift, self.size, self.dilation) for shift in ('raster', self.zigzag_shift, 'centred')
+        )
+        if ordering is None or orderings.is_static(ordering.zigzag):
+            taps, padding = centred if ordering is None else zigzag if ordering.zigzag else raster
+            return taps, x, kernel, padding
+        shifted = orderings.select(ordering.zigzag, lambda: _pad(x, zigzag[1]), lambda: _pad(x, raster[1]))
+        taps = jnp.where(ordering.zigzag, zigzag[0], raster[0]).astype(kernel.dtype)
+        return zigzag[0] | raster[0], shifted, kernel * taps[:, :, None, None], ((0, 0), (0, 0))
+
+
+class MaskedAttention(nn.Module):
+    """Attention of every position to itself and to the earlier ones of an ordering, merged with its input.
+
+    Projections are C/2 wide and split over `heads`; scores are scaled by 1/sqrt(width of a head). The attended features
+    are projected back to C channels, concatenated with the input and merged by a 1x1 convolution to C, the reading that
+    the parameter counts of the reproduction report confirm. Softmax(QK^T * M) as on the slides still lets masked
+    positions in (exp(0) = 1), so later positions are left out of the softmax instead.
+
+    Tokens of a frame already lie in raster order; a zigzag is one fixed permutation more. Scores are float32.
+    """
+
+    heads: int = 1
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, 'batch height width channels'], ordering: Ordering | None = None
+    ) -> Float[Array, 'batch height width channels']:
+        batch, height, width, channels = x.shape
+        if channels % (2 * self.heads):
+            raise ValueError(f'{channels} channels do not divide into 2 x {self.heads} heads')
+        depth = channels // 2 // self.heads
+        tokens = x.reshape(batch, height * width, channels)
+        zigzag = False if ordering is None else ordering.zigzag
+        sequence = orderings.zigzag_sequence(height, width)
+        tokens = orderings.select(zigzag, lambda: tokens[:, sequence], lambda: tokens)
+
+        def project(name):
+            return _dense(channels // 2, self.dtype, name)(tokens).reshape(batch, height * width, self.heads, depth)
+
+        attended = attend(project('query'), project('key'), project('value'), causal=ordering is not None)
+        attended = attended.reshape(batch, height * width, channels // 2)
+        attended = orderings.select(zigzag, lambda: attended[:, np.argsort(sequence)], lambda: attended)
+        attended = _dense(channels, self.dtype, 'output')(attended).reshape(x.shape)
+        return _dense(channels, self.dtype, 'merge')(jnp.concatenate([x.astype(self.dtype), attended], axis=-1))
+
+
+def attend(
+    query: Float[Array, 'batch tokens heads depth'],
+    key: Float[Array, 'batch tokens heads depth'],
+    value: Float[Array, 'batch tokens heads depth'],
+    causal: bool,
+    chunk: int = ATTENTION_CHUNK,
+) -> Float[Array, 'batch tokens heads depth']:
+    """Softmax(Q K^T / sqrt(depth)) V, in chunks of queries whose scores are computed again in the backward pass.
+
+    Memory is batch x heads x `chunk` x tokens. With `causal`, query i attends to the keys 0..i.
+    """
+    tokens, depth = query.shape[1], query.shape[-1]
+    chunk = min(chunk, tokens)
+    chunks = -(-tokens // chunk)
+    padded = jnp.pad(query, ((0, 0), (0, chunks * chunk - tokens), (0, 0), (0, 0)))
+    padded = jnp.moveaxis(padded.reshape(query.shape[0], chunks, chunk, *query.shape[2:]), 1, 0)
+
+    @jax.checkpoint
+    def attend_chunk(arguments):
+        queries, first = arguments
+        scores = jnp.einsum('bqhd,bkhd->bhqk', queries, key, preferred_element_type=jnp.float32) * depth**-0.5
+        if causal:
+            later = jnp.arange(tokens)[None, :] > first + jnp.arange(chunk)[:, None]
+            scores = jnp.where(later[None, None], -jnp.inf, scores)
+        return jnp.einsum('bhqk,bkhd->bqhd', nn.softmax(scores).astype(value.dtype), value)
+
+    attended = jax.lax.map(attend_chunk, (padded, jnp.arange(chunks) * chunk))
+    return jnp.moveaxis(attended, 0, 1).reshape(query.shape[0], chunks * chunk, *query.shape[2:])[:, :tokens]
+
+
+class ResidualBlock(nn.Module):
+    """Residual block from C to 2C channels (supplement, Table 4): one 3x3 convolution, five 1x1, three shortcuts.
+
+    Each pair of convolutions with ReLU is added to its input, which for the first pair is padded with zero channels. There
+    is no normalisation and no ReLU after a sum. The papers do not say where dropout goes; here it is applied to the
+    output of each pair, before the sum.
+    """
+
+    dropout: float = 0.0
+    zigzag_shift: orderings.Shift = 'corner'
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, 'batch height width channels'], ordering: Ordering | None = None, *, train: bool = False
+    ) -> Float[Array, 'batch height width doubled']:
+        channels = 2 * x.shape[-1]
+        masked = MaskedConv(channels, zigzag_shift=self.zigzag_shift, dtype=self.dtype, name='conv_0')
+        firsts: list[Callable] = [lambda x: masked(x, ordering)]
+        firsts += [_dense(channels, self.dtype, f'conv_{2 * pair}') for pair in (1, 2)]
+        shortcut = jnp.pad(x.astype(self.dtype), ((0, 0), (0, 0), (0, 0), (0, x.shape[-1])))
+        for pair, first in enumerate(firsts):
+            x = nn.relu(first(x))
+            x = nn.relu(_dense(channels, self.dtype, f'conv_{2 * pair + 1}')(x))
+            x = nn.Dropout(self.dropout, deterministic=not train)(x)
+            shortcut = x = x + shortcut
+        return x
+
+
+def upsample(
+    x: Float[Array, 'batch height width channels'], stride: int, height: int, width: int
+) -> Float[Array, 'batch {height} {width} channels']:
+    """Bilinear interpolation by a whole factor, cut to `height` x `width` pixels (maps of sizes that do not divide)."""
+    batch, rows, columns, channels = x.shape
+    resized = jax.image.resize(x, (batch, rows * stride, columns * stride, channels), 'bilinear')
+    return resized[:, :height, :width]
+
+
+def _dense(features: int, dtype: Dtype, name: str) -> nn.Dense:
+    """A 1x1 convolution, as the matrix product it is."""
+    return nn.Dense(features, dtype=dtype, kernel_init=xavier, name=name)

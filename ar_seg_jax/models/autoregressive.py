@@ -1,0 +1,154 @@
+"""The family F = d . g_ar . h of the AC / ARL paper: an encoder, a masked encoder, a decoder, in one class."""
+
+from collections.abc import Sequence
+from typing import Literal, TypedDict
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ar_seg_jax import layers, orderings
+from ar_seg_jax.models.resnet import ResNet18
+from ar_seg_jax.orderings import Ordering
+
+Variant = Literal['F1', 'F2', 'F3', 'F4', 'F5']
+Zigzag = Literal['corner', 'alternate', 'raster']
+
+_STEM_CHANNELS = 64
+
+
+class Outputs(TypedDict):
+    """What a model gives for one ordering."""
+
+    scores: Float[Array, 'batch height width clusters']  # probabilities, float32
+    features: Float[Array, 'batch feature_height feature_width channels']  # input of the decoder, in image orientation
+
+
+class Autoregressive(nn.Module):
+    """Maps images to cluster probabilities under given orderings (slides, 'Variations of the model').
+
+    F1: fully autoregressive, masked stem without batch norm, then masked blocks. F2: ordinary stem, masked blocks. F3:
+    stem and one ordinary block, the other blocks masked. F4: stem and ordinary blocks, nothing masked. F5: ResNet-18,
+    nothing masked, `blocks` has no say. Every residual block doubles the channels, from 64. Attention follows the second
+    residual block.
+
+    The orderings of one call share the unmasked encoder h, which is computed once; so its batch statistics are those of
+    one pass, where the paper's code makes two. Autoregressive order holds between positions of the feature map: except
+    in F1 the stem looks a few pixels ahead, and in all variants so does the bilinear interpolation of the decoder.
+
+    `zigzag` is how a convolution follows a zigzag ordering. 'corner': shifted into the corner, all taps, strictly
+    autoregressive. 'alternate': top shift and left shift in turn, 7 of 9 taps, strictly autoregressive, reaches more of
+    the past. 'raster': raster masks below zigzag attention, as the paper's code does; not autoregressive in any order.
+
+    Computation is in `dtype`; parameters, batch statistics and the softmax are float32.
+    """
+
+    num_clusters: int
+    variant: Variant = 'F2'
+    blocks: int = 5
+    output_stride: int = 4
+    attention: bool = False
+    heads: int = 1
+    dropout: float = 0.0
+    zigzag: Zigzag = 'corner'
+    dtype: layers.Dtype = jnp.float32
+
+    def __post_init__(self):
+        for name, value, known in (
+            ('num_clusters', self.num_clusters, range(2, 256)),
+            ('variant', self.variant, ('F1', 'F2', 'F3', 'F4', 'F5')),
+            ('blocks', self.blocks, range(1, 6)),
+            ('output_stride', self.output_stride, (2, 4)),
+            ('zigzag', self.zigzag, ('corner', 'alternate', 'raster')),
+            ('dtype', str(jnp.dtype(self.dtype)), ('float32', 'bfloat16', 'float64')),
+        ):
+            if value not in known:
+                raise ValueError(f'model.{name} is one of {known}, found {value!r}')
+        if self.attention and (self.blocks < 2 or self.variant == 'F5'):
+            raise ValueError('model.attention comes after the second residual block, which this model has not; set it to False')
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(
+        self,
+        image: Float[Array, 'batch height width channels'],
+        views: Sequence[Ordering | None] = (None,),
+        *,
+        train: bool = False,
+    ) -> list[Outputs]:
+        """Outputs under each ordering of `views`, where None is the unmasked network of inference.
+
+        `image` is in [0, 1]. Any height and width; a traced ordering needs them equal.
+        """
+        height, width = image.shape[1:3]
+        total = 0 if self.variant == 'F5' else self.blocks
+        unmasked = {'F3': 1, 'F4': total}.get(self.variant, 0)
+        blocks = [
+            layers.ResidualBlock(self.dropout, self._shift(index), self.dtype, name=f'block_{index}') for index in range(total)
+        ]
+        attention = layers.MaskedAttention(self.heads, self.dtype, name='attention') if self.attention else None
+        masked_stem = MaskedStem(self.output_stride, self._shift(0), self.dtype, name='stem') if self.variant == 'F1' else None
+        decoder = nn.Dense(self.num_clusters, dtype=self.dtype, kernel_init=layers.xavier, name='decoder')
+
+        def run(x, indices, ordering):
+            for index in indices:
+                x = blocks[index](x, ordering, train=train)
+                if index == 1 and attention is not None:
+                    x = attention(x, ordering)
+            return x
+
+        def view(ordering):
+            x = encoded if ordering is None else orderings.into_frame(encoded, ordering)
+            x = x if masked_stem is None else masked_stem(x, ordering)
+            x = run(x, range(unmasked, total), ordering)
+            x = x if ordering is None else orderings.out_of_frame(x, ordering)
+            logits = layers.upsample(decoder(x).astype(jnp.float32), self.output_stride, height, width)
+            return Outputs(scores=nn.softmax(logits), features=x)
+
+        encoded = image.astype(self.dtype)
+        if self.variant == 'F5':
+            encoded = ResNet18(self.output_stride, dtype=self.dtype, name='resnet')(encoded, train=train)
+        elif self.variant != 'F1':
+            encoded = Stem(self.output_stride, self.dtype, name='stem')(encoded, train=train)
+        encoded = run(encoded, range(unmasked), None)
+        return [view(ordering) for ordering in views]
+
+    def _shift(self, index: int) -> orderings.Shift:
+        return ('top', 'left')[index % 2] if self.zigzag == 'alternate' else self.zigzag
+
+
+class Stem(nn.Module):
+    """Convolutional stem (supplement, Table 1): 3x3 convolution to 64 channels, batch norm, ReLU, 3x3 max pool."""
+
+    output_stride: int
+    dtype: layers.Dtype
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, 'batch height width channels'], *, train: bool
+    ) -> Float[Array, 'batch out_height out_width 64']:
+        x = layers.MaskedConv(_STEM_CHANNELS, stride=self.output_stride // 2, dtype=self.dtype, name='conv')(x)
+        x = nn.BatchNorm(use_running_average=not train, momentum=0.9, dtype=self.dtype, name='norm')(x)
+        return nn.max_pool(nn.relu(x), (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+
+
+class MaskedStem(nn.Module):
+    """Stem of the fully autoregressive model: no batch norm, and a strided masked convolution for the max pool.
+
+    Features are in the frame of the ordering, where a strided convolution is anchored at the first visited pixel of each
+    cell. The second convolution is followed by no ReLU, like the pooling it stands for.
+    """
+
+    output_stride: int
+    zigzag_shift: orderings.Shift
+    dtype: layers.Dtype
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, 'batch height width channels'], ordering: Ordering | None
+    ) -> Float[Array, 'batch out_height out_width 64']:
+        def conv(stride, name):
+            return layers.MaskedConv(_STEM_CHANNELS, stride=stride, zigzag_shift=self.zigzag_shift, dtype=self.dtype, name=name)
+
+        x = nn.relu(conv(self.output_stride // 2, 'conv')(x, ordering))
+        return conv(2, 'down')(x, ordering)

@@ -1,0 +1,121 @@
+"""Mutual information between two cluster maps, in nats (AC: Ouali et al. 2020, supplement Eqs. 3-6; IIC: Ji et al. 2019)."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+# Probabilities below this count as this in a logarithm: keeps gradients finite, changes MI by less than K^2 * 2e-9 nats.
+_SMALLEST = 1e-10
+
+Scores = Float[Array, 'batch height width clusters']
+Mask = Float[Array, 'batch height width']
+Joint = Float[Array, 'clusters clusters']
+
+
+@dataclasses.dataclass(frozen=True)
+class InformationLoss:
+    """The negative mutual information of two cluster maps over displacements, and what to know about it.
+
+    displacement: half-window T in pixels; pairs are up to T rows and T columns apart, (2T+1)^2 displacements.
+    collapsed: average the joint over displacements, then take MI (supplement, Eq. 5). Otherwise take the MI of each
+        displacement and average (the form of IIC's published runs).
+    symmetric: average each joint with its transpose; harmless, since the order of the two views is random.
+    entropy_weight: lambda on the marginal entropies; 1 is mutual information, more asks for evener clusters.
+    """
+
+    displacement: int = 10
+    collapsed: bool = True
+    symmetric: bool = True
+    entropy_weight: float = 1.0
+
+    def __call__(self, p: Scores, q: Scores, mask: Mask | None = None) -> tuple[Float[Array, ''], dict[str, Float[Array, '']]]:
+        """The loss, and MI (nats, at most log K), H(y) and H(y|y') of it, as scalars."""
+        form = joint_distribution if self.collapsed else joint_distributions
+        joints = form(p, q, self.displacement, mask)
+        joints = joints[None] if self.collapsed else joints
+        if self.symmetric:
+            joints = (joints + jnp.swapaxes(joints, 1, 2)) / 2
+        information, rows, columns = (jnp.mean(quantity) for quantity in jax.vmap(_information)(joints))
+        # -sum P (log P - lambda log p_i - lambda log p_j), written with the entropies of the marginals
+        loss = -(information + (self.entropy_weight - 1) * (rows + columns))
+        return loss, {
+            'mutual_information': information,
+            'mutual_information_bound': jnp.log(float(p.shape[-1])),
+            'entropy': rows,
+            'conditional_entropy': rows - information,
+        }
+
+
+def joint_distribution(p: Scores, q: Scores, displacement: int, mask: Mask | None = None) -> Joint:
+    """Joint distribution of clusters at places up to `displacement` pixels apart (supplement, Eq. 5); sums to 1.
+
+    Entry (k, l) is the mean of p_k(x) q_l(x + u) over images, pixels x and all displacements u of the window, outside the
+    image nothing is counted. Summing q over the window first, a box filter, makes it one K x K product. Displacing the
+    outputs rather than the inputs, as IIC does, differs from Eq. 5 at borders only and needs no further forward passes.
+    `mask` (1 counts, 0 does not) applies to both places. Raises ValueError if the window is larger than the image.
+    """
+    p, q = _masked(p, q, displacement, mask)
+    return _normalised(jnp.einsum('bhwk,bhwl->kl', p, box_filter(q, displacement)))
+
+
+def joint_distributions(
+    p: Scores, q: Scores, displacement: int, mask: Mask | None = None
+) -> Float[Array, 'displacements clusters clusters']:
+    """Joint distribution for each of the (2T+1)^2 displacements, row by row; arguments as in `joint_distribution`.
+
+    One pass over the maps per displacement, by the nature of the quantity: slow for large windows.
+    """
+    p, q = _masked(p, q, displacement, mask)
+    height, width = p.shape[1:3]
+    window = 2 * displacement + 1
+    q = jnp.pad(q, ((0, 0), (displacement, displacement), (displacement, displacement), (0, 0)))
+
+    @jax.checkpoint
+    def one(index):
+        starts = (0, index // window, index % window, 0)
+        return _normalised(
+            jnp.einsum('bhwk,bhwl->kl', p, jax.lax.dynamic_slice(q, starts, (q.shape[0], height, width, q.shape[3])))
+        )
+
+    return jax.lax.map(one, jnp.arange(window**2))
+
+
+def box_filter(x: Float[Array, 'batch height width channels'], radius: int) -> Float[Array, 'batch height width channels']:
+    """Sum over the (2 radius + 1)^2 window around each pixel; outside the map is zero."""
+    for axis in (1, 2):
+        window, padding = [1] * 4, [(0, 0)] * 4
+        window[axis], padding[axis] = 2 * radius + 1, (radius, radius)
+        x = jax.lax.reduce_window(x, 0.0, jax.lax.add, window, (1, 1, 1, 1), padding)
+    return x
+
+
+def mutual_information(joint: Joint) -> Float[Array, '']:
+    """I(y; y') in nats of a joint distribution that sums to 1 (supplement, Eq. 6): between 0 and log K."""
+    return _information(joint)[0]
+
+
+def _information(joint: Joint) -> tuple[Float[Array, ''], Float[Array, ''], Float[Array, '']]:
+    """Mutual information, and the entropies of the row and the column marginals."""
+    rows, columns, both = (_entropy(p) for p in (joint.sum(1), joint.sum(0), joint))
+    return rows + columns - both, rows, columns
+
+
+def _entropy(p: Float[Array, '*shape']) -> Float[Array, '']:
+    return -jnp.sum(p * jnp.log(jnp.maximum(p, _SMALLEST)))
+
+
+def _masked(p: Scores, q: Scores, displacement: int, mask: Mask | None) -> tuple[Scores, Scores]:
+    if not 0 <= displacement < min(p.shape[1:3]):
+        raise ValueError(
+            f'the displacement half-window must be at least 0 and less than the map, found {displacement} pixels '
+            f'for a map of {p.shape[1]} x {p.shape[2]}'
+        )
+    p, q = p.astype(jnp.float32), q.astype(jnp.float32)
+    return (p, q) if mask is None else (p * mask[..., None], q * mask[..., None])
+
+
+def _normalised(joint: Joint) -> Joint:
+    """`joint` over its sum; a batch without a single counted pixel gives zeros, so MI 0 and no gradient."""
+    return joint / jnp.maximum(joint.sum(), _SMALLEST)
