@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from ar_seg_jax import orderings
 from ar_seg_jax.orderings import Ordering
 
-Dtype = jnp.dtype | str
+Dtype = jax.typing.DTypeLike
 Lowering = Literal['auto', 'convolution', 'patches']
 xavier = nn.initializers.xavier_normal()
 
@@ -96,7 +96,7 @@ class MaskedConv(nn.Module):
         if ordering is not None:
             kernel = orderings.into_frame(kernel, ordering, rows=0)
         taps, x, kernel, padding = self._geometry(x, kernel, ordering)
-        return convolve(x, kernel, padding, self.stride, self.dilation, taps) + bias
+        return convolve(x, kernel, padding, self.stride, self.dilation, taps) + bias[None, None, None]
 
     def _geometry(self, x, kernel, ordering: Ordering | None):
         """Taps, input, kernel and padding; a traced zigzag shifts the input and masks the kernel by selection."""

@@ -19,7 +19,7 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Int, Key
 
-Flag = bool | Bool[Array, '*stack']
+Flag = bool | Bool[np.ndarray | Array, '*stack']
 Shift = Literal['raster', 'corner', 'top', 'left', 'centred']
 Sampling = Literal['random', 'no_repetition']
 

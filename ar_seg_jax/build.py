@@ -1,0 +1,132 @@
+"""From a config to the objects of a run: the only place that reads it."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import grain
+import jax
+import optax
+from jax.sharding import Mesh
+
+from ar_seg_jax import orderings
+from ar_seg_jax.classes import Class
+from ar_seg_jax.data import coco_stuff, folder, pipeline, potsdam, textures
+from ar_seg_jax.data.builder import SegmentationBuilder, prepare
+from ar_seg_jax.evaluation.segmentation import Protocol
+from ar_seg_jax.interfaces import Batch, Method
+from ar_seg_jax.methods.ac import AC
+from ar_seg_jax.models.autoregressive import Autoregressive
+from ar_seg_jax.objectives.mutual_information import InformationLoss
+from ar_seg_jax.training import sharding
+from ar_seg_jax.training.loop import Schedule
+
+Config = Mapping[str, Any]
+
+DATASETS = {'coco_stuff': coco_stuff.builder, 'folder': folder.builder, 'potsdam': potsdam.builder, 'textures': textures.builder}
+MODELS = {'autoregressive': Autoregressive}
+METHODS = {'ac': AC}
+ORDERINGS = {
+    'raster': tuple(orderings.RASTER),
+    'zigzag': tuple(orderings.ZIGZAG),
+    'all': tuple(orderings.ORDERINGS),
+}
+
+
+def method(config: Config) -> Method:
+    """The method with its model."""
+    options = dict(config['method'])
+    information = InformationLoss(**{field.name: options.pop(field.name) for field in dataclasses.fields(InformationLoss)})
+    names = options.pop('orderings')
+    names = ORDERINGS.get(names) or tuple(name.strip() for name in names.split(','))
+    return _make(
+        METHODS, 'method', options, model=_make(MODELS, 'model', config['model']), information=information, orderings=names
+    )
+
+
+def optimizer(config: Config) -> optax.GradientTransformation:
+    """Adam with the paper's defaults."""
+    return optax.adam(config['learning_rate'], b1=0.9, b2=0.999)
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """A prepared data set and how the run reads it.
+
+    classes: empty where there are no labels. protocols: how results are scored; the first is followed during training.
+    """
+
+    builder: SegmentationBuilder
+    classes: tuple[Class, ...]
+    protocols: tuple[Protocol, ...]
+    train_split: str
+    picture_split: str
+    options: Config
+    mesh: Mesh
+    seed: int
+
+    @property
+    def image_shape(self) -> tuple[int, int, int, int]:
+        """Shape of a global training batch of images."""
+        crop = self.options['pipeline']['crop_size']
+        return self.options['pipeline']['batch_size'], crop, crop, self.builder.builder_config.channels
+
+    def examples(self, split: str):
+        return pipeline.source(self.builder, split)
+
+    def training(self) -> grain.DatasetIterator:
+        """This process's batches, endlessly."""
+        options = dict(self.options['pipeline'])
+        options['batch_size'] //= jax.process_count()
+        return pipeline.training_iterator(self.examples(self.train_split), seed=self.seed, **options, **_processes())
+
+    def evaluation(self, split: str) -> Iterable[Batch]:
+        """A split once, as global batches on the devices."""
+        batches = pipeline.evaluation_batches(
+            self.examples(split),
+            crop_size=self.options['evaluation']['crop_size'],
+            batch_size=self.options['evaluation']['batch_size'] // jax.process_count(),
+            **_processes(),
+        )
+        return (sharding.place(batch, sharding.split_batch(self.mesh)) for batch in batches)
+
+
+def data(config: Config, mesh: Mesh) -> Data:
+    """The data set of a config, prepared on first use."""
+    for part in ('pipeline', 'evaluation'):
+        sharding.check_batch_size(config[part]['batch_size'], mesh)
+    options = dict(config['data'])
+    train_split, data_dir = options.pop('train_split'), str(Path(options.pop('data_dir')).expanduser())
+    builder = prepare(_make(DATASETS, 'data', options, data_dir=data_dir))
+    classes = builder.builder_config.classes
+    protocols = tuple(map(Protocol.parse, config['evaluation']['protocols'])) if classes else ()
+    picture_split = protocols[0].scored_on if protocols else train_split
+    plain = {part: dict(config[part]) for part in ('pipeline', 'evaluation')}
+    return Data(builder, classes, protocols, train_split, picture_split, plain, mesh, config['seed'])
+
+
+def schedule(config: Config, data: Data) -> Schedule:
+    """Steps, from `steps` or from `epochs` of the training split; ValueError unless just one of them is set."""
+    steps, epochs = config['steps'], config['epochs']
+    if (steps > 0) == (epochs > 0):
+        raise ValueError(f'set one of --config.steps and --config.epochs and leave the other 0; found {steps} and {epochs}')
+    if epochs:
+        steps = max(1, round(epochs * len(data.examples(data.train_split)) / data.image_shape[0]))
+    return Schedule(steps, config['log_every'], config['evaluate_every'], config['checkpoint_every'])
+
+
+def _make(known: Mapping[str, Callable], part: str, options: Config, **more: Any) -> Any:
+    """`known[name]` called with the other options as keywords; ValueError for an unknown name or option."""
+    options = dict(options)
+    name = options.pop('name')
+    if name not in known:
+        raise ValueError(f'no {part} is called {name!r}; config.{part}.name is one of {", ".join(sorted(known))}')
+    try:
+        return known[name](**options, **more)
+    except TypeError as error:
+        raise ValueError(f'config.{part} does not fit {name!r}: {error}') from error
+
+
+def _processes() -> dict[str, int]:
+    return {'process_index': jax.process_index(), 'process_count': jax.process_count()}

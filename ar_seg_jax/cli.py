@@ -1,0 +1,42 @@
+"""What the three commands share: flags that fail with a sentence, errors without a traceback, logging."""
+
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import app, flags, logging
+
+
+def run(main: Callable[[], int | None]):
+    """Parses the flags and calls `main`; its return value is the exit status.
+
+    A mistake of the user's (ValueError, missing file, file that is no image, diverged training) ends with its message and
+    status 1, a wrong flag with status 2; anything else is a bug and shows its traceback.
+    """
+
+    def guarded(arguments: Sequence[str]) -> int | None:
+        if len(arguments) > 1:
+            return _fail(2, f'unexpected argument {arguments[1]!r}; every argument is a flag such as --config=...')
+        try:
+            return main()
+        except (ValueError, FileNotFoundError, FloatingPointError) as error:
+            logging.debug('The error above, in full:', exc_info=error)
+            return _fail(1, str(error))
+
+    logging.set_verbosity(logging.INFO)
+    logging.use_absl_handler()
+    logging.get_absl_handler().setFormatter(None)
+    app.run(guarded, flags_parser=_parse)
+
+
+def _parse(arguments: Sequence[str]) -> list[str]:
+    try:
+        return flags.FLAGS(list(arguments))
+    except flags.Error as error:
+        sys.exit(_fail(2, f'{error}'))
+    except (AttributeError, KeyError, TypeError, ValueError, FileNotFoundError) as error:
+        sys.exit(_fail(2, f'in the config: {error.args[0] if error.args else error}'))
+
+
+def _fail(status: int, message: str) -> int:
+    print(f'error: {message}', file=sys.stderr)
+    return status

@@ -1,0 +1,138 @@
+"""From prepared examples to batches: random access, deterministic from the seed, each process reading its own share."""
+
+import io
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import grain
+import numpy as np
+import tensorflow_datasets as tfds
+from jaxtyping import UInt8
+from PIL import Image
+
+from ar_seg_jax.data.builder import SegmentationBuilder
+from ar_seg_jax.data.images import DataError
+from ar_seg_jax.interfaces import VOID
+
+Example = dict[str, Any]
+
+
+def source(builder: SegmentationBuilder, split: str) -> Sequence[Example]:
+    """Random access to the encoded examples of a split (TFDS syntax, such as 'train' or 'train+val').
+
+    Decoding is left to `decode`: TFDS decodes with OpenCV where that is installed and Pillow elsewhere, which need not
+    agree. Raises DataError for a split that does not exist, or an empty one.
+    """
+    skip = tfds.decode.SkipDecoding()
+    try:
+        found = builder.as_data_source(split, decoders={'image': skip, 'label': skip})
+    except ValueError as error:
+        raise DataError(f'no split {split!r} in {builder.name}; the splits are {", ".join(builder.info.splits)}') from error
+    if not len(found):
+        raise DataError(f'split {split!r} of {builder.name} is empty')
+    return found
+
+
+def decode(record: Example) -> Example:
+    """id, image (height, width, channels) and label (height, width), 8 bits each."""
+
+    def pixels(encoded: bytes) -> UInt8[np.ndarray, '...']:
+        return np.array(Image.open(io.BytesIO(encoded)))
+
+    identifier = record['id']
+    identifier = identifier.decode() if isinstance(identifier, bytes) else str(identifier)
+    return {'id': identifier, 'image': pixels(record['image']), 'label': pixels(record['label'])}
+
+
+class RandomCrop(grain.transforms.RandomMap):
+    """A square crop at a random place, without the id, which does not travel to the device."""
+
+    def __init__(self, size: int):
+        self._size = size
+
+    def random_map(self, element: Example, rng: np.random.Generator) -> Example:
+        height, width = _checked_size(element, self._size)
+        row = rng.integers(height - self._size + 1)
+        column = rng.integers(width - self._size + 1)
+        return _cut(element, row, column, self._size)
+
+
+def training_iterator(
+    examples: Sequence[Example],
+    *,
+    crop_size: int,
+    batch_size: int,
+    seed: int,
+    read_threads: int = 4,
+    workers: int = 0,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> grain.DatasetIterator:
+    """Endless batches of random crops, reshuffled every epoch; `get_state` and `set_state` mark the place.
+
+    `batch_size` is that of this process. Elements depend on `seed` and on their place in the order only, not on threads
+    or workers. Raises DataError if a process has fewer examples than one batch.
+    """
+    share = len(examples) // process_count
+    if share < batch_size:
+        raise DataError(
+            f'{len(examples)} training examples on {process_count} processes are fewer than a batch of {batch_size} for each; '
+            'lower --config.pipeline.batch_size'
+        )
+    data = grain.MapDataset.source(examples).seed(seed).shuffle()
+    # All processes get the same number of examples, so that epochs end together.
+    data = data[process_index : share * process_count : process_count]
+    data = data.repeat().map(decode).random_map(RandomCrop(crop_size)).batch(batch_size, drop_remainder=True)
+    data = data.to_iter_dataset(grain.ReadOptions(num_threads=read_threads, prefetch_buffer_size=2 * max(1, read_threads)))
+    if workers:
+        data = data.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
+    return iter(data)
+
+
+def evaluation_batches(
+    examples: Sequence[Example], *, crop_size: int, batch_size: int, process_index: int = 0, process_count: int = 1
+) -> Iterator[Example]:
+    """All examples once, in order: centre crops of `crop_size` pixels, or whole images of one size if it is 0.
+
+    Every process yields the same number of full batches; what is missing is filled with images labelled VOID, which no
+    score counts. Raises DataError for images of different sizes where they are not cropped.
+    """
+    own = grain.MapDataset.source(examples)[process_index::process_count].map(decode).map(lambda x: _centre(x, crop_size))
+    rounds = -(-len(examples) // (process_count * batch_size))
+    iterator = iter(own.to_iter_dataset())
+    size = None
+    for _ in range(rounds):
+        batch = [element for element, _ in zip(iterator, range(batch_size), strict=False)]
+        size = size or (batch[0]['image'].shape if batch else _centre(decode(examples[0]), crop_size)['image'].shape)
+        for element in batch:
+            if element['image'].shape != size:
+                raise DataError(
+                    f'example {element["id"]!r} is {element["image"].shape[1]} x {element["image"].shape[0]} pixels, others '
+                    f'{size[1]} x {size[0]}; set --config.evaluation.crop_size, or data.block_size to cut images into blocks'
+                )
+        missing = batch_size - len(batch)
+        images = [element['image'] for element in batch] + [np.zeros(size, np.uint8)] * missing
+        labels = [element['label'] for element in batch] + [np.full(size[:2], VOID, np.uint8)] * missing
+        yield {'image': np.stack(images), 'label': np.stack(labels)}
+
+
+def _centre(element: Example, size: int) -> Example:
+    if not size:
+        return element
+    height, width = _checked_size(element, size)
+    return {'id': element['id'], **_cut(element, (height - size) // 2, (width - size) // 2, size)}
+
+
+def _cut(element: Example, row: int, column: int, size: int) -> Example:
+    place = np.s_[row : row + size, column : column + size]
+    return {'image': element['image'][place], 'label': element['label'][place]}
+
+
+def _checked_size(element: Example, size: int) -> tuple[int, int]:
+    height, width = element['label'].shape
+    if min(height, width) < size:
+        raise DataError(
+            f'example {element["id"]!r} is {width} x {height} pixels, smaller than the crop of {size} x {size}; lower '
+            '--config.pipeline.crop_size (and evaluation.crop_size)'
+        )
+    return height, width

@@ -1,0 +1,26 @@
+"""Scores a checkpoint of a run with the unmasked network, and draws its pictures.
+
+python -m ar_seg_jax.evaluate --workdir runs/coco3 [--step N]
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from ar_seg_jax import cli
+
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the run.', required=True)
+_STEP = flags.DEFINE_integer('step', None, 'Step of the checkpoint; the last one if not given.')
+
+
+def main():
+    from ar_seg_jax import run as runs
+    from ar_seg_jax import workdir
+
+    directory = Path(_WORKDIR.value)
+    run = runs.open_run(workdir.load_config(directory), directory)
+    runs.report(run, run.checkpoints.restore(runs.initial_state(run), _STEP.value))
+
+
+if __name__ == '__main__':
+    cli.run(main)

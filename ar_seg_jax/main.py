@@ -1,0 +1,30 @@
+"""Trains on unlabelled images and reports on the result.
+
+    python -m ar_seg_jax.main --config configs/textures.py [--workdir runs/textures] [--config.key=value ...]
+
+The same command again goes on where the run stopped.
+"""
+
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+from ar_seg_jax import cli
+
+_CONFIG = config_flags.DEFINE_config_file('config', None, 'Python file with get_config(); --config.key=value sets a key.')
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the run; runs/<name of the config> if not given.')
+flags.mark_flag_as_required('config')
+
+
+def main():
+    from ar_seg_jax import run as runs  # heavy: --help and wrong flags answer without it
+
+    config = _CONFIG.value.to_dict()
+    name = Path(config_flags.get_config_filename(flags.FLAGS['config'])).stem
+    run = runs.open_run(config, Path(_WORKDIR.value or Path('runs') / name))
+    runs.report(run, runs.train(run))
+
+
+if __name__ == '__main__':
+    cli.run(main)
