@@ -9,7 +9,6 @@ metrics.jsonl, tensorboard/   what was logged
 """
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -46,7 +45,7 @@ def write_json(path: Path, content: Any):
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix('.partial')
     beside.write_text(json.dumps(content, indent=1))
-    os.replace(beside, path)
+    beside.replace(path)
 
 
 def keep_config(workdir: Path, config: Mapping[str, Any]):

@@ -1,4 +1,4 @@
-"""Eight simulated devices and strict broadcasting, for every test."""
+"""Eight simulated devices, strict broadcasting, and the supplement's geometry as it is printed."""
 
 import os
 
@@ -6,9 +6,36 @@ import os
 os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} --xla_force_host_platform_device_count=8'.strip()
 
 import jax
+import numpy as np
+import pytest
 from absl import flags, logging
 
 # A silent broadcast from (classes,) to (batch, height, width, classes) is how a loss goes wrong unnoticed.
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 logging.set_verbosity(logging.ERROR)
 flags.FLAGS(['pytest'])  # grain reads absl flags, which nobody has parsed here
+
+
+@pytest.fixture(scope='session')
+def supplement():
+    """`supplement(name)`: taps and padding ((top, bottom), (left, right)) of a 3x3 kernel, from section 6 of the supplement.
+
+    Written from `apply_mask` and `self.padding` of its MaskedConv2d, and on purpose not from anything in the package.
+    """
+
+    def support(name, size=3):
+        corner, shift = name
+        half = size // 2
+        taps = np.ones((size, size), bool)
+        row = {'A': -1, 'B': -1, 'C': 0, 'D': 0}[corner]
+        taps[row, half + 1 :] = corner in 'BD'
+        taps[row, :half] = corner in 'AC'
+        left, right, top, bottom = {
+            '1': (half, half, size - 1, 0),
+            '2': (size - 1, 0, half, half),
+            '3': (half, half, 0, size - 1),
+            '4': (0, size - 1, half, half),
+        }[shift]
+        return taps, ((top, bottom), (left, right))
+
+    return support

@@ -7,6 +7,7 @@ other three-channel spaces are converted by Pillow's formulas, without colour pr
 
 import contextlib
 import io
+import struct
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -26,16 +27,16 @@ class DataError(ValueError):
 
 
 @contextlib.contextmanager
-def open_image(path: Path) -> Iterator[Image.Image]:
-    """Opens and decodes a file; DataError for whatever is not a whole image of sane size."""
+def open_header(path: Path) -> Iterator[Image.Image]:
+    """Opens a file without decoding its pixels; DataError for whatever is not an image of sane size."""
     try:
         if not path.stat().st_size:
             raise DataError(f'{path}: the file is empty; remove it or fetch it again')
-        with warnings.catch_warnings(), Image.open(path) as image:
-            warnings.simplefilter('error', Image.DecompressionBombWarning)
+        with warnings.catch_warnings():
             warnings.simplefilter('ignore', UserWarning)  # odd metadata; the pixels are what counts
-            image.load()
-            yield image
+            warnings.simplefilter('error', Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                yield image
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise DataError(
             f'{path}: {error}. The limit guards against files made to exhaust memory; cut the image into smaller tiles'
@@ -44,11 +45,18 @@ def open_image(path: Path) -> Iterator[Image.Image]:
         raise DataError(f'{path}: not an image that Pillow can read; expected one of {", ".join(SUFFIXES)}') from error
     except FileNotFoundError as error:
         raise DataError(f'{path}: no such file') from error
-    except (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError, OverflowError) as error:
-        # Pillow's decoders raise any of these on a damaged file.
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f'{path}: damaged or truncated image ({error}); remove it or fetch it again') from error
+
+
+@contextlib.contextmanager
+def open_image(path: Path) -> Iterator[Image.Image]:
+    """Opens and decodes a file; DataError for whatever is not a whole image of sane size."""
+    with open_header(path) as image:
+        try:
+            image.load()
+        except (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, OverflowError, struct.error) as error:
+            # What Pillow's decoders raise on damaged files.
+            raise DataError(f'{path}: damaged or truncated image ({error}); remove it or fetch it again') from error
+        yield image
 
 
 def read_image(path: Path, channels: int = 3) -> UInt8[np.ndarray, 'height width {channels}']:

@@ -1,0 +1,164 @@
+"""COCO-Stuff in the versions of IIC (Ji et al. 2019): 15 coarse stuff classes, 3 of them, or all 27 coarse classes.
+
+Below the root: train2017/*.jpg, val2017/*.jpg and stuffthingmaps/{train2017,val2017}/*.png, whose pixels are the 182 fine
+ids, counted from 0, and 255 where nothing is labelled.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from ar_seg_jax.classes import Class, colours
+from ar_seg_jax.data import images
+from ar_seg_jax.data.builder import SegmentationBuilder, SegmentationConfig, config_name, example, existing_directory
+from ar_seg_jax.data.images import DataError
+from ar_seg_jax.interfaces import VOID
+
+FINE_IDS = 182
+# Name and fine ids of the coarse classes, in IIC's order: 12 of things, then 15 of stuff. An id that is in none of them is
+# not used by COCO-Stuff (fine ids have gaps).
+COARSE = (
+    ('electronic', range(71, 77)),
+    ('appliance', range(77, 83)),
+    ('food', range(51, 61)),
+    ('furniture', range(61, 71)),
+    ('indoor', range(83, 91)),
+    ('kitchen', range(43, 51)),
+    ('accessory', range(25, 33)),
+    ('animal', range(15, 25)),
+    ('outdoor', range(9, 15)),
+    ('person', (0,)),
+    ('sports', range(33, 43)),
+    ('vehicle', range(1, 9)),
+    ('ceiling', (101, 102)),
+    ('floor', (100, 113, 114, 115, 116, 117)),
+    ('food-stuff', (120, 121, 152, 169)),
+    ('furniture-stuff', (97, 106, 107, 109, 111, 122, 129, 132, 155, 160, 164)),
+    ('raw material', (99, 131, 138, 142)),
+    ('textile', (91, 92, 103, 104, 108, 130, 136, 140, 151, 166, 167)),
+    ('wall', range(170, 177)),
+    ('window', (179, 180)),
+    ('building', (94, 95, 127, 150, 157, 165)),
+    ('ground', (110, 124, 125, 135, 139, 143, 144, 146, 148, 153, 158)),
+    ('plant', (93, 96, 118, 123, 128, 133, 141, 162, 168)),
+    ('sky', (105, 156)),
+    ('solid', (126, 134, 149, 159, 161, 181)),
+    ('structural', (98, 112, 137, 145, 163)),
+    ('water', (119, 147, 154, 177, 178)),
+)
+_STUFF = range(12, 27)
+# Coarse classes of each version, in the order of its labels.
+_VERSIONS = {27: tuple(range(27)), 15: tuple(_STUFF), 3: (23, 22, 21)}
+_SMALLEST_SIDE = 360  # pixels
+_SMALLEST_SHARE = 0.75  # of pixels in the classes of interest
+
+
+@dataclasses.dataclass(eq=False, kw_only=True, repr=False)
+class CocoStuffConfig(SegmentationConfig):
+    root: Path
+    lists: dict[str, str]
+    rescale: float
+    crop_size: int
+
+
+class CocoStuff(SegmentationBuilder):
+    """Images of the curated lists, a third of their size. See `builder` for the options."""
+
+    builder_config: CocoStuffConfig
+
+    def _split_generators(self, dl_manager):
+        return {split: self._generate_examples(split) for split in ('train', 'val')}
+
+    def _generate_examples(self, split: str):
+        config = self.builder_config
+        mapping = label_mapping(len(config.classes))
+        kept = 0
+        for identifier, image_path, label_path in self._files(split):
+            ids = images.read_ids(label_path)
+            if not config.lists[split] and not _of_interest(ids, len(config.classes)):
+                continue
+            image = images.read_image(image_path)
+            images.check_same_size(label_path, ids, image)
+            label = images.rescale(images.map_ids(label_path, ids, mapping), config.rescale, label=True)
+            image = images.rescale(image, config.rescale)
+            yield example(identifier, *_padded(image, label, config.crop_size))
+            kept += 1
+        if not kept:
+            raise DataError(f'{config.root}: split {split!r} is empty: no image passes the rule (sides, share of classes)')
+
+    def _files(self, split: str) -> Iterator[tuple[str, Path, Path]]:
+        """Id, image and label map of the images of a split, those of its list if there is one."""
+        config = self.builder_config
+        folder, maps = config.root / f'{split}2017', config.root / 'stuffthingmaps' / f'{split}2017'
+        for directory in (folder, maps):
+            existing_directory(directory, 'unpack the COCO 2017 images and stuffthingmaps below --config.data.root')
+        present = {path.stem: path for path in sorted(folder.glob('*.jpg'))}
+        names = list(present)
+        if config.lists[split]:
+            names = Path(config.lists[split]).read_text().split()
+            missing = [name for name in names if name not in present]
+            if missing:
+                raise DataError(
+                    f'{config.lists[split]}: {len(missing)} of {len(names)} listed images are not in {folder}, the first is '
+                    f'{missing[0]}; complete the download or use a shorter list'
+                )
+        return ((name, present[name], maps / f'{name}.png') for name in names)
+
+
+def builder(
+    *,
+    data_dir: str,
+    root: str,
+    num_classes: int = 15,
+    train_list: str = '',
+    val_list: str = '',
+    rescale: float = 0.33,
+    crop_size: int = 128,
+) -> CocoStuff:
+    """Builder for COCO-Stuff with 27, 15 or 3 classes (sky, plant, ground); splits train and val.
+
+    train_list, val_list: files with the ids of the images to use, one a line: IIC's curated lists. Where they are not given
+        they are rebuilt by IIC's rule for its list of 15 classes: both sides at least 360 pixels, and 75 % of the pixels in
+        the classes of interest (the stuff classes for 27). The thresholds of the list for 3 classes are not recorded; the
+        same are used.
+    rescale: factor on the size (bilinear with antialiasing, where IIC's has none; labels nearest).
+    crop_size: smaller images are padded with black, unlabelled pixels to this size at the right and at the bottom.
+
+    Pixels outside the classes are VOID. Raises DataError for what is missing or does not fit.
+    """
+    if num_classes not in _VERSIONS:
+        raise DataError(f'COCO-Stuff comes with 3, 15 or 27 classes, found data.num_classes={num_classes}')
+    directory = existing_directory(root, 'set --config.data.root to the directory of COCO, see the README')
+    lists = {'train': train_list, 'val': val_list}
+    for path in filter(None, lists.values()):
+        if not Path(path).is_file():
+            raise DataError(f'{path}: no such list of image ids')
+    options = {'root': directory, 'lists': lists, 'rescale': rescale, 'crop_size': crop_size}
+    names = [COARSE[index][0] for index in _VERSIONS[num_classes]]
+    contents = [Path(path).read_text() for path in lists.values() if path]
+    name = config_name(f'coco_stuff{num_classes}', num_classes=num_classes, contents=contents, **options)
+    classes = tuple(map(Class, names, colours(num_classes)))
+    return CocoStuff(config=CocoStuffConfig(name=name, classes=classes, **options), data_dir=data_dir)
+
+
+def label_mapping(num_classes: int) -> dict[int, int]:
+    """Label of each of the 182 fine ids in a version; VOID for those outside it."""
+    mapping = dict.fromkeys(range(FINE_IDS), VOID)
+    for label, coarse in enumerate(_VERSIONS[num_classes]):
+        mapping |= dict.fromkeys(COARSE[coarse][1], label)
+    return mapping
+
+
+def _of_interest(ids: UInt8[np.ndarray, 'height width'], num_classes: int) -> bool:
+    """IIC's rule for its curated lists."""
+    coarse = _VERSIONS[3] if num_classes == 3 else _STUFF
+    wanted = [fine for index in coarse for fine in COARSE[index][1]]
+    return min(ids.shape) >= _SMALLEST_SIDE and np.isin(ids, wanted).mean() >= _SMALLEST_SHARE
+
+
+def _padded(image: np.ndarray, label: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    missing = [(0, max(0, size - length)) for length in label.shape]
+    return np.pad(image, [*missing, (0, 0)]), np.pad(label, missing, constant_values=VOID)
