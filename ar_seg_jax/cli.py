@@ -1,9 +1,11 @@
 """What the three commands share: flags that fail with a sentence, errors without a traceback, logging."""
 
+import logging
 import sys
 from collections.abc import Callable, Sequence
 
-from absl import app, flags, logging
+import absl.logging
+from absl import app, flags
 
 
 def run(main: Callable[[], int | None]):
@@ -19,12 +21,16 @@ def run(main: Callable[[], int | None]):
         try:
             return main()
         except (ValueError, FileNotFoundError, FloatingPointError) as error:
-            logging.debug('The error above, in full:', exc_info=error)
             return _fail(1, str(error))
 
-    logging.set_verbosity(logging.INFO)
-    logging.use_absl_handler()
-    logging.get_absl_handler().setFormatter(None)
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter('%(message)s'))
+    logger = logging.getLogger('ar_seg_jax')
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    # Orbax and TFDS tell every step of theirs through absl.
+    flags.FLAGS.set_default('verbosity', absl.logging.ERROR)
     app.run(guarded, flags_parser=_parse)
 
 

@@ -8,11 +8,14 @@ evaluation of this step; without one, clusters have numbers. A file that cannot 
 exit status is then 1.
 """
 
+import logging
 from pathlib import Path
 
-from absl import flags, logging
+from absl import flags
 
 from ar_seg_jax import cli
+
+_logger = logging.getLogger('ar_seg_jax.predict')  # the module itself runs as __main__
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the run.', required=True)
 _INPUT = flags.DEFINE_string('input', None, 'An image, or a directory of images.', required=True)
@@ -44,7 +47,7 @@ def main() -> int:
     found = workdir.load_cluster_classes(directory, int(state.step))
     mapping, classes = found or (range(method.model.num_clusters), numbered('cluster', method.model.num_clusters))
     if found is None:
-        logging.info('Step %d was not evaluated with labels: clusters have numbers instead of names', state.step)
+        _logger.info('Step %d was not evaluated with labels: clusters have numbers instead of names', state.step)
     output.mkdir(parents=True, exist_ok=True)
     workdir.write_json(output / 'classes.json', {'classes': [entry._asdict() for entry in classes]})
 
@@ -53,7 +56,7 @@ def main() -> int:
         try:
             image = images.read_image(path, channels)
         except images.DataError as error:
-            logging.error('%s', error)
+            _logger.error('%s', error)
             failed += 1
             continue
         clusters = tiling.segment(lambda tile: np.asarray(segment(tile[None]))[0], image)
@@ -63,8 +66,8 @@ def main() -> int:
         pictures.palette_image(labels, classes).save(target.with_name(f'{target.name}_labels.png'))
         painted = pictures.paint(labels, classes)
         Image.fromarray(pictures.overlay(image, painted)).save(target.with_name(f'{target.name}_overlay.png'))
-        logging.info('%s: %s', path, _shares(labels, classes))
-    logging.info('%d label maps in %s, %d files could not be read', len(files) - failed, output, failed)
+        _logger.info('%s: %s', path, _shares(labels, classes))
+    _logger.info('%d label maps in %s, %d files could not be read', len(files) - failed, output, failed)
     return 1 if failed else 0
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from absl import logging
 from jax.sharding import Mesh
 
 from ar_seg_jax import build, workdir
@@ -23,6 +23,8 @@ from ar_seg_jax.interfaces import Method
 from ar_seg_jax.training import loop, sharding
 from ar_seg_jax.training.checkpoint import Checkpoints
 from ar_seg_jax.training.state import TrainState
+
+_logger = logging.getLogger(__name__)
 
 _BASELINE_BATCHES = 20  # training batches from which k-means draws pixels
 
@@ -67,7 +69,7 @@ def train(run: Run) -> TrainState:
         if not run.data.protocols:
             return {}
         (result,) = segmentation.evaluate(run.count, state, run.data.protocols[:1], run.data.evaluation)
-        logging.info('step %d  accuracy %.4f  mIoU %.4f  (%s)', state.step, *_headline(result), result.protocol)
+        _logger.info('step %d  accuracy %.4f  mIoU %.4f  (%s)', state.step, *_headline(result), result.protocol)
         return dict(zip(('accuracy', 'mean_iou'), _headline(result), strict=True))
 
     state = loop.run(
@@ -126,11 +128,11 @@ def _announce(run: Run, schedule: loop.Schedule):
     parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes.params))
     sizes = ', '.join(f'{split} {info.num_examples}' for split, info in run.data.builder.info.splits.items())
     clusters = run.method.model.num_clusters
-    logging.info('Devices: %d x %s, batch %d', run.mesh.size, jax.devices()[0].device_kind, run.data.image_shape[0])
-    logging.info('Data: %s (%s)', run.data.builder.builder_config.name, sizes)
-    logging.info('Model: %s parameters, %d clusters', f'{parameters:,}', clusters)
-    logging.info('Training on %r for %d steps; everything goes to %s', run.data.train_split, schedule.steps, run.directory)
-    logging.info(
+    _logger.info('Devices: %d x %s, batch %d', run.mesh.size, jax.devices()[0].device_kind, run.data.image_shape[0])
+    _logger.info('Data: %s (%s)', run.data.builder.builder_config.name, sizes)
+    _logger.info('Model: %s parameters, %d clusters', f'{parameters:,}', clusters)
+    _logger.info('Training on %r for %d steps; everything goes to %s', run.data.train_split, schedule.steps, run.directory)
+    _logger.info(
         'The loss is minus the mutual information of two views, so it is negative: 0 at the start, -log %d = -%.3f nats at best',
         clusters,
         math.log(clusters),

@@ -104,9 +104,7 @@ def test_there_are_eight_raster_and_eight_zigzag_orderings():
 def test_raster_ranks_are_those_of_the_table(height, width):
     i, j = np.indices((height, width))
     for name, formula in RASTER_RANKS.items():
-        np.testing.assert_array_equal(
-            orderings.rank(ORDERINGS[name], height, width), formula(i, j, height, width), err_msg=name
-        )
+        np.testing.assert_array_equal(orderings.rank(ORDERINGS[name], height, width), formula(i, j, height, width), err_msg=name)
 
 
 @pytest.mark.parametrize('height, width', GRIDS)
@@ -264,7 +262,9 @@ def test_sampling_without_repetition_draws_every_pair_of_different_orderings_equ
 
 def test_a_flag_that_all_orderings_share_stays_static():
     first, second = jax.jit(
-        lambda key: [orderings.is_static(ordering.zigzag) for ordering in orderings.sample_pair(key, orderings.stack(('A1', 'B4')))]
+        lambda key: [
+            orderings.is_static(ordering.zigzag) for ordering in orderings.sample_pair(key, orderings.stack(('A1', 'B4')))
+        ]
     )(jax.random.key(0))
     assert first and second
     ordering, _ = orderings.sample_pair(jax.random.key(0), orderings.stack(('zigzag_A1', 'zigzag_D3')))

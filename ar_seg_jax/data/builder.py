@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import io
 import json
+import logging
 import re
 import shutil
 from collections.abc import Iterator
@@ -14,13 +15,14 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from absl import logging
 from jaxtyping import UInt8
 
 from ar_seg_jax.classes import Class
 from ar_seg_jax.data import images
 from ar_seg_jax.data.images import DataError
 from ar_seg_jax.interfaces import VOID
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(eq=False, kw_only=True, repr=False)
@@ -86,7 +88,7 @@ def prepare(builder: SegmentationBuilder) -> SegmentationBuilder:
             return builder
         for remains in directory.parent.glob(f'{directory.name}.incomplete*'):
             shutil.rmtree(remains)
-        logging.info('Preparing %s in %s', builder.name, directory)
+        _logger.info('Preparing %s in %s', builder.name, directory)
         tfds.disable_progress_bar()
         with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces a download of unknown size
             builder.download_and_prepare(file_format='array_record')

@@ -1,6 +1,7 @@
 """The order of events in a run."""
 
 import dataclasses
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -9,7 +10,6 @@ from pathlib import Path
 import grain
 import jax
 import optax
-from absl import logging
 from jax.sharding import Mesh
 
 from ar_seg_jax.interfaces import Method
@@ -17,6 +17,8 @@ from ar_seg_jax.training import metrics, sharding
 from ar_seg_jax.training.checkpoint import Checkpoints
 from ar_seg_jax.training.state import TrainState, create_state
 from ar_seg_jax.training.step import make_train_step
+
+_logger = logging.getLogger(__name__)
 
 Evaluate = Callable[[TrainState], dict[str, float]]
 
@@ -51,7 +53,7 @@ def run(
     state = initial_state(method, tx, seed, image_shape, mesh)
     if checkpoints.latest is not None:
         state = checkpoints.restore(state, batches=batches)
-        logging.info('Resuming after step %d from %s', int(state.step), checkpoints.directory)
+        _logger.info('Resuming after step %d from %s', int(state.step), checkpoints.directory)
     train_step = jax.jit(make_train_step(method, tx), donate_argnums=0)
     batch_sharding = sharding.split_batch(mesh)
     start = int(state.step)

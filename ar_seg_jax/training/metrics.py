@@ -1,14 +1,16 @@
 """What a run tells: lines or a progress bar for people, JSON lines and TensorBoard for programs."""
 
 import json
+import logging
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
-from absl import logging
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
+
+_logger = logging.getLogger(__name__)
 
 # H(y) below this share of log K means that nearly all pixels are in one cluster.
 _COLLAPSED = 0.1
@@ -84,7 +86,7 @@ class Progress:
         if self._bar is not None:
             self._bar.write(text, file=sys.stderr)
         else:
-            logging.info(text)
+            _logger.info(text)
 
     def close(self):
         if self._bar is not None:

@@ -1,0 +1,24 @@
+"""AC on any folder of images.
+
+    python -m ar_seg_jax.main --config configs/folder.py --config.data.root=/path/to/images --workdir runs/mine
+
+The layout of the folder is described in ar_seg_jax/data/folder.py; labels are optional and serve evaluation only. A model
+of 2 blocks with an output stride of 4 trains on two CPU cores; on a GPU use more blocks and larger batches.
+"""
+
+from configs import common
+
+
+def get_config():
+    config = common.get_config()
+    config.steps = 200
+    config.learning_rate = 1e-4
+    config.data.update(name='folder', root='', variant='', labels=True, channels=3, rescale=1.0, block_size=200, edges='overlap')
+    config.pipeline.update(crop_size=200, batch_size=10)
+    config.model.update(blocks=2, num_clusters=3)
+    config.method.update(displacement=1)
+    config.evaluation.update(protocols=('one-to-one:train:train',), batch_size=10)
+    config.log_every = 20
+    config.evaluate_every = 100
+    config.checkpoint_every = 100
+    return config

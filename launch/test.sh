@@ -1,0 +1,5 @@
+#!/usr/bin/env bash
+# Runs the tests: launch/test.sh [pytest arguments]
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+exec .venv/bin/python -m pytest "$@"
