@@ -18,6 +18,7 @@ def run(main: Callable[[], int | None]):
     def guarded(arguments: Sequence[str]) -> int | None:
         if len(arguments) > 1:
             return _fail(2, f'unexpected argument {arguments[1]!r}; every argument is a flag such as --config=...')
+        absl.logging.set_verbosity(absl.logging.ERROR)  # Orbax and TFDS tell every step of theirs through absl
         try:
             return main()
         except (ValueError, FileNotFoundError, FloatingPointError) as error:
@@ -29,8 +30,6 @@ def run(main: Callable[[], int | None]):
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False
-    # Orbax and TFDS tell every step of theirs through absl.
-    flags.FLAGS.set_default('verbosity', absl.logging.ERROR)
     app.run(guarded, flags_parser=_parse)
 
 

@@ -11,7 +11,7 @@ reflection would copy later rows into the padding of earlier ones.
 """
 
 import functools
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -145,6 +145,8 @@ def canonical_support(
     """
     if size < 1 or size % 2 == 0:
         raise ValueError(f'a masked kernel needs an odd size, so that it has a centre; found {size}')
+    if shift not in get_args(Shift):
+        raise ValueError(f'a shift is one of {", ".join(get_args(Shift))}; found {shift!r}')
     half, extent = size // 2, (size - 1) * dilation
     even = (half * dilation, half * dilation)
     padding = {

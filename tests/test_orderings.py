@@ -94,6 +94,11 @@ def offsets(taps, padding, dilation):
     return {(int(row) * dilation - top, int(column) * dilation - left) for row, column in np.argwhere(taps)}
 
 
+def unchecked(function):
+    """A function without jaxtyping's check of its annotations, as a user has it."""
+    return getattr(function, '__wrapped__', function)
+
+
 def test_there_are_eight_raster_and_eight_zigzag_orderings():
     assert set(RASTER) == set(RASTER_RANKS) and set(ZIGZAG) == set(ZIGZAG_STARTS)
     assert {**RASTER, **ZIGZAG} == ORDERINGS
@@ -285,10 +290,8 @@ def test_an_empty_choice_of_orderings_is_refused():
 
 
 def test_unknown_sampling_and_one_ordering_without_repetition_are_refused():
-    # Below the jaxtyping check of the annotation, which is there in tests only.
-    sample = getattr(orderings.sample_pair, '__wrapped__', orderings.sample_pair)
     with pytest.raises(ValueError, match=r"'random' or 'no_repetition', found 'hard'"):
-        sample(jax.random.key(0), STACK, 'hard')
+        unchecked(orderings.sample_pair)(jax.random.key(0), STACK, 'hard')
     with pytest.raises(ValueError, match='at least two'):
         orderings.sample_pair(jax.random.key(0), orderings.stack(('A1',)), 'no_repetition')
 
@@ -298,6 +301,11 @@ def test_a_kernel_without_a_centre_is_refused(size):
     for shift in ('raster', 'corner', 'top', 'left', 'centred'):
         with pytest.raises(ValueError, match=f'odd size.*found {size}'):
             orderings.canonical_support(shift, size)
+
+
+def test_an_unknown_shift_is_refused_with_the_list_of_shifts():
+    with pytest.raises(ValueError, match="raster, corner, top, left, centred; found 'diagonal'"):
+        unchecked(orderings.canonical_support)('diagonal', 3)
 
 
 def test_a_traced_transpose_refuses_maps_that_are_not_square():

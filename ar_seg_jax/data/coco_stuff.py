@@ -156,7 +156,7 @@ def _of_interest(ids: UInt8[np.ndarray, 'height width'], num_classes: int) -> bo
     """IIC's rule for its curated lists."""
     coarse = _VERSIONS[3] if num_classes == 3 else _STUFF
     wanted = [fine for index in coarse for fine in COARSE[index][1]]
-    return min(ids.shape) >= _SMALLEST_SIDE and np.isin(ids, wanted).mean() >= _SMALLEST_SHARE
+    return min(ids.shape) >= _SMALLEST_SIDE and bool(np.isin(ids, wanted).mean() >= _SMALLEST_SHARE)
 
 
 def _padded(image: np.ndarray, label: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import tifffile
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -61,19 +62,32 @@ def open_image(path: Path) -> Iterator[Image.Image]:
 
 def read_image(path: Path, channels: int = 3) -> UInt8[np.ndarray, 'height width {channels}']:
     """An image with 3 (RGB) or 4 (four bands as stored, such as RGBIR) channels; see the rules of this module."""
+    if channels == 4:
+        return _read_bands(path)
     with open_image(path) as image:
         if image.mode not in _CONVERTIBLE:
             raise DataError(
                 f'{path}: pixels of mode {image.mode!r} (more than 8 bits a channel) have no fixed conversion to 8 bits; '
                 'rescale them to 8 bits first, with one range for the whole data set'
             )
-        image = ImageOps.exif_transpose(image)
-        if channels == 4:
-            if len(image.getbands()) != 4 or image.mode == 'CMYK':
-                raise DataError(f'{path}: expected four bands (R, G, B, IR), found mode {image.mode!r}')
-            return np.array(image)
         # Dropping the alpha band, rather than compositing, keeps the colours stored below it.
-        return np.array(image.convert('RGB'))
+        return np.array(ImageOps.exif_transpose(image).convert('RGB'))
+
+
+def _read_bands(path: Path) -> UInt8[np.ndarray, 'height width 4']:
+    """Four bands of 8 bits. TIFF goes through tifffile, since Pillow drops a fourth band of unspecified meaning."""
+    with open_image(path) as image:
+        bands = np.array(image) if image.format != 'TIFF' else None
+    if bands is None:
+        try:
+            bands = tifffile.imread(path)
+        except (tifffile.TiffFileError, ValueError, OSError, LookupError, struct.error) as error:
+            raise DataError(f'{path}: cannot read the bands of this TIFF file ({error})') from error
+    if bands.ndim == 3 and bands.shape[0] == 4 and bands.shape[2] != 4:
+        bands = np.moveaxis(bands, 0, 2)  # stored plane by plane
+    if bands.ndim != 3 or bands.shape[2] != 4 or bands.dtype != np.uint8:
+        raise DataError(f'{path}: expected four bands (R, G, B, IR) of 8 bits, found {bands.dtype} of shape {bands.shape}')
+    return bands
 
 
 def read_ids(path: Path) -> UInt8[np.ndarray, 'height width']:
@@ -94,7 +108,7 @@ def read_colours(path: Path, colours: Sequence[tuple[int, int, int]]) -> UInt8[n
     ids = np.full(packed.shape, VOID, np.uint8)
     known = np.zeros(packed.shape, bool)
     for index, colour in enumerate(colours):
-        match = packed == _pack(np.array(colour))
+        match = packed == _pack(np.array([colour]))
         ids[match], known = index, known | match
     if not known.all():
         row, column = np.argwhere(~known)[0]

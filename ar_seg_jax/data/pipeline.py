@@ -1,6 +1,7 @@
 """From prepared examples to batches: random access, deterministic from the seed, each process reading its own share."""
 
 import io
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -52,8 +53,7 @@ class RandomCrop(grain.transforms.RandomMap):
 
     def random_map(self, element: Example, rng: np.random.Generator) -> Example:
         height, width = _checked_size(element, self._size)
-        row = rng.integers(height - self._size + 1)
-        column = rng.integers(width - self._size + 1)
+        row, column = (int(rng.integers(length - self._size + 1)) for length in (height, width))
         return _cut(element, row, column, self._size)
 
 
@@ -102,7 +102,7 @@ def evaluation_batches(
     iterator = iter(own.to_iter_dataset())
     size = None
     for _ in range(rounds):
-        batch = [element for element, _ in zip(iterator, range(batch_size), strict=False)]
+        batch = list(itertools.islice(iterator, batch_size))
         size = size or (batch[0]['image'].shape if batch else _centre(decode(examples[0]), crop_size)['image'].shape)
         for element in batch:
             if element['image'].shape != size:

@@ -63,13 +63,13 @@ class Potsdam(SegmentationBuilder):
         config = self.builder_config
         if (config.root / 'imgs').is_dir():
             lists = _read_lists(Path(config.lists or config.root))
-            return {split: self._prepared_examples(names) for split, names in lists.items()}
+            return {split: self._generate_prepared(names) for split, names in lists.items()}
         image_files, label_files = _tiles(config.root)
         blocks = [block for tile, path in image_files.items() for block in _blocks(tile, path, config.block_size)]
         splits = _choose(blocks, set(label_files), config.lists, config.seed)
-        return {split: self._tile_examples(chosen, image_files, label_files) for split, chosen in splits.items()}
+        return {split: self._generate_examples(chosen, image_files, label_files) for split, chosen in splits.items()}
 
-    def _tile_examples(self, blocks: list[Block], image_files: dict[str, Path], label_files: dict[str, Path]):
+    def _generate_examples(self, blocks: list[Block], image_files: dict[str, Path], label_files: dict[str, Path]):
         # Blocks are in the order of their tiles: each tile is decoded once a split, and one is in memory at a time.
         size = self.builder_config.block_size
         current = None
@@ -90,7 +90,7 @@ class Potsdam(SegmentationBuilder):
             label = self._merged(label_file, images.rescale(label, _RESCALE, label=True))
         return images.rescale(image, _RESCALE), label
 
-    def _prepared_examples(self, names: list[str]):
+    def _generate_prepared(self, names: list[str]):
         root = self.builder_config.root
         for name in names:
             image = _read_mat(root / 'imgs' / f'{name}.mat', 'img')

@@ -1,0 +1,166 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ar_seg_jax.data import builder as builders
+from ar_seg_jax.data import folder, images, pipeline
+from ar_seg_jax.data.images import DataError
+from ar_seg_jax.interfaces import VOID
+
+RNG = np.random.default_rng(0)
+
+
+def _write(path, array):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path)
+
+
+def _image(height=40, width=50):
+    return RNG.integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def _examples(data, split='train'):
+    source = pipeline.source(builders.prepare(data), split)
+    return {example['id']: example for example in (pipeline.decode(source[index]) for index in range(len(source)))}
+
+
+@pytest.fixture
+def labelled(tmp_path):
+    """A folder in the full layout: ids 3 (ignored), 5 and 9."""
+    root = tmp_path / 'pack'
+    for name in ('a', 'b', 'c'):
+        _write(root / 'images' / f'{name}.png', _image())
+        _write(root / 'labels' / f'{name}.png', RNG.choice([3, 5, 9], (40, 50)).astype(np.uint8))
+    entries = [{'id': key, 'name': f'name {key}', 'color_rgb': [key, 0, 0]} for key in (3, 5, 9)]
+    variant = {'names': ['all'], 'map': {'3': 255, '5': 0, '9': 0}}
+    (root / 'classes.json').write_text(json.dumps({'ignore': 3, 'classes': entries, 'merged': variant}))
+    (root / 'splits.csv').write_text('id,split,scene\na,train,x\nb,train,x\nc,val,y\n')
+    return root
+
+
+def test_plain_images_of_any_depth_and_ending_are_one_split_without_labels(tmp_path):
+    root, data_dir = tmp_path / 'photos', str(tmp_path / 'tfds')
+    first, second = _image(), _image()
+    _write(root / 'one.png', first)
+    _write(root / 'deeper' / 'two.tif', second)
+    (root / '.hidden').mkdir()
+    _write(root / '.hidden' / 'three.png', second)
+    data = folder.builder(data_dir=data_dir, root=str(root), block_size=0)
+    assert data.builder_config.classes == ()
+    examples = _examples(data)
+    assert examples.keys() == {'one', 'deeper/two'}
+    np.testing.assert_array_equal(examples['one']['image'], first)
+    np.testing.assert_array_equal(examples['deeper/two']['image'], second)
+    assert (examples['one']['label'] == VOID).all()
+
+
+def test_splits_and_class_ids_of_the_full_layout(labelled, tmp_path):
+    data = folder.builder(data_dir=str(tmp_path / 'tfds'), root=str(labelled), block_size=0)
+    assert [entry.name for entry in data.builder_config.classes] == ['name 5', 'name 9']
+    assert data.builder_config.classes[1].colour == (9, 0, 0)
+    assert _examples(data, 'train').keys() == {'a', 'b'}
+    label = _examples(data, 'val')['c']['label']
+    expected = np.select([(ids := images.read_ids(labelled / 'labels' / 'c.png')) == 5, ids == 9], [0, 1], VOID)
+    np.testing.assert_array_equal(label, expected)
+    merged = folder.builder(data_dir=str(tmp_path / 'tfds'), root=str(labelled), block_size=0, variant='merged')
+    np.testing.assert_array_equal(_examples(merged, 'val')['c']['label'], np.where(ids == 3, VOID, 0))
+
+
+def test_label_maps_in_colours_are_read_by_the_colours_of_the_classes(labelled, tmp_path):
+    ids = images.read_ids(labelled / 'labels' / 'c.png')
+    by_id = folder.builder(data_dir=str(tmp_path / 'tfds'), root=str(labelled), block_size=0)
+    expected = _examples(by_id, 'val')['c']['label']
+    _write(labelled / 'labels' / 'c.png', np.stack([ids, 0 * ids, 0 * ids], axis=2))
+    again = folder.builder(data_dir=str(tmp_path / 'tfds'), root=str(labelled), block_size=0)
+    assert again.builder_config.name != by_id.builder_config.name  # a changed file is prepared anew
+    np.testing.assert_array_equal(_examples(again, 'val')['c']['label'], expected)
+
+
+def test_labels_without_names_become_numbered_classes(tmp_path):
+    _write(tmp_path / 'pack' / 'images' / 'a.png', _image())
+    _write(tmp_path / 'pack' / 'labels' / 'a.png', RNG.choice([4, 200, 255], (40, 50)).astype(np.uint8))
+    data = folder.builder(data_dir=str(tmp_path / 'tfds'), root=str(tmp_path / 'pack'), block_size=0)
+    assert [entry.name for entry in data.builder_config.classes] == ['class 4', 'class 200']
+    assert set(np.unique(_examples(data)['a']['label'])) == {0, 1, VOID}
+
+
+def test_overlapping_blocks_show_every_pixel_and_label_each_once(labelled, tmp_path):
+    data = folder.builder(data_dir=str(tmp_path / 'tfds'), root=str(labelled), block_size=16, labels=True)
+    image, whole = images.read_image(labelled / 'images' / 'c.png'), np.zeros((40, 50, 3), np.uint8)
+    labelled_times = np.zeros((40, 50), int)
+    for name, example in _examples(data, 'val').items():
+        row, column = map(int, name.split('_')[1:])
+        whole[row : row + 16, column : column + 16] = example['image']
+        labelled_times[row : row + 16, column : column + 16] += example['label'] != VOID
+    np.testing.assert_array_equal(whole, image)
+    np.testing.assert_array_equal(labelled_times, images.read_ids(labelled / 'labels' / 'c.png') != 3)
+
+
+def test_dropped_edges_leave_the_grid_from_the_top_left(labelled, tmp_path):
+    data = folder.builder(data_dir=str(tmp_path / 'tfds'), root=str(labelled), block_size=16, edges='drop')
+    assert _examples(data, 'val').keys() == {f'c_{row}_{column}' for row in (0, 16) for column in (0, 16, 32)}
+
+
+def test_rescaling_happens_before_cutting(labelled, tmp_path):
+    data = folder.builder(data_dir=str(tmp_path / 'tfds'), root=str(labelled), block_size=20, rescale=0.5)
+    assert _examples(data, 'val').keys() == {'c_0_0', 'c_0_5'}
+
+
+@pytest.mark.parametrize(
+    ('change', 'options', 'message'),
+    [
+        (lambda root: None, {'root': '/nowhere'}, r'/nowhere: no such directory; set --config.data.root'),
+        (lambda root: None, {'block_size': 64}, r'c\.png|a\.png: 50 x 40 pixels after rescaling is smaller than a block'),
+        (lambda root: None, {'variant': 'none'}, r"no variant 'none'; the variants are \['merged'\]"),
+        (lambda root: None, {'edges': 'wrap'}, r"'overlap' or 'drop', found 'wrap'"),
+        (lambda root: _write(root / 'labels' / 'a.png', np.full((4, 5), 9, np.uint8)), {}, r'label map is 5 x 4 pixels'),
+        (lambda root: _write(root / 'labels' / 'a.png', np.full((40, 50), 77, np.uint8)), {}, r'unknown label ids \[77\]'),
+        (lambda root: (root / 'images' / 'a.png').write_bytes(b'\x89PNG\r\n\x1a\n cut'), {}, r'a\.png: .*not an image|damaged'),
+        (lambda root: (root / 'splits.csv').write_text('id,split\nz,train\n'), {}, r"1 ids have no image in .*'z'"),
+        (lambda root: _write(root / 'images' / 'a.tif', _image()), {}, r'a\.tif: same name as'),
+        (lambda root: (root / 'classes.json').write_text('{"other": []}'), {}, r'no list "classes".*data.labels=False'),
+    ],
+)
+def test_what_does_not_fit_is_named(labelled, tmp_path, change, options, message):
+    change(labelled)
+    options = {'root': str(labelled), 'block_size': 0} | options
+    with pytest.raises(DataError, match=message):
+        builders.prepare(folder.builder(data_dir=str(tmp_path / 'tfds'), **options))
+
+
+def test_a_folder_without_images_says_what_it_looked_for(tmp_path):
+    with pytest.raises(DataError, match=r'no images found; expected files ending in \.jpg'):
+        folder.builder(data_dir=str(tmp_path / 'tfds'), root=str(tmp_path))
+
+
+def test_an_interrupted_preparation_leaves_nothing_and_can_be_repeated(labelled, tmp_path, monkeypatch):
+    whole = images.read_image
+    calls = []
+
+    def interrupted(path, channels=3):
+        calls.append(path)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return whole(path, channels)
+
+    make = lambda: folder.builder(data_dir=str(tmp_path / 'tfds'), root=str(labelled), block_size=0)  # noqa: E731
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(images, 'read_image', interrupted)
+        builders.prepare(make())
+    assert not list((tmp_path / 'tfds').rglob('*.array_record*'))
+    # What a killed process leaves, which no exception handler cleans up.
+    remains = tmp_path / 'tfds' / 'folder' / make().builder_config.name / '1.0.0.incomplete.ABC'
+    remains.mkdir(parents=True)
+    assert _examples(make(), 'train').keys() == {'a', 'b'}
+    assert not remains.exists()
+
+
+def test_the_real_packs_prepare_and_read(shared_data, tmp_path):
+    root = shared_data / 'aerial_isprs_samples'
+    data = folder.builder(data_dir=str(tmp_path / 'tfds'), root=str(root), labels=False, block_size=200, edges='drop')
+    # crops.csv of the pack lists the same grid
+    rows = (root / 'crops.csv').read_text().splitlines()[1:]
+    expected = {'{0}_{2}_{1}'.format(*row.split(',')) for row in rows}
+    assert _examples(data).keys() == expected

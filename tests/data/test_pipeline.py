@@ -1,0 +1,112 @@
+import itertools
+
+import numpy as np
+import pytest
+
+from ar_seg_jax.data import images, pipeline
+from ar_seg_jax.data.images import DataError
+from ar_seg_jax.interfaces import VOID
+
+
+def _records(count, size=12):
+    """Encoded examples whose pixels are their number."""
+    return [
+        {
+            'id': str(index).encode(),
+            'image': images.encode_png(np.full((size, size, 3), index, np.uint8)),
+            'label': images.encode_png(np.arange(size * size, dtype=np.uint8).reshape(size, size)),
+        }
+        for index in range(count)
+    ]
+
+
+def _iterator(records, **options):
+    options = {'crop_size': 8, 'batch_size': 4, 'seed': 3, 'read_threads': 2} | options
+    return pipeline.training_iterator(records, **options)
+
+
+def _numbers(batches):
+    return [batch['image'][:, 0, 0, 0].tolist() for batch in batches]
+
+
+def test_every_epoch_has_each_example_once_in_another_order():
+    iterator = _iterator(_records(12))
+    epochs = [list(itertools.chain(*_numbers(itertools.islice(iterator, 3)))) for _ in range(3)]
+    assert all(sorted(epoch) == list(range(12)) for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2]
+
+
+def test_batches_depend_on_the_seed_and_not_on_threads():
+    first, again, other = (
+        [next(iterator) for _ in range(4)]
+        for iterator in (
+            _iterator(_records(12)),
+            _iterator(_records(12), read_threads=1),
+            _iterator(_records(12), seed=4),
+        )
+    )
+    for one, two in zip(first, again, strict=True):
+        np.testing.assert_array_equal(one['image'], two['image'])
+        np.testing.assert_array_equal(one['label'], two['label'])
+    assert _numbers(first) != _numbers(other)
+
+
+def test_crops_of_image_and_label_are_the_same_place():
+    records = _records(8)
+    for record in records:  # an image that is its label
+        label = np.arange(144, dtype=np.uint8).reshape(12, 12)
+        record['image'] = images.encode_png(np.repeat(label[..., None], 3, axis=2))
+    batches = [next(_iterator(records, seed=seed)) for seed in range(5)]
+    corners = set()
+    for batch in batches:
+        np.testing.assert_array_equal(batch['image'][..., 0], batch['label'])
+        corners |= set(batch['label'][:, 0, 0].tolist())
+    assert len(corners) > 5
+
+
+def test_the_place_in_the_data_can_be_saved_and_restored():
+    iterator = _iterator(_records(12))
+    [next(iterator) for _ in range(5)]
+    state = iterator.get_state()
+    expected = _numbers([next(iterator) for _ in range(6)])
+    later = _iterator(_records(12))
+    later.set_state(state)
+    assert _numbers([next(later) for _ in range(6)]) == expected
+
+
+def test_processes_share_an_epoch_without_overlap():
+    iterators = [_iterator(_records(12), batch_size=2, process_index=index, process_count=2) for index in range(2)]
+    for _ in range(2):  # epochs
+        seen = [list(itertools.chain(*_numbers(itertools.islice(iterator, 3)))) for iterator in iterators]
+        assert sorted(seen[0] + seen[1]) == list(range(12))
+
+
+def test_evaluation_reads_everything_once_and_fills_up_with_void():
+    records = _records(7)
+    batches = [
+        list(pipeline.evaluation_batches(records, crop_size=0, batch_size=2, process_index=index, process_count=2))
+        for index in range(2)
+    ]
+    assert [len(of_process) for of_process in batches] == [2, 2]
+    everything = [batch for of_process in batches for batch in of_process]
+    labelled = [
+        int(image[0, 0, 0])
+        for batch in everything
+        for image, label in zip(batch['image'], batch['label'], strict=True)
+        if (label != VOID).any()
+    ]
+    assert sorted(labelled) == list(range(7))
+
+
+def test_evaluation_crops_are_central():
+    (batch,) = pipeline.evaluation_batches(_records(1), crop_size=4, batch_size=1)
+    np.testing.assert_array_equal(batch['label'][0], np.arange(144).reshape(12, 12)[4:8, 4:8])
+
+
+def test_what_does_not_fit_is_named():
+    with pytest.raises(DataError, match=r"example '.*' is 12 x 12 pixels, smaller than the crop of 20 x 20"):
+        next(_iterator(_records(8), crop_size=20))
+    with pytest.raises(DataError, match='3 training examples on 1 processes are fewer than a batch of 4'):
+        _iterator(_records(3))
+    with pytest.raises(DataError, match="example '0' is 6 x 6 pixels, others 12 x 12"):
+        list(pipeline.evaluation_batches(_records(1) + _records(1, size=6), crop_size=0, batch_size=2))

@@ -1,0 +1,155 @@
+import numpy as np
+import pytest
+import scipy.io
+import tifffile
+from PIL import Image
+
+from ar_seg_jax.data import builder as builders
+from ar_seg_jax.data import images, pipeline, potsdam
+from ar_seg_jax.data.images import DataError
+from ar_seg_jax.interfaces import VOID
+
+RNG = np.random.default_rng(0)
+COLOURS = np.array([[255, 255, 255], [0, 0, 255], [0, 255, 255], [0, 255, 0], [255, 255, 0], [255, 0, 0]], np.uint8)
+TILES = {'2_10': 1, '2_11': 1, '3_10': 0}  # tile: has labels
+
+
+@pytest.fixture
+def download(tmp_path):
+    """Three small tiles in the names and formats of the ISPRS download; 40 pixels are 4 x 4 blocks of 5."""
+    root = tmp_path / 'raw'
+    (root / '4_Ortho_RGBIR').mkdir(parents=True)
+    (root / '5_Labels_all').mkdir()
+    for tile, labelled in TILES.items():
+        bands = RNG.integers(0, 256, (40, 40, 4), dtype=np.uint8)
+        file = root / '4_Ortho_RGBIR' / f'top_potsdam_{tile}_RGBIR.tif'
+        tifffile.imwrite(file, bands, photometric='rgb', extrasamples=['unspecified'])
+        if labelled:
+            # constant 2x2 cells, so that halving has one answer
+            label = np.kron(RNG.integers(0, 6, (20, 20)), np.ones((2, 2), int))
+            Image.fromarray(COLOURS[label]).save(root / '5_Labels_all' / f'top_potsdam_{tile}_label.tif')
+    return root
+
+
+def _builder(root, tmp_path, **options):
+    return potsdam.builder(data_dir=str(tmp_path / 'tfds'), root=str(root), **({'block_size': 5} | options))
+
+
+def _examples(data):
+    builders.prepare(data)
+    splits = {}
+    for split in data.info.splits:
+        source = pipeline.source(data, split)
+        splits[split] = {e['id']: e for e in (pipeline.decode(source[index]) for index in range(len(source)))}
+    return splits
+
+
+def test_splits_follow_the_rule_of_iic(download, tmp_path):
+    splits = _examples(_builder(download, tmp_path))
+    assert {split: len(examples) for split, examples in splits.items()} == {
+        'unlabelled_train': 16,
+        'labelled_train': 27,
+        'labelled_test': 5,  # a tenth of 48 blocks
+    }
+    names = [name for examples in splits.values() for name in examples]
+    assert len(set(names)) == 48
+    assert all(name.startswith('3_10') for name in splits['unlabelled_train'])
+    assert all((e['label'] == VOID).all() for e in splits['unlabelled_train'].values())
+
+
+def test_the_test_split_depends_on_the_seed_alone(download, tmp_path):
+    first, again, other = (
+        _examples(_builder(download, tmp_path / name, seed=seed))['labelled_test'].keys()
+        for name, seed in (('a', 1), ('b', 1), ('c', 2))
+    )
+    assert first == again != other
+
+
+def test_blocks_are_the_pixels_of_the_halved_tiles(download, tmp_path):
+    splits = _examples(_builder(download, tmp_path))
+    for name, example in (splits['labelled_train'] | splits['labelled_test']).items():
+        tile, row, column = name[:4], int(name[5:7]) * 5, int(name[8:10]) * 5
+        bands = tifffile.imread(download / '4_Ortho_RGBIR' / f'top_potsdam_{tile}_RGBIR.tif')
+        half = [np.array(Image.fromarray(band).resize((20, 20), Image.Resampling.BILINEAR)) for band in bands.transpose(2, 0, 1)]
+        np.testing.assert_array_equal(example['image'], np.stack(half, 2)[row : row + 5, column : column + 5])
+        painted = np.array(Image.open(download / '5_Labels_all' / f'top_potsdam_{tile}_label.tif'))[::2, ::2]
+        np.testing.assert_array_equal(COLOURS[example['label']], painted[row : row + 5, column : column + 5])
+
+
+def test_potsdam_3_merges_pairs_of_classes(download, tmp_path):
+    six, three = (_examples(_builder(download, tmp_path, num_classes=count))['labelled_test'] for count in (6, 3))
+    merged = np.array([0, 1, 2, 2, 0, 1])  # roads+cars, buildings+clutter, vegetation+trees
+    assert six.keys() == three.keys()
+    for name in six:
+        np.testing.assert_array_equal(three[name]['label'], merged[six[name]['label']])
+
+
+def test_lists_decide_where_they_are_given(download, tmp_path):
+    lists = tmp_path / 'lists'
+    lists.mkdir()
+    (lists / 'labelled_test.txt').write_text('2_10_00_01\n2_11_03_03\n')
+    (lists / 'unlabelled_train.txt').write_text('3_10_00_00\n')
+    splits = _examples(_builder(download, tmp_path, lists=str(lists)))
+    assert {split: set(examples) for split, examples in splits.items()} == {
+        'labelled_test': {'2_10_00_01', '2_11_03_03'},
+        'unlabelled_train': {'3_10_00_00'},
+    }
+    (lists / 'labelled_test.txt').write_text('1234\n')
+    with pytest.raises(DataError, match=r"1 blocks are not in the tiles, the first is '1234'; .* such as 2_10_00_00"):
+        _examples(_builder(download, tmp_path / 'again', lists=str(lists)))
+
+
+def test_the_directory_prepared_by_iic_is_read(tmp_path):
+    root = tmp_path / 'raw'
+    for folder in ('imgs', 'gt'):
+        (root / folder).mkdir(parents=True)
+    image, label = RNG.integers(0, 256, (200, 200, 4), dtype=np.uint8), RNG.integers(0, 6, (200, 200), dtype=np.uint8)
+    for name in ('17', '42'):
+        scipy.io.savemat(root / 'imgs' / f'{name}.mat', {'img': image})
+    scipy.io.savemat(root / 'gt' / '42.mat', {'gt': label})
+    (root / 'unlabelled_train.txt').write_text('17\n')
+    (root / 'labelled_test.txt').write_text('42\n')
+    splits = _examples(_builder(root, tmp_path))
+    np.testing.assert_array_equal(splits['unlabelled_train']['17']['image'], image)
+    np.testing.assert_array_equal(splits['labelled_test']['42']['label'], label)
+
+
+def test_what_does_not_fit_is_named(download, tmp_path):
+    with pytest.raises(DataError, match=r'no such directory; set --config.data.root'):
+        _builder(tmp_path / 'nowhere', tmp_path)
+    with pytest.raises(DataError, match=r'no tiles top_potsdam_<a>_<b>_RGBIR\.tif'):
+        _builder(download / '5_Labels_all', tmp_path)
+    with pytest.raises(DataError, match=r'found data.num_classes=4'):
+        _builder(download, tmp_path, num_classes=4)
+    label = download / '5_Labels_all' / 'top_potsdam_2_10_label.tif'
+    Image.fromarray(np.full((40, 40, 3), 9, np.uint8)).save(label)
+    with pytest.raises(DataError, match=r'2_10_label\.tif: unknown label colour \(9, 9, 9\)'):
+        _examples(_builder(download, tmp_path))
+    Image.fromarray(COLOURS[np.zeros((38, 40), int)]).save(label)
+    with pytest.raises(DataError, match=r'2_10_label\.tif: the label map is 40 x 38 pixels but its image 40 x 40'):
+        _examples(_builder(download, tmp_path))
+    tile = download / '4_Ortho_RGBIR' / 'top_potsdam_3_10_RGBIR.tif'
+    tile.write_bytes(tile.read_bytes()[:3000])
+    with pytest.raises(DataError, match=r'3_10_RGBIR\.tif: (damaged|not an image)'):
+        _examples(_builder(download, tmp_path))
+
+
+def test_a_real_tile_goes_through(shared_data, tmp_path):
+    """A crop of ISPRS Potsdam, in the formats of the download; its infrared band is not in the sample."""
+    sample = shared_data / 'aerial_isprs_samples'
+    name = 'potsdam_2_10_0_0_512_512'
+    rgb = np.array(Image.open(sample / 'images' / f'{name}.png').convert('RGB'))
+    ids = np.array(Image.open(sample / 'labels' / f'{name}.png'))  # 0 is the boundary, others IIC's order plus 1
+    ids = np.where(ids == 0, 6, ids)
+    root = tmp_path / 'raw'
+    root.mkdir()
+    bands = np.dstack([rgb, rgb[..., 0]])
+    tifffile.imwrite(root / 'top_potsdam_2_10_RGBIR.tif', bands, photometric='rgb', extrasamples=['unspecified'])
+    Image.fromarray(COLOURS[ids - 1]).save(root / 'top_potsdam_2_10_label.tif')
+    splits = _examples(_builder(root, tmp_path, block_size=32))
+    label = np.zeros((256, 256), np.uint8)
+    for block, example in (splits['labelled_train'] | splits['labelled_test']).items():
+        row, column = (int(part) * 32 for part in block.split('_')[2:])
+        label[row : row + 32, column : column + 32] = example['label']
+    expected = images.rescale((ids - 1).astype(np.uint8), 0.5, label=True)
+    np.testing.assert_array_equal(label, expected)
