@@ -11,8 +11,7 @@ from absl import app, flags
 def run(main: Callable[[], int | None]):
     """Parses the flags and calls `main`; its return value is the exit status.
 
-    A mistake of the user's (ValueError, missing file, file that is no image, diverged training) ends with its message and
-    status 1, a wrong flag with status 2; anything else is a bug and shows its traceback.
+    What a user can mend (wrong value or file, full disk, diverged training) ends with a message and status 1, a wrong flag with status 2; anything else is a bug and shows its traceback.
     """
 
     def guarded(arguments: Sequence[str]) -> int | None:
@@ -21,7 +20,7 @@ def run(main: Callable[[], int | None]):
         absl.logging.set_verbosity(absl.logging.ERROR)  # Orbax and TFDS tell every step of theirs through absl
         try:
             return main()
-        except (ValueError, FileNotFoundError, FloatingPointError) as error:
+        except (ValueError, OSError, FloatingPointError) as error:
             return _fail(1, str(error))
 
     handler = logging.StreamHandler()

@@ -1,7 +1,7 @@
 """What the parts of the program know of one another."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol, TypedDict
+from typing import Any, Protocol, TypedDict, runtime_checkable
 
 from jaxtyping import Array, Float, Key, UInt8
 
@@ -26,6 +26,7 @@ class Outputs(TypedDict):
     features: Float[Array, 'batch feature_height feature_width channels']
 
 
+@runtime_checkable
 class Method(Protocol):
     """What the loop may ask of a method. Four pure functions of arrays; a frozen dataclass implements them."""
 

@@ -71,6 +71,14 @@ def stack(names: tuple[str, ...]) -> Ordering:
     return jax.tree.map(lambda *flags: np.array(flags), *map(by_name, names))
 
 
+def check_sampling(sampling: str, count: int):
+    """ValueError unless `sampling` is known and possible with `count` orderings."""
+    if sampling not in get_args(Sampling):
+        raise ValueError(f"sampling is 'random' or 'no_repetition', found {sampling!r}")
+    if sampling == 'no_repetition' and count < 2:
+        raise ValueError("sampling 'no_repetition' needs at least two orderings, found one")
+
+
 def sample_pair(key: Key[Array, ''], orderings: Ordering, sampling: Sampling = 'random') -> tuple[Ordering, Ordering]:
     """Draws the orderings of the two views from a stack.
 
@@ -78,14 +86,11 @@ def sample_pair(key: Key[Array, ''], orderings: Ordering, sampling: Sampling = '
     draws two different ones, uniformly.
     """
     count = len(orderings.zigzag)
+    check_sampling(sampling, count)
     if sampling == 'random':
         chosen = jax.random.randint(key, (2,), 0, count)
-    elif sampling == 'no_repetition':
-        if count < 2:
-            raise ValueError("sampling 'no_repetition' needs at least two orderings, found one")
-        chosen = jax.random.choice(key, count, (2,), replace=False)
     else:
-        raise ValueError(f"sampling is 'random' or 'no_repetition', found {sampling!r}")
+        chosen = jax.random.choice(key, count, (2,), replace=False)
     first, second = (jax.tree.map(functools.partial(_take, index=index), orderings) for index in chosen)
     return first, second
 

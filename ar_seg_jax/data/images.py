@@ -5,11 +5,10 @@ other three-channel spaces are converted by Pillow's formulas, without colour pr
 16-bit, 32-bit and floating-point images are refused, because there is no one right way to 8 bits.
 """
 
-import contextlib
 import io
 import struct
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,22 +21,25 @@ from ar_seg_jax.interfaces import VOID
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.tif', '.tiff', '.bmp', '.webp')
 _CONVERTIBLE = ('1', 'L', 'LA', 'P', 'PA', 'RGB', 'RGBA', 'RGBX', 'CMYK', 'YCbCr', 'LAB', 'HSV')
 
+# What Pillow's decoders raise on damaged files, besides its own errors.
+_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, OverflowError, struct.error)
+
 
 class DataError(ValueError):
     """An input file or folder that cannot be used; the message names it, what was found and what to do."""
 
 
-@contextlib.contextmanager
-def open_header(path: Path) -> Iterator[Image.Image]:
-    """Opens a file without decoding its pixels; DataError for whatever is not an image of sane size."""
+def open_image(path: Path, decode: bool = True) -> Image.Image:
+    """Opens a file, and decodes its pixels; to be used in a `with`. DataError if it is not a whole image of sane size."""
     try:
         if not path.stat().st_size:
             raise DataError(f'{path}: the file is empty; remove it or fetch it again')
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', UserWarning)  # odd metadata; the pixels are what counts
             warnings.simplefilter('error', Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                yield image
+            image = Image.open(path)
+            if decode:
+                image.load()
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise DataError(
             f'{path}: {error}. The limit guards against files made to exhaust memory; cut the image into smaller tiles'
@@ -46,18 +48,11 @@ def open_header(path: Path) -> Iterator[Image.Image]:
         raise DataError(f'{path}: not an image that Pillow can read; expected one of {", ".join(SUFFIXES)}') from error
     except FileNotFoundError as error:
         raise DataError(f'{path}: no such file') from error
-
-
-@contextlib.contextmanager
-def open_image(path: Path) -> Iterator[Image.Image]:
-    """Opens and decodes a file; DataError for whatever is not a whole image of sane size."""
-    with open_header(path) as image:
-        try:
-            image.load()
-        except (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, OverflowError, struct.error) as error:
-            # What Pillow's decoders raise on damaged files.
-            raise DataError(f'{path}: damaged or truncated image ({error}); remove it or fetch it again') from error
-        yield image
+    except DataError:
+        raise
+    except _DAMAGED as error:
+        raise DataError(f'{path}: damaged or truncated image ({error}); remove it or fetch it again') from error
+    return image
 
 
 def read_image(path: Path, channels: int = 3) -> UInt8[np.ndarray, 'height width {channels}']:
@@ -81,7 +76,7 @@ def _read_bands(path: Path) -> UInt8[np.ndarray, 'height width 4']:
     if bands is None:
         try:
             bands = tifffile.imread(path)
-        except (tifffile.TiffFileError, ValueError, OSError, LookupError, struct.error) as error:
+        except (tifffile.TiffFileError, *_DAMAGED) as error:
             raise DataError(f'{path}: cannot read the bands of this TIFF file ({error})') from error
     if bands.ndim == 3 and bands.shape[0] == 4 and bands.shape[2] != 4:
         bands = np.moveaxis(bands, 0, 2)  # stored plane by plane

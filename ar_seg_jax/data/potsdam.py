@@ -143,7 +143,7 @@ def _tiles(root: Path) -> tuple[dict[str, Path], dict[str, Path]]:
 
 
 def _blocks(tile: str, path: Path, size: int) -> Iterator[Block]:
-    with images.open_header(path) as image:
+    with images.open_image(path, decode=False) as image:
         columns, rows = (round(side * _RESCALE) // size for side in image.size)
     if not rows * columns:
         raise DataError(f'{path}: at half size smaller than a block of {size} x {size} pixels; remove the file')

@@ -32,5 +32,5 @@ def nearest_centroid(
     """The cluster of each pixel by its colour."""
     colours = image.astype(jnp.float32) / 255
     # |x - c|^2 without |x|^2, which is the same for all c
-    distances = jnp.sum(centroids**2, axis=1) - 2 * colours @ centroids.T
+    distances = jnp.sum(centroids**2, axis=1)[None, None, None] - 2 * colours @ centroids.T
     return jnp.argmin(distances, axis=-1)

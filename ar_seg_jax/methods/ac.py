@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from ar_seg_jax.interfaces import VOID, Batch, Extra, Metrics, Outputs, Params, no_refresh
 from ar_seg_jax.objectives.mutual_information import InformationLoss
-from ar_seg_jax.orderings import RASTER, Sampling, sample_pair, stack
+from ar_seg_jax.orderings import RASTER, Sampling, check_sampling, sample_pair, stack
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +29,10 @@ class AC:
     sampling: Sampling = 'random'
     sobel: bool = False
     mask_void: bool = False
+
+    def __post_init__(self):
+        stack(self.orderings)
+        check_sampling(self.sampling, len(self.orderings))
 
     def init(self, key, image):
         variables = self.model.init(key, self._input(image))

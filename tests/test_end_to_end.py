@@ -1,0 +1,156 @@
+"""The three commands as a user types them, on real photographs and a model small enough for a test."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+TINY = [
+    '--config.data.size=48',
+    '--config.data.train_count=16',
+    '--config.data.val_count=4',
+    '--config.pipeline.crop_size=32',
+    '--config.pipeline.batch_size=4',
+    '--config.evaluation.batch_size=4',
+    '--config.model.blocks=1',
+    '--config.evaluate_every=3',
+    '--config.checkpoint_every=2',
+    '--config.log_every=1',
+]
+
+
+def _run(command, *arguments):
+    environment = {name: value for name, value in os.environ.items() if name != 'XLA_FLAGS'} | {'JAX_PLATFORMS': 'cpu'}
+    line = [sys.executable, '-m', f'ar_seg_jax.{command}', *map(str, arguments)]
+    return subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def _train(data_dir, directory, steps, *more, config='configs/textures.py'):
+    fixed = (f'--config={config}', f'--config.data.data_dir={data_dir}', f'--config.steps={steps}', f'--workdir={directory}')
+    done = _run('main', *fixed, *TINY, *more)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def _leaves(directory, step):
+    """The arrays of a checkpoint, through Orbax alone."""
+    import jax
+    import orbax.checkpoint as ocp
+
+    manager = ocp.CheckpointManager(
+        directory / 'checkpoints', item_names=('state',), item_handlers=ocp.StandardCheckpointHandler()
+    )
+    state = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore()))['state']
+    return [np.asarray(leaf) for leaf in jax.tree.leaves({'params': state['params'], 'extra': state['extra']})]
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    """A run of 6 steps, and its output."""
+    base = tmp_path_factory.mktemp('run')
+    return base, base / 'whole', _train(base / 'tfds', base / 'whole', 6)
+
+
+def test_training_reports_scores_beside_the_baselines_with_their_protocol(trained):
+    _, directory, done = trained
+    for row in ('AC, step 6', 'untrained network', 'k-means on pixels'):
+        assert row in done.stdout
+    assert "one-to-one matching fitted on 'val', scored on 'val'" in done.stdout
+    assert 'so it is negative' in done.stderr and 'images/s' in done.stderr
+    saved = json.loads((directory / 'evaluations' / '000006.json').read_text())
+    assert [entry['method'] for entry in saved['results']] == ['AC, step 6', 'untrained network', 'k-means on pixels']
+    assert sum(map(sum, saved['results'][0]['confusion'])) == 4 * 48 * 48
+    assert [entry['name'] for entry in saved['clusters']['classes']] == ['brick', 'grass', 'gravel']
+    assert Image.open(directory / 'pictures' / '000006.png').size[1] > 4 * 48
+    steps = [json.loads(line)['step'] for line in (directory / 'metrics.jsonl').read_text().splitlines()]
+    assert steps == [1, 2, 3, 3, 4, 5, 6, 6]  # evaluations at 3 and 6
+
+
+def test_a_run_that_stopped_goes_on_to_the_very_same_parameters(trained):
+    base, whole, _ = trained
+    _train(base / 'tfds', base / 'halves', 2, '--config.evaluation.baselines=False')
+    done = _train(base / 'tfds', base / 'halves', 6, '--config.evaluation.baselines=False')
+    assert 'Resuming after step 2' in done.stderr
+    for one, two in zip(_leaves(whole, 6), _leaves(base / 'halves', 6), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_another_config_in_the_same_directory_is_refused(trained):
+    base, directory, _ = trained
+    fixed = ('--config=configs/textures.py', f'--config.data.data_dir={base / "tfds"}', f'--workdir={directory}')
+    done = _run('main', *fixed, *TINY, '--config.steps=6', '--config.learning_rate=1.0')
+    assert done.returncode == 1 and 'learning_rate was' in done.stderr and 'Traceback' not in done.stderr
+
+
+def test_evaluation_of_a_checkpoint_gives_the_score_of_training(trained):
+    _, directory, done = trained
+    again = _run('evaluate', f'--workdir={directory}')
+    assert again.returncode == 0, again.stderr
+    assert [line for line in again.stdout.splitlines() if 'AC' in line] == [
+        line for line in done.stdout.splitlines() if 'AC' in line
+    ]
+    missing = _run('evaluate', f'--workdir={directory}', '--step=5')
+    assert missing.returncode == 1 and 'no checkpoint of step 5; the steps are 4, 6' in missing.stderr
+
+
+def test_prediction_writes_label_maps_and_goes_on_past_a_bad_file(trained):
+    base, directory, _ = trained
+    images, output = base / 'images', base / 'labels'
+    (images / 'deeper').mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    sizes = {'a.png': (37, 61), 'deeper/b.jpg': (50, 33)}
+    for name, size in sizes.items():
+        Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8)).save(images / name)
+    (images / 'broken.png').write_bytes(b'\x89PNG\r\n\x1a\nnot really')
+    done = _run('predict', f'--workdir={directory}', f'--input={images}', f'--output={output}')
+    assert done.returncode == 1 and 'broken.png' in done.stderr and 'Traceback' not in done.stderr
+    assert '2 label maps' in done.stderr and '1 files could not be read' in done.stderr
+    for name, size in sizes.items():
+        label = Image.open(output / Path(name).with_suffix('').parent / f'{Path(name).stem}_labels.png')
+        assert label.mode == 'P' and label.size == size[::-1] and set(np.unique(label)) <= {0, 1, 2}
+        assert Image.open(output / Path(name).parent / f'{Path(name).stem}_overlay.png').size == size[::-1]
+    assert [entry['name'] for entry in json.loads((output / 'classes.json').read_text())['classes']] == [
+        'brick',
+        'grass',
+        'gravel',
+    ]
+    inside = _run('predict', f'--workdir={directory}', f'--input={images}', f'--output={images / "out"}')
+    assert inside.returncode == 1 and 'lies inside --input' in inside.stderr
+
+
+def test_a_folder_without_labels_trains_and_predicts_clusters_with_numbers(tmp_path):
+    folder = tmp_path / 'photos'
+    folder.mkdir()
+    for index in range(4):
+        Image.fromarray(np.random.default_rng(index).integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(folder / f'{index}.png')
+    arguments = ['--config=configs/folder.py', f'--config.data.root={folder}', f'--config.data.data_dir={tmp_path / "tfds"}',
+                 '--config.data.block_size=32', '--config.steps=1', f'--workdir={tmp_path / "run"}', *TINY[3:]]  # fmt: skip
+    done = _run('main', *arguments)
+    assert done.returncode == 0 and 'The data has no labels' in done.stdout, done.stderr
+    assert (tmp_path / 'run' / 'pictures' / '000001.png').exists()
+    done = _run('predict', f'--workdir={tmp_path / "run"}', f'--input={folder / "0.png"}', f'--output={tmp_path / "out"}')
+    assert done.returncode == 0 and 'numbers instead of names' in done.stderr, done.stderr
+    assert Image.open(tmp_path / 'out' / '0_labels.png').size == (50, 40)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--config=configs/folder.py', '--config.data.rooot=x'], 'Did you mean "root" instead of "rooot"'),
+        (['--config=configs/none.py'], 'configs/none.py'),
+        ([], 'config'),
+        (['--config=configs/folder.py', 'stray'], "unexpected argument 'stray'"),
+        (['--config=configs/folder.py', '--config.data.root=/nowhere'], '/nowhere: no such directory; set --config.data.root'),
+        (['--config=configs/textures.py', '--config.epochs=2.0'], 'set one of --config.steps and --config.epochs'),
+    ],
+)
+def test_mistakes_on_the_command_line_are_explained_without_a_traceback(tmp_path, arguments, message):
+    more = [f'--workdir={tmp_path / "run"}', *([f'--config.data.data_dir={tmp_path}'] if len(arguments) > 1 else [])]
+    done = _run('main', *arguments, *more)
+    assert done.returncode in (1, 2) and message in done.stderr and 'Traceback' not in done.stderr, done.stderr
