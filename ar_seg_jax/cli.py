@@ -11,7 +11,8 @@ from absl import app, flags
 def run(main: Callable[[], int | None]):
     """Parses the flags and calls `main`; its return value is the exit status.
 
-    What a user can mend (wrong value or file, full disk, diverged training) ends with a message and status 1, a wrong flag with status 2; anything else is a bug and shows its traceback.
+    What a user can mend (a wrong value or file, a full disk, diverged training) ends with a message and status 1, a wrong
+    flag with status 2; anything else is a bug and shows its traceback.
     """
 
     def guarded(arguments: Sequence[str]) -> int | None:

@@ -42,7 +42,8 @@ def get_config() -> ml_collections.ConfigDict:
         'displacement': 10,  # half-window T of the joint, pixels
         'collapsed': True,  # average the joint over displacements before MI (AC); False averages MI (IIC)
         'symmetric': True,
-        'entropy_weight': 1.0,  # lambda; above 1 asks for evener clusters
+        'entropy_weight': 1.0,  # lambda; above 1 asks for evener clusters, below 1 allows uneven ones
+        'entropy_steps': 0,  # steps over which lambda goes from 1 to its value
         'orderings': 'raster',  # raster, zigzag, all, or names separated by commas
         'sampling': 'random',  # random or no_repetition
         'sobel': False,  # append Sobel gradients to the image

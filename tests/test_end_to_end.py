@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
-TINY = [
+TINY = (
     '--config.data.size=48',
     '--config.data.train_count=16',
     '--config.data.val_count=4',
@@ -22,7 +22,7 @@ TINY = [
     '--config.evaluate_every=3',
     '--config.checkpoint_every=2',
     '--config.log_every=1',
-]
+)
 
 
 def _run(command, *arguments):
@@ -43,9 +43,7 @@ def _leaves(directory, step):
     import jax
     import orbax.checkpoint as ocp
 
-    manager = ocp.CheckpointManager(
-        directory / 'checkpoints', item_names=('state',), item_handlers=ocp.StandardCheckpointHandler()
-    )
+    manager = ocp.CheckpointManager(directory / 'checkpoints')
     state = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore()))['state']
     return [np.asarray(leaf) for leaf in jax.tree.leaves({'params': state['params'], 'extra': state['extra']})]
 

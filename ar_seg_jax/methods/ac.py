@@ -19,6 +19,8 @@ class AC:
     orderings: names of the orderings to draw from.
     sampling: how the two are drawn, see `orderings.sample_pair`.
     sobel: append horizontal and vertical Sobel gradients of the grey image, as IIC does on COCO-Stuff.
+    entropy_steps: steps over which the entropy weight goes from 1 to that of `information`; 0 has it from the start. Weights
+        below 1 allow clusters of uneven size, but from the first step they collapse an untrained network.
     mask_void: leave pixels labelled VOID out of the loss. IIC's protocol on COCO-Stuff, where pixels outside the classes
         of interest are no part of the task; it uses the labels' outline, so it is off where nothing says so.
     """
@@ -28,6 +30,7 @@ class AC:
     orderings: tuple[str, ...] = tuple(RASTER)
     sampling: Sampling = 'random'
     sobel: bool = False
+    entropy_steps: int = 0
     mask_void: bool = False
 
     def __post_init__(self):
@@ -50,7 +53,8 @@ class AC:
             rngs={'dropout': dropout_key},
         )
         mask = (batch['label'] != VOID).astype(jnp.float32) if self.mask_void else None
-        loss, metrics = self.information(first['scores'], second['scores'], mask)
+        information = dataclasses.replace(self.information, entropy_weight=self._entropy_weight(step))
+        loss, metrics = information(first['scores'], second['scores'], mask)
         return loss, ({'batch_stats': updated.get('batch_stats', {})}, metrics)
 
     refresh = no_refresh
@@ -58,6 +62,10 @@ class AC:
     def predict(self, params: Params, extra: Extra, image) -> Outputs:
         (outputs,) = self.model.apply({'params': params, **extra}, self._input(image))
         return outputs
+
+    def _entropy_weight(self, step):
+        final = self.information.entropy_weight
+        return 1 + (final - 1) * jnp.minimum(step / self.entropy_steps, 1) if self.entropy_steps else final
 
     def _input(self, image):
         image = image.astype(jnp.float32) / 255

@@ -22,13 +22,13 @@ class InformationLoss:
     collapsed: average the joint over displacements, then take MI (supplement, Eq. 5). Otherwise take the MI of each
         displacement and average (the form of IIC's published runs).
     symmetric: average each joint with its transpose; harmless, since the order of the two views is random.
-    entropy_weight: lambda on the marginal entropies; 1 is mutual information, more asks for evener clusters.
+    entropy_weight: lambda on the marginal entropies; 1 is mutual information, more asks for evener clusters, less for fewer.
     """
 
     displacement: int = 10
     collapsed: bool = True
     symmetric: bool = True
-    entropy_weight: float = 1.0
+    entropy_weight: float | Float[Array, ''] = 1.0
 
     def __call__(self, p: Scores, q: Scores, mask: Mask | None = None) -> tuple[Float[Array, ''], dict[str, Float[Array, '']]]:
         """The loss, and MI (nats, at most log K), H(y) and H(y|y') of it, as scalars."""
