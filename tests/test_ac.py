@@ -33,8 +33,10 @@ def tiny_ac(**fields):
     return AC(model, InformationLoss(displacement=2), **fields)
 
 
-def initialised(method, batch):
-    params, extra = jax.jit(method.init)(jax.random.key(0), batch['image'])
+@pytest.fixture(scope='module')
+def state():
+    """Parameters and extra, for every tiny_ac and images of three channels."""
+    params, extra = jax.jit(tiny_ac().init)(jax.random.key(0), random_batch()['image'])
     # Larger weights in the decoder: scores of a fresh one are all but uniform, where every loss is nearly 0.
     decoder = jax.tree.map(lambda leaf: 3 * leaf, params['decoder'])
     return {**params, 'decoder': decoder}, extra
@@ -62,11 +64,11 @@ def assert_trees_close(found, expected, rtol):
         np.testing.assert_allclose(array, reference, rtol=rtol, atol=atol)
 
 
-def test_the_gradient_is_the_sum_of_those_of_the_two_views():
+def test_the_gradient_is_the_sum_of_those_of_the_two_views(state):
     """Views are passed one by one here, with parameters of their own; the loss does not care which of the two comes first."""
     names = ('A1', 'zigzag_D4')
     method, batch = tiny_ac(orderings=names, sampling='no_repetition', mask_void=True), with_void(random_batch())
-    params, extra = initialised(method, batch)
+    params, extra = state
 
     def loss_of_two_networks(first, second):
         outputs = []
@@ -98,58 +100,57 @@ def test_the_gradient_is_the_sum_of_those_of_the_two_views():
 
 @pytest.fixture(scope='module')
 def all_orderings():
-    """One step of a model that draws from all sixteen orderings: method, compiled step and its arguments."""
-    method, batch = tiny_ac(orderings=tuple(orderings.ORDERINGS)), random_batch()
-    return stepper(method), *initialised(method, batch), batch
+    """One compiled step of a model that draws from all sixteen orderings."""
+    return stepper(tiny_ac(orderings=tuple(orderings.ORDERINGS)))
 
 
-def test_one_compilation_serves_all_pairs_of_orderings(all_orderings):
-    step, params, extra, batch = all_orderings
-    losses = [float(step(params, extra, batch, jax.random.key(seed))[0][0]) for seed in range(20)]
-    assert step._cache_size() == 1
+def test_one_compilation_serves_all_pairs_of_orderings(all_orderings, state):
+    batch = random_batch()
+    losses = [float(all_orderings(*state, batch, jax.random.key(seed))[0][0]) for seed in range(20)]
+    assert all_orderings._cache_size() == 1
     assert np.isfinite(losses).all()
     assert len({round(loss, 6) for loss in losses}) > 10, 'the orderings have no effect'
 
 
-def test_eight_devices_compute_what_one_does(all_orderings):
-    step, params, extra, batch = all_orderings
+def test_eight_devices_compute_what_one_does(all_orderings, state):
+    batch = random_batch()
     mesh = jax.make_mesh((8,), ('data',), axis_types=(jax.sharding.AxisType.Auto,))
     over_data, everywhere = (jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes)) for axes in (('data',), ()))
     sharded = jax.device_put(batch, over_data)
     assert len({shard.device for shard in sharded['image'].addressable_shards}) == 8
     key = jax.random.key(3)
-    (expected, (expected_extra, expected_metrics)), expected_gradients = step(params, extra, batch, key)
-    state = jax.device_put((params, extra), everywhere)
-    (loss, (new_extra, metrics)), gradients = step(*state, sharded, jax.device_put(key, everywhere))
+    (expected, (expected_extra, expected_metrics)), expected_gradients = all_orderings(*state, batch, key)
+    (loss, (new_extra, metrics)), gradients = all_orderings(
+        *jax.device_put(state, everywhere), sharded, jax.device_put(key, everywhere)
+    )
     np.testing.assert_allclose(loss, expected, rtol=1e-4)
     assert_trees_close(metrics, expected_metrics, rtol=1e-4)
     assert_trees_close(new_extra, expected_extra, rtol=1e-4)
     assert_trees_close(gradients, expected_gradients, rtol=1e-2)
     # Statistics of the shard of one device would be another number: the comparison above can tell.
     shard = {name: array[:1] for name, array in batch.items()}
-    (_, (shard_extra, _)), _ = step(params, extra, shard, key)
+    (_, (shard_extra, _)), _ = all_orderings(*state, shard, key)
     means, shard_means = (jax.tree.leaves(tree)[0] for tree in (expected_extra, shard_extra))
     assert float(jnp.abs(means - shard_means).max()) > 1e-3 * float(jnp.abs(means).max())
 
 
-def test_void_pixels_have_no_say_and_classes_neither():
+def test_void_pixels_have_no_say_and_classes_neither(state):
     method = tiny_ac(orderings=('A1', 'D3'), mask_void=True)
     loss = jax.jit(lambda params, extra, batch: method.loss(params, extra, batch, key=jax.random.key(0), step=STEP)[0])
     batch = random_batch()
-    variables = initialised(method, batch)
-    unmasked, masked = loss(*variables, batch), loss(*variables, with_void(batch))
+    unmasked, masked = loss(*state, batch), loss(*state, with_void(batch))
     assert abs(unmasked - masked) > 1e-4
     recoloured = {**batch, 'label': (batch['label'] + 1) % 3}
-    np.testing.assert_array_equal(loss(*variables, recoloured), unmasked)
-    assert loss(*variables, with_void(batch, below=16)) == 0
+    np.testing.assert_array_equal(loss(*state, recoloured), unmasked)
+    assert loss(*state, with_void(batch, below=16)) == 0
     ignorant = tiny_ac(orderings=('A1', 'D3'))
-    found = jax.jit(lambda batch: ignorant.loss(*variables, batch, key=jax.random.key(0), step=STEP)[0])(with_void(batch))
+    found = jax.jit(lambda batch: ignorant.loss(*state, batch, key=jax.random.key(0), step=STEP)[0])(with_void(batch))
     np.testing.assert_allclose(found, unmasked, rtol=1e-5)
 
 
-def test_prediction_is_the_unmasked_network_with_running_statistics():
+def test_prediction_is_the_unmasked_network_with_running_statistics(state):
     method, batch = tiny_ac(), random_batch(2)
-    params, extra = initialised(method, batch)
+    params, extra = state
     extra = jax.tree.map(lambda leaf: leaf + 0.5, extra)
     outputs = jax.jit(method.predict)(params, extra, batch['image'])
     image = np.asarray(batch['image'], np.float32) / 255

@@ -1,23 +1,29 @@
 """All that a run must not lose."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
-from jaxtyping import Array, Int, Key, UInt8
+from jaxtyping import Array, UInt8
 
-from ar_seg_jax.interfaces import Extra, Method, Params
+from ar_seg_jax.interfaces import Method
 
 
 @struct.dataclass
 class TrainState:
-    """step: updates made so far. key: the one source of randomness of the step, folded with `step` and never advanced."""
+    """A pytree, whose leaves are arrays or, in a description of a state, their shapes.
 
-    step: Int[Array, '']
-    params: Params
-    extra: Extra
-    opt_state: optax.OptState
-    key: Key[Array, '']
+    step: updates made so far, int32. params and extra: see `interfaces`. opt_state: that of optax. key: the one source of
+    randomness of the step, folded with `step` and never advanced.
+    """
+
+    step: Any
+    params: Any
+    extra: Any
+    opt_state: Any
+    key: Any
 
 
 def create_state(

@@ -1,0 +1,334 @@
+"""The model family: sizes counted by hand, shapes, precision, and the order that whole networks keep."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import jaxtyping
+import numpy as np
+import pytest
+from scipy import ndimage, special
+
+from ar_seg_jax import layers, orderings
+from ar_seg_jax.models.autoregressive import Autoregressive, Stem
+from ar_seg_jax.orderings import ORDERINGS, RASTER
+
+NAMES = tuple(ORDERINGS)
+STACK = orderings.stack(NAMES)
+QUICK = {'xla_backend_optimization_level': 0}  # for programs that run once on tiny maps
+
+
+def shapes_of(model, height=16, width=16, channels=3):
+    return jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, height, width, channels)))
+
+
+def count(tree):
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+def drawn(shapes, draw):
+    """Variables of given shapes: kernels are `draw(rng, shape)`, scaled so that activations keep their size; the rest is 1."""
+    rng = np.random.default_rng(0)
+
+    def leaf(path, shape):
+        if path[-1].key == 'kernel':
+            # Large scores make one-hot attention, in which all but one of the positions seen have weight 0.
+            scale = 1e-3 if path[-2].key == 'query' else 1
+            return jnp.asarray(
+                scale * draw(rng, shape.shape) / np.prod(shape.shape[:-1]) ** (0.5 if draw is signed else 1), shape.dtype
+            )
+        return jnp.full(shape.shape, 0.1 if path[-1].key in ('bias', 'mean') else 1, shape.dtype)
+
+    return jax.tree_util.tree_map_with_path(leaf, shapes)
+
+
+def signed(rng, shape):
+    return rng.normal(size=shape)
+
+
+def positive(rng, shape):
+    """With positive weights and inputs no ReLU is off and nothing cancels, so every dependency shows in a Jacobian."""
+    return rng.uniform(0.5, 1.5, shape)
+
+
+def apply(model, variables, image, views):
+    return jax.jit(lambda variables, image: model.apply(variables, image, views), compiler_options=QUICK)(variables, image)
+
+
+# Millions of parameters in papers.md, confirmed by the reproduction report to its precision.
+COUNTS = {
+    (4, False, 3, 4): 13.247,
+    (4, False, 6, 4): 13.250,
+    (4, False, 15, 3): 13.259,
+    (4, True, 3, 4): 13.510,
+    (4, True, 6, 4): 13.513,
+    (4, True, 15, 3): 13.522,
+    (5, False, 3, 4): 53.108,
+    (5, False, 6, 4): 53.115,
+    (5, False, 15, 3): 53.132,
+    (5, True, 3, 4): 53.371,
+    (5, True, 6, 4): 53.378,
+    (5, True, 15, 3): 53.395,
+}
+
+
+@pytest.mark.parametrize('blocks, attention, clusters, channels', COUNTS)
+def test_parameters_are_as_many_as_in_the_reports(blocks, attention, clusters, channels):
+    model = Autoregressive(clusters, blocks=blocks, attention=attention)
+    params = shapes_of(model, channels=channels)['params']
+    widths = [64 * 2**block for block in range(blocks)]
+    assert [count(params[f'block_{block}']) for block in range(blocks)] == [38 * width**2 + 12 * width for width in widths]
+    assert count(params['stem']) == 64 * (9 * channels + 1) + 128
+    assert count(params['decoder']) == (2 * widths[-1] + 1) * clusters
+    projections = 3 * (256 * 128 + 128) + (128 * 256 + 256) + (512 * 256 + 256)
+    assert count(params.get('attention', {})) == attention * projections
+    assert round(count(params) / 1e6, 3) == COUNTS[blocks, attention, clusters, channels]
+
+
+def test_the_blocks_have_the_parameters_of_the_table():
+    params = shapes_of(Autoregressive(3))['params']
+    assert [count(params[f'block_{block}']) for block in range(5)] == [156_416, 624_128, 2_493_440, 9_967_616, 39_858_176]
+
+
+def test_the_variants_differ_in_what_is_masked_and_not_in_their_blocks():
+    f1, f2, f3, f4 = (shapes_of(Autoregressive(3, variant=variant, blocks=3)) for variant in ('F1', 'F2', 'F3', 'F4'))
+    assert f2 == f3 == f4
+    assert 'batch_stats' not in f1 and count(f2['batch_stats']) == 2 * 64
+    assert count(f1['params']['stem']) == (9 * 3 * 64 + 64) + (9 * 64 * 64 + 64)
+    assert {name: f1['params'][name] for name in f1['params'] if name != 'stem'} == {
+        name: f2['params'][name] for name in f2['params'] if name != 'stem'
+    }
+
+
+def test_f5_is_a_resnet_18_without_its_classifier():
+    variables = shapes_of(Autoregressive(7, variant='F5'))
+    # 11 689 512 parameters with the 1000 classes of ImageNet, whose layer has 512 x 1000 + 1000.
+    assert count(variables['params']['resnet']) == 11_689_512 - 513_000
+    assert count(variables['params']['decoder']) == 513 * 7
+    norms = sum(2 * width for width in [64] + 4 * [64] + 5 * [128] + 5 * [256] + 5 * [512])
+    assert count(variables['batch_stats']) == norms
+
+
+@pytest.mark.parametrize('output_stride', [2, 4])
+@pytest.mark.parametrize('variant', ['F1', 'F2', 'F3', 'F4', 'F5'])
+def test_outputs_have_the_shapes_of_images_and_feature_maps(variant, output_stride):
+    """Square images under traced orderings, odd-sized ones under static ones, and both without any."""
+    for blocks in (5,) if variant == 'F5' else (1, 2, 3, 4, 5):
+        model = Autoregressive(4, variant, blocks, output_stride, attention=blocks > 2 and variant != 'F5')
+        variables = shapes_of(model)
+        traced = jax.tree.map(lambda flags: jnp.asarray(flags)[3], STACK)
+        for height, width, views in ((16, 16, [traced, None]), (17, 23, [ORDERINGS['A2'], ORDERINGS['zigzag_C3'], None])):
+            image = jax.ShapeDtypeStruct((2, height, width, 3), jnp.float32)
+            outputs = jax.eval_shape(lambda variables, image, m=model, v=views: m.apply(variables, image, v), variables, image)
+            assert len(outputs) == len(views)
+            for output in outputs:
+                assert output['scores'].shape == (2, height, width, 4)
+                channels = 512 if variant == 'F5' else 64 * 2**blocks
+                cells = (-(-height // output_stride), -(-width // output_stride))
+                assert output['features'].shape == (2, *cells, channels)
+
+
+@pytest.mark.parametrize('variant', ['F1', 'F2', 'F3', 'F4', 'F5'])
+def test_scores_are_the_softmax_of_the_upsampled_decoder(variant):
+    """And orderings matter in just the variants that have something masked after the unmasked blocks."""
+    model = Autoregressive(3, variant, blocks=2, output_stride=4, attention=variant != 'F5')
+    variables = drawn(shapes_of(model), signed)
+    image = jnp.asarray(np.random.default_rng(1).uniform(size=(1, 9, 14, 3)), jnp.float32)
+    outputs = apply(model, variables, image, [None, ORDERINGS['A1'], ORDERINGS['zigzag_D4']])
+    decoder = variables['params']['decoder']
+    for output in outputs:
+        np.testing.assert_allclose(output['scores'].sum(axis=-1), 1, rtol=1e-5)
+        logits = output['features'] @ decoder['kernel'] + decoder['bias'][None, None, None]
+        expected = special.softmax(layers.upsample(logits, 4, 9, 14), axis=-1)
+        np.testing.assert_allclose(output['scores'], expected, rtol=1e-3, atol=1e-5)
+    features = [np.asarray(output['features']) for output in outputs]
+    differ = [np.abs(one - other).max() > 1e-3 for one, other in ((features[0], features[1]), (features[1], features[2]))]
+    assert differ == 2 * [variant not in ('F4', 'F5')]
+
+
+@pytest.mark.parametrize('output_stride', [2, 4])
+@pytest.mark.parametrize('height, width', [(8, 8), (7, 10)])
+def test_the_stem_is_that_of_table_1(height, width, output_stride):
+    image = np.random.default_rng(0).normal(size=(2, height, width, 3)).astype(np.float32)
+    stem = Stem(output_stride, 'float32')
+    shapes = jax.eval_shape(lambda: stem.init(jax.random.key(0), jnp.asarray(image), train=False))
+    variables = jax.tree.map(
+        lambda leaf: jnp.asarray(np.random.default_rng(leaf.size).uniform(0.1, 0.5, leaf.shape) - 0.1, leaf.dtype), shapes
+    )
+    conv, norm, stats = variables['params']['conv'], variables['params']['norm'], variables['batch_stats']['norm']
+    found = jax.jit(lambda image: stem.apply(variables, image, train=False))(image)
+    stride = output_stride // 2
+    for example, feature in np.ndindex(2, 4):
+        x = sum(
+            ndimage.correlate(image[example, :, :, c], np.asarray(conv['kernel'][:, :, c, feature]), mode='constant')
+            for c in range(3)
+        )
+        x = x[::stride, ::stride] + conv['bias'][feature]
+        x = (x - stats['mean'][feature]) / np.sqrt(stats['var'][feature] + 1e-5) * norm['scale'][feature] + norm['bias'][feature]
+        pooled = ndimage.maximum_filter(np.maximum(x, 0), 3, mode='constant', cval=-np.inf)[::2, ::2]
+        np.testing.assert_allclose(found[example, :, :, feature], pooled, rtol=1e-4, atol=1e-4)
+
+
+def test_bfloat16_computes_in_half_and_keeps_everything_else_in_single_precision():
+    half, single = (
+        Autoregressive(3, blocks=2, output_stride=4, attention=True, dtype=dtype) for dtype in ('bfloat16', 'float32')
+    )
+    assert shapes_of(half) == shapes_of(single)
+    variables = drawn(shapes_of(half), signed)
+    image = jnp.asarray(np.random.default_rng(0).uniform(size=(1, 12, 12, 3)), jnp.float32)
+    outputs, updated = jax.eval_shape(
+        lambda: half.apply(variables, image, [ORDERINGS['D3']], train=True, mutable=['batch_stats'])
+    )
+    assert outputs[0]['features'].dtype == jnp.bfloat16 and outputs[0]['scores'].dtype == jnp.float32
+    assert {leaf.dtype for leaf in jax.tree.leaves((variables, updated))} == {jnp.dtype(jnp.float32)}
+    (found,), (expected,) = (apply(model, variables, image, [ORDERINGS['D3']]) for model in (half, single))
+    np.testing.assert_allclose(found['scores'], expected['scores'], atol=0.03)
+    assert (found['scores'] != expected['scores']).any()
+
+
+def jacobians(model, weigh, size):
+    """Dependence of every feature position, in the image, on `size` x `size` inputs of `weigh(ordering, inputs)`."""
+    found = jax.jit(
+        lambda: jax.lax.map(lambda ordering: jax.jacrev(lambda x: weigh(ordering, x))(jnp.ones((size, size))) != 0, STACK)
+    )()
+    return dict(zip(NAMES, np.asarray(found), strict=True))
+
+
+def feature_sums(outputs):
+    return outputs[0]['features'][0].sum(axis=-1)
+
+
+def assert_pixels_in_order(seen, name, output_stride):
+    """A position sees no pixel later than its anchor or than the anchor of a position before it, and sees all of these.
+
+    Anchors are the first visited pixels of the cells. Along a diagonal of cells a zigzag of cells may run against that of
+    the pixels; an anchor it then attends to is later in pixels, and earlier in the order of the model.
+    """
+    height, width = seen.shape[2:]
+    ordering = ORDERINGS[name]
+    seen = np.asarray(orderings.into_frame(seen, ordering, rows=0))
+    ranks = orderings.rank(ordering, height, width)
+    anchors = np.asarray(orderings.into_frame(ranks, ordering, rows=0))[::output_stride, ::output_stride]
+    assert seen.shape[:2] == anchors.shape
+    canonical = orderings.visiting_sequence(ORDERINGS['zigzag_A1' if ordering.zigzag else 'A1'], *anchors.shape)
+    seen, anchors = seen.reshape(-1, height, width)[canonical], anchors.reshape(-1)[canonical]
+    latest = np.maximum.accumulate(anchors)
+    if name in RASTER:
+        np.testing.assert_array_equal(latest, anchors)
+    for position, of_position in enumerate(seen):
+        assert not of_position[ranks > latest[position]].any(), (name, position)
+        assert of_position[np.isin(ranks, anchors[: position + 1])].all(), (name, position)
+
+
+@pytest.mark.parametrize('output_stride, size, zigzag', [(2, 12, 'corner'), (4, 18, 'alternate')])
+def test_the_fully_autoregressive_model_sees_no_later_pixel(output_stride, size, zigzag):
+    model = Autoregressive(2, 'F1', blocks=2, output_stride=output_stride, attention=True, zigzag=zigzag)
+    variables = drawn(shapes_of(model, channels=1), positive)
+
+    def features(ordering, image):
+        return feature_sums(model.apply(variables, image[None, :, :, None], [ordering]))
+
+    for name, seen in jacobians(model, features, size).items():
+        assert_pixels_in_order(seen, name, output_stride)
+
+
+def test_the_fully_autoregressive_model_sees_no_later_pixel_of_an_odd_sized_image():
+    model = Autoregressive(2, 'F1', blocks=2, output_stride=2, attention=True)
+    variables = drawn(shapes_of(model, channels=1), positive)
+    for name in ('C2', 'zigzag_B4'):
+        seen = jax.jit(
+            jax.jacrev(lambda image, name=name: feature_sums(model.apply(variables, image[None, :, :, None], [ORDERINGS[name]]))),
+            compiler_options=QUICK,
+        )(jnp.ones((7, 10)))
+        assert_pixels_in_order(np.asarray(seen) != 0, name, 2)
+
+
+def dependence_on_encoder(model, entry, size=20):
+    """Which positions of the output of module `entry`, the end of the unmasked encoder, each feature position depends on.
+
+    The real network runs; all that is added is a zero to the output of `entry`, to differentiate with respect to it.
+    """
+    variables = drawn(shapes_of(model, channels=1), positive)
+    image = jnp.asarray(np.random.default_rng(0).uniform(size=(1, size, size, 1)), jnp.float32)
+
+    def features(ordering, offset):
+        def add(following, arguments, keywords, context):
+            outputs = following(*arguments, **keywords)
+            return outputs + offset[None, :, :, None] if context.module.name == entry else outputs
+
+        with nn.intercept_methods(add):
+            return feature_sums(model.apply(variables, image, [ordering]))
+
+    return jacobians(model, lambda ordering, x: features(ordering, x - 1), size // model.output_stride)
+
+
+@pytest.mark.parametrize(
+    'variant, entry, zigzag', [('F2', 'stem', 'corner'), ('F2', 'stem', 'alternate'), ('F3', 'block_0', 'corner')]
+)
+def test_with_attention_the_masked_encoder_sees_the_past_of_its_input_and_all_of_it(variant, entry, zigzag):
+    model = Autoregressive(2, variant, blocks=2, attention=True, zigzag=zigzag)
+    for name, seen in dependence_on_encoder(model, entry).items():
+        ranks = orderings.rank(ORDERINGS[name], 5, 5)
+        np.testing.assert_array_equal(seen, ranks[None, None] <= ranks[:, :, None, None], err_msg=name)
+
+
+def test_raster_masks_below_zigzag_attention_break_the_zigzag_but_no_raster_order():
+    model = Autoregressive(2, 'F2', blocks=2, attention=True, zigzag='raster')
+    for name, seen in dependence_on_encoder(model, 'stem').items():
+        ranks = orderings.rank(ORDERINGS[name], 5, 5)
+        assert seen[ranks[None, None] > ranks[:, :, None, None]].any() == (name not in RASTER), name
+
+
+def test_nothing_is_masked_without_an_ordering():
+    model = Autoregressive(2, 'F1', blocks=2, output_stride=2, attention=True)
+    variables = drawn(shapes_of(model, channels=1), positive)
+    seen = jax.jit(jax.jacrev(lambda image: feature_sums(model.apply(variables, image[None, :, :, None]))))(jnp.ones((7, 10)))
+    assert seen.shape == (4, 5, 7, 10) and (seen != 0).all()
+
+
+def test_dropout_acts_in_training_only():
+    model, without = (Autoregressive(3, blocks=1, output_stride=4, dropout=dropout) for dropout in (0.3, 0.0))
+    variables = drawn(shapes_of(model), signed)
+    image = jnp.asarray(np.random.default_rng(0).uniform(size=(2, 8, 8, 3)), jnp.float32)
+
+    def train(model, seed):
+        (outputs,), _ = model.apply(variables, image, train=True, mutable=['batch_stats'], rngs={'dropout': jax.random.key(seed)})
+        return outputs['scores']
+
+    scores = jax.jit(lambda seed: {'dropped': train(model, seed), 'kept': train(without, seed)}, compiler_options=QUICK)
+    one, other = scores(0), scores(1)
+    assert (one['dropped'] != one['kept']).any() and (one['dropped'] != other['dropped']).any()
+    np.testing.assert_array_equal(one['kept'], other['kept'])
+    (evaluated,), (expected,) = (apply(which, variables, image, [None]) for which in (model, without))
+    np.testing.assert_array_equal(evaluated['scores'], expected['scores'])
+
+
+@pytest.mark.parametrize(
+    'field, value',
+    [('num_clusters', 1), ('num_clusters', 256), ('blocks', 0), ('blocks', 6), ('output_stride', 3), ('dtype', 'float16')],
+)
+def test_fields_out_of_range_are_refused(field, value):
+    with pytest.raises(ValueError, match=rf'model\.{field} is one of .*found .*{value}'):
+        Autoregressive(**{'num_clusters': 3, field: value})
+
+
+@pytest.mark.parametrize('field, value', [('variant', 'F6'), ('zigzag', 'diagonal')])
+def test_unknown_names_are_refused(field, value, monkeypatch):
+    # The annotations refuse them already, but are checked in tests only.
+    monkeypatch.setattr(jaxtyping.config, 'jaxtyping_disable', True)
+    with pytest.raises(ValueError, match=rf'model\.{field} is one of .*found .*{value}'):
+        Autoregressive(**{'num_clusters': 3, field: value})
+
+
+def test_attention_needs_its_second_block():
+    for fields in ({'blocks': 1}, {'variant': 'F5'}):
+        with pytest.raises(ValueError, match='second residual block'):
+            Autoregressive(3, attention=True, **fields)
+    with pytest.raises(ValueError, match='256 channels do not divide into 2 x 3 heads'):
+        shapes_of(Autoregressive(3, blocks=2, attention=True, heads=3))
+
+
+def test_a_traced_ordering_refuses_an_image_that_is_not_square():
+    model = Autoregressive(3, blocks=1)
+    traced = jax.tree.map(lambda flags: jnp.asarray(flags)[0], STACK)
+    with pytest.raises(ValueError, match='square maps, found 4 x 6'):
+        jax.eval_shape(lambda variables: model.apply(variables, jnp.zeros((1, 16, 24, 3)), [traced]), shapes_of(model))
