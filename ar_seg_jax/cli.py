@@ -12,7 +12,7 @@ def run(main: Callable[[], int | None]):
     """Parses the flags and calls `main`; its return value is the exit status.
 
     What a user can mend (a wrong value or file, a full disk, diverged training) ends with a message and status 1, a wrong
-    flag with status 2; anything else is a bug and shows its traceback.
+    flag with status 2; anything else is a bug and shows its traceback. With --verbosity=1 all do.
     """
 
     def guarded(arguments: Sequence[str]) -> int | None:
@@ -22,6 +22,8 @@ def run(main: Callable[[], int | None]):
         try:
             return main()
         except (ValueError, OSError, FloatingPointError) as error:
+            if flags.FLAGS.verbosity > 0:
+                raise
             return _fail(1, str(error))
 
     handler = logging.StreamHandler()

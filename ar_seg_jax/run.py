@@ -70,7 +70,8 @@ def train(run: Run) -> TrainState:
             return {}
         (result,) = segmentation.evaluate(run.count, state, run.data.protocols[:1], run.data.evaluation)
         _logger.info('step %d  accuracy %.4f  mIoU %.4f  (%s)', state.step, *_headline(result), result.protocol)
-        return dict(zip(('accuracy', 'mean_iou'), _headline(result), strict=True))
+        accuracy, mean_iou = _headline(result)
+        return {f'{result.protocol.short}/accuracy': accuracy, f'{result.protocol.short}/mean_iou': mean_iou}
 
     state = loop.run(
         run.method,
@@ -98,7 +99,10 @@ def report(run: Run, state: TrainState):
     step = int(state.step)
     rows: dict[str, list[Result]] = {}
     if run.data.protocols:
-        rows[f'AC, step {step}'] = segmentation.evaluate(run.count, state, run.data.protocols, run.data.evaluation)
+        name = f'{run.config["method"]["name"].upper()}, step {step}'
+        rows[name] = segmentation.evaluate(run.count, state, run.data.protocols, run.data.evaluation)
+            run.count, state, run.data.protocols, run.data.evaluation
+        )
         if run.config['evaluation']['baselines']:
             rows |= _baselines(run)
     if jax.process_index() == 0:

@@ -11,7 +11,7 @@ from configs import common
 def get_config():
     config = common.get_config()
     config.steps = 300
-    config.learning_rate = 1e-3
+    config.learning_rate = 1e-4
     config.data.update(name='textures', size=128, scale=0.5, train_count=400, val_count=60, seed=0)
     config.pipeline.update(crop_size=96, batch_size=16)
     config.model.update(blocks=2, num_clusters=3)

@@ -47,6 +47,11 @@ class Protocol:
             raise ValueError(f"a protocol is '<matching>:<matched on>:<scored on>', such as 'one-to-one:val:val'; found {text!r}")
         return cls(*parts)
 
+    @property
+    def short(self) -> str:
+        """As `parse` reads it."""
+        return f'{self.matching}:{self.matched_on}:{self.scored_on}'
+
     def fit(self, confusion: Confusion) -> Int[np.ndarray, 'clusters']:
         """The class of each cluster from the confusion matrix of the split `matched_on`."""
         return {'one-to-one': matching.one_to_one, 'many-to-one': matching.many_to_one}[self.matching](confusion)

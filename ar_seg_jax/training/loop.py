@@ -11,6 +11,7 @@ import grain
 import jax
 import optax
 from jax.sharding import Mesh
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ar_seg_jax.interfaces import Method
 from ar_seg_jax.training import metrics, sharding
@@ -60,21 +61,22 @@ def run(
     active = jax.process_index() == 0
     writer = metrics.MetricWriter(workdir, active)
     progress = metrics.Progress(start, schedule.steps, image_shape[0], active)
-    for step in range(start + 1, schedule.steps + 1):
-        waiting = time.perf_counter()
-        batch = sharding.place(next(batches), batch_sharding)
-        progress.waited(time.perf_counter() - waiting)
-        state, scalars = train_step(state, batch)
-        progress.step()
-        last = step == schedule.steps
-        if last or step == start + 1 or metrics.every(step, schedule.log_every):
-            _log(step, schedule, scalars, progress, writer)
-        if last or metrics.every(step, schedule.evaluate_every):
-            writer.write(step, evaluate(state))
-            progress.pause()
-        if last or metrics.every(step, schedule.checkpoint_every):
-            checkpoints.save(state, batches)
-            progress.pause()
+    with logging_redirect_tqdm([logging.getLogger('ar_seg_jax')]):
+        for step in range(start + 1, schedule.steps + 1):
+            waiting = time.perf_counter()
+            batch = sharding.place(next(batches), batch_sharding)
+            progress.waited(time.perf_counter() - waiting)
+            state, scalars = train_step(state, batch)
+            progress.step()
+            last = step == schedule.steps
+            if last or step == start + 1 or metrics.every(step, schedule.log_every):
+                _log(step, schedule, scalars, progress, writer)
+            if last or metrics.every(step, schedule.evaluate_every):
+                writer.write(step, evaluate(state))
+                progress.pause()
+            if last or metrics.every(step, schedule.checkpoint_every):
+                checkpoints.save(state, batches)
+                progress.pause()
     progress.close()
     writer.close()
     return state
@@ -98,8 +100,7 @@ def _log(step: int, schedule: Schedule, scalars, progress: metrics.Progress, wri
             f'the loss is {scalars["loss"]} at step {step}; lower the learning rate (--config.learning_rate). '
             'The last checkpoint is kept.'
         )
-    progress.line(metrics.describe(step, schedule.steps, scalars))
-    warning = metrics.collapse_warning(scalars)
-    if warning:
-        progress.line(warning)
+    _logger.info(metrics.describe(step, schedule.steps, scalars))
+    if warning := metrics.collapse_warning(scalars):
+        _logger.warning(warning)
     writer.write(step, scalars)

@@ -1,16 +1,13 @@
 """What a run tells: lines or a progress bar for people, JSON lines and TensorBoard for programs."""
 
 import json
-import logging
+import math
 import sys
 import time
 from pathlib import Path
 
-import numpy as np
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
-
-_logger = logging.getLogger(__name__)
 
 # H(y) below this share of log K means that nearly all pixels are in one cluster.
 _COLLAPSED = 0.1
@@ -37,10 +34,6 @@ class MetricWriter:
             for name, value in scalars.items():
                 self._board.add_scalar(name, value, step)
 
-    def picture(self, step: int, name: str, image: np.ndarray):
-        if self._active:
-            self._board.add_image(name, image, step, dataformats='HWC')
-
     def close(self):
         if self._active:
             self._file.close()
@@ -48,21 +41,20 @@ class MetricWriter:
 
 
 class Progress:
-    """Speed and time left from `start` to `steps`, as a bar on a terminal and as plain lines elsewhere."""
+    """Speed and time left from `start` to `steps`; on a terminal also a bar, below the lines that are logged."""
 
     def __init__(self, start: int, steps: int, batch_size: int, active: bool = True):
-        self._steps, self._batch_size, self._active = steps, batch_size, active
+        self._steps, self._batch_size = steps, batch_size
         self._last_step, self._last_time, self._waited = start, time.perf_counter(), 0.0
-        on_terminal = active and sys.stderr.isatty()
-        self._bar = tqdm(total=steps, initial=start, unit='step', dynamic_ncols=True) if on_terminal else None
+        hidden = not (active and sys.stderr.isatty())
+        self._bar = tqdm(total=steps, initial=start, unit='step', dynamic_ncols=True, disable=hidden)
 
     def waited(self, seconds: float):
         """Time that a step waited for data."""
         self._waited += seconds
 
     def step(self):
-        if self._bar is not None:
-            self._bar.update()
+        self._bar.update()
 
     def pause(self):
         """Leaves out the time since the last call of `rates` or `pause`: evaluations and saves are not training speed."""
@@ -80,17 +72,8 @@ class Progress:
         self._last_step, self._last_time, self._waited = step, time.perf_counter(), 0.0
         return rates
 
-    def line(self, text: str):
-        if not self._active:
-            return
-        if self._bar is not None:
-            self._bar.write(text, file=sys.stderr)
-        else:
-            _logger.info(text)
-
     def close(self):
-        if self._bar is not None:
-            self._bar.close()
+        self._bar.close()
 
 
 def describe(step: int, steps: int, scalars: dict[str, float]) -> str:
@@ -109,7 +92,7 @@ def describe(step: int, steps: int, scalars: dict[str, float]) -> str:
 
 def collapse_warning(scalars: dict[str, float]) -> str | None:
     """What to say when the clusters have collapsed into one; None when they have not."""
-    if scalars.get('entropy', np.inf) >= _COLLAPSED * scalars.get('mutual_information_bound', 0.0):
+    if scalars.get('entropy', math.inf) >= _COLLAPSED * scalars.get('mutual_information_bound', 0.0):
         return None
     return (
         f'Clusters have collapsed: H(y) is {scalars["entropy"]:.4f} of {scalars["mutual_information_bound"]:.4f} nats, nearly '
