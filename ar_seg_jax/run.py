@@ -101,8 +101,6 @@ def report(run: Run, state: TrainState):
     if run.data.protocols:
         name = f'{run.config["method"]["name"].upper()}, step {step}'
         rows[name] = segmentation.evaluate(run.count, state, run.data.protocols, run.data.evaluation)
-            run.count, state, run.data.protocols, run.data.evaluation
-        )
         if run.config['evaluation']['baselines']:
             rows |= _baselines(run)
     if jax.process_index() == 0:
