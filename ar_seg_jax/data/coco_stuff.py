@@ -18,8 +18,7 @@ from ar_seg_jax.data.images import DataError
 from ar_seg_jax.interfaces import VOID
 
 FINE_IDS = 182
-# Name and fine ids of the coarse classes, in IIC's order: 12 of things, then 15 of stuff. An id that is in none of them is
-# not used by COCO-Stuff (fine ids have gaps).
+# Name and fine ids of the coarse classes, in IIC's order: 12 of things, then 15 of stuff. Every fine id is in one.
 COARSE = (
     ('electronic', range(71, 77)),
     ('appliance', range(77, 83)),
@@ -87,7 +86,9 @@ class CocoStuff(SegmentationBuilder):
             yield example(identifier, *_padded(image, label, config.crop_size))
             kept += 1
         if not kept:
-            raise DataError(f'{config.root}: split {split!r} is empty: no image passes the rule (sides, share of classes)')
+            rule = 'no image passes the rule (sides, share of classes)'
+            reason = f'{config.lists[split]} lists no ids' if config.lists[split] else rule
+            raise DataError(f'{config.root}: split {split!r} is empty: {reason}')
 
     def _files(self, split: str) -> Iterator[tuple[str, Path, Path]]:
         """Id, image and label map of the images of a split, those of its list if there is one."""
@@ -98,7 +99,7 @@ class CocoStuff(SegmentationBuilder):
         present = {path.stem: path for path in sorted(folder.glob('*.jpg'))}
         names = list(present)
         if config.lists[split]:
-            names = Path(config.lists[split]).read_text().split()
+            names = list(dict.fromkeys(Path(config.lists[split]).read_text().split()))
             missing = [name for name in names if name not in present]
             if missing:
                 raise DataError(
@@ -127,7 +128,8 @@ def builder(
     rescale: factor on the size (bilinear with antialiasing, where IIC's has none; labels nearest).
     crop_size: smaller images are padded with black, unlabelled pixels to this size at the right and at the bottom.
 
-    Pixels outside the classes are VOID. Raises DataError for what is missing or does not fit.
+    Pixels outside the classes are VOID. Raises DataError for what is missing or does not fit. Prepared files depend on the
+    options and on the lists, or on the names of the images where there is no list, so a completed download is prepared anew.
     """
     if num_classes not in _VERSIONS:
         raise DataError(f'COCO-Stuff comes with 3, 15 or 27 classes, found data.num_classes={num_classes}')
@@ -138,7 +140,10 @@ def builder(
             raise DataError(f'{path}: no such list of image ids')
     options = {'root': directory, 'lists': lists, 'rescale': rescale, 'crop_size': crop_size}
     names = [COARSE[index][0] for index in _VERSIONS[num_classes]]
-    contents = [Path(path).read_text() for path in lists.values() if path]
+    contents = [
+        Path(path).read_text() if path else sorted(image.name for image in (directory / f'{split}2017').glob('*.jpg'))
+        for split, path in lists.items()
+    ]
     name = config_name(f'coco_stuff{num_classes}', num_classes=num_classes, contents=contents, **options)
     classes = tuple(map(Class, names, colours(num_classes)))
     return CocoStuff(config=CocoStuffConfig(name=name, classes=classes, **options), data_dir=data_dir)

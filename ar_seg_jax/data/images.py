@@ -8,6 +8,7 @@ other three-channel spaces are converted by Pillow's formulas, without colour pr
 import io
 import struct
 import warnings
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -69,20 +70,49 @@ def read_image(path: Path, channels: int = 3) -> UInt8[np.ndarray, 'height width
         return np.array(ImageOps.exif_transpose(image).convert('RGB'))
 
 
+def read_size(path: Path) -> tuple[int, int]:
+    """Height and width of an image, from its header."""
+    if _is_tiff(path):
+        with _open_tiff(path) as file:
+            return file.pages[0].imagelength, file.pages[0].imagewidth
+    with open_image(path, decode=False) as image:
+        return image.height, image.width
+
+
 def _read_bands(path: Path) -> UInt8[np.ndarray, 'height width 4']:
-    """Four bands of 8 bits. TIFF goes through tifffile, since Pillow drops a fourth band of unspecified meaning."""
-    with open_image(path) as image:
-        bands = np.array(image) if image.format != 'TIFF' else None
-    if bands is None:
-        try:
-            bands = tifffile.imread(path)
-        except (tifffile.TiffFileError, *_DAMAGED) as error:
-            raise DataError(f'{path}: cannot read the bands of this TIFF file ({error})') from error
+    """Four bands of 8 bits. TIFF goes through tifffile, since Pillow drops or refuses a fourth band of unspecified meaning."""
+    if _is_tiff(path):
+        with _open_tiff(path) as file:
+            try:
+                bands = file.pages[0].asarray()
+            except (tifffile.TiffFileError, zlib.error, *_DAMAGED) as error:
+                raise DataError(
+                    f'{path}: cannot read the bands of this TIFF file ({error}); fetch it again, or rewrite it uncompressed'
+                ) from error
+    else:
+        with open_image(path) as image:
+            bands = np.array(image)
     if bands.ndim == 3 and bands.shape[0] == 4 and bands.shape[2] != 4:
         bands = np.moveaxis(bands, 0, 2)  # stored plane by plane
     if bands.ndim != 3 or bands.shape[2] != 4 or bands.dtype != np.uint8:
         raise DataError(f'{path}: expected four bands (R, G, B, IR) of 8 bits, found {bands.dtype} of shape {bands.shape}')
     return bands
+
+
+def _is_tiff(path: Path) -> bool:
+    return path.suffix.lower() in ('.tif', '.tiff')
+
+
+def _open_tiff(path: Path) -> tifffile.TiffFile:
+    try:
+        file = tifffile.TiffFile(path)
+        pixels = file.pages[0].imagelength * file.pages[0].imagewidth
+    except (tifffile.TiffFileError, *_DAMAGED) as error:
+        raise DataError(f'{path}: cannot read this TIFF file ({error}); fetch it again') from error
+    if pixels > Image.MAX_IMAGE_PIXELS:
+        file.close()
+        raise DataError(f'{path}: {pixels} pixels exceed the limit of {Image.MAX_IMAGE_PIXELS}; cut the image into smaller tiles')
+    return file
 
 
 def read_ids(path: Path) -> UInt8[np.ndarray, 'height width']:
@@ -93,13 +123,18 @@ def read_ids(path: Path) -> UInt8[np.ndarray, 'height width']:
         return np.array(image, np.uint8)
 
 
-def read_colours(path: Path, colours: Sequence[tuple[int, int, int]]) -> UInt8[np.ndarray, 'height width']:
-    """A label map drawn in class colours, as the index of each colour; DataError names a colour that is none of them."""
+def read_colours(path: Path, colours: Sequence[tuple[int, int, int]], tolerance: int = 0) -> UInt8[np.ndarray, 'height width']:
+    """A label map drawn in class colours, as the index of each colour; DataError names a colour that is none of them.
+
+    Channels within `tolerance` of 0 or 255 count as these.
+    """
     with open_image(path) as image:
         if image.mode not in ('RGB', 'P', 'RGBA'):
             raise DataError(f'{path}: expected a label map in class colours, found mode {image.mode!r}')
         pixels = np.array(image.convert('RGB'))
-    packed = _pack(pixels)
+    levels = np.arange(256, dtype=np.uint8)
+    levels[: tolerance + 1], levels[255 - tolerance :] = 0, 255
+    packed = _pack(levels[pixels])
     ids = np.full(packed.shape, VOID, np.uint8)
     known = np.zeros(packed.shape, bool)
     for index, colour in enumerate(colours):

@@ -2,8 +2,8 @@
 
 Below the root there is either the ISPRS download, found by the names of its files wherever they lie,
 
-    top_potsdam_<a>_<b>_RGBIR.tif     6000 x 6000 pixels, four bands of 8 bits
-    top_potsdam_<a>_<b>_label.tif     for 24 of the 38 tiles, in class colours
+    top_potsdam_<a>_<b>_RGBIR.tif     6000 x 6000 pixels, four bands of 8 bits (4_Ortho_RGBIR)
+    top_potsdam_<a>_<b>_label.tif     class colours (5_Labels_for_participants, or 5_Labels_all)
 
 or the directory that the authors of IIC prepared and shared: imgs/<name>.mat, gt/<name>.mat and three list files.
 """
@@ -30,8 +30,13 @@ _NAMES = {
     3: ('roads and cars', 'buildings and clutter', 'vegetation and trees'),
 }
 _TO_THREE = {0: 0, 4: 0, 1: 1, 5: 1, 2: 2, 3: 2}
-_RESCALE = 0.5
+# Tiles whose labels IIC knew: those given to the participants of the ISPRS contest. Labels of the other 14 tiles came out later
+# (5_Labels_all) and stay unread, so that both downloads make the same splits.
+_LABELLED = {'2': range(10, 13), '3': range(10, 13), '4': range(10, 13), '5': range(10, 13), '6': range(7, 13), '7': range(7, 13)}
+# In 5_Labels_all tile 4_12 is drawn in colours such as (9, 222, 221), and the cars of 6_7 are (252, 255, 0).
+_COLOUR_TOLERANCE = 100  # grey levels; channels of the class colours are 0 or 255
 _TEST_SHARE = 0.1  # of all blocks, labelled or not
+_EVEN, _ODD = slice(None, -1, 2), slice(1, None, 2)  # rows or columns of 2 x 2 cells; an odd last one is left out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,17 +90,22 @@ class Potsdam(SegmentationBuilder):
         image = images.read_image(image_file, 4)
         label = None
         if label_file is not None:
-            label = images.read_colours(label_file, _COLOURS)
+            label = images.read_colours(label_file, _COLOURS, _COLOUR_TOLERANCE)
             images.check_same_size(label_file, label, image)
-            label = self._merged(label_file, images.rescale(label, _RESCALE, label=True))
-        return images.rescale(image, _RESCALE), label
+            label = self._merged(label_file, label[_EVEN, _EVEN])
+        return _halved(image), label
 
     def _generate_prepared(self, names: list[str]):
         root = self.builder_config.root
         for name in names:
-            image = _read_mat(root / 'imgs' / f'{name}.mat', 'img')
-            label_file = root / 'gt' / f'{name}.mat'
-            label = self._merged(label_file, _read_mat(label_file, 'gt')) if label_file.exists() else None
+            image_file, label_file = root / 'imgs' / f'{name}.mat', root / 'gt' / f'{name}.mat'
+            image = _read_mat(image_file, 'img')
+            if image.ndim != 3 or image.shape[2] != 4:
+                raise DataError(f"{image_file}: expected 'img' with four bands (R, G, B, IR), found shape {image.shape}")
+            label = None
+            if label_file.exists():
+                label = self._merged(label_file, _read_mat(label_file, 'gt'))
+                images.check_same_size(label_file, label, image)
             yield example(name, image, label)
 
     def _merged(self, path: Path, label: UInt8[np.ndarray, 'height width']) -> UInt8[np.ndarray, 'height width']:
@@ -106,28 +116,35 @@ class Potsdam(SegmentationBuilder):
 def builder(*, data_dir: str, root: str, num_classes: int = 6, lists: str = '', block_size: int = 200, seed: int = 0) -> Potsdam:
     """Builder for Potsdam (6 classes) or Potsdam-3; splits unlabelled_train, labelled_train, labelled_test.
 
-    Tiles are halved (image bilinear, labels nearest) and cut into 15 x 15 blocks of 200 pixels. By IIC's rule the test
-    split is a tenth of all blocks, drawn with `seed` from the labelled ones.
+    Tiles are halved (each image pixel the mean of 2 x 2, its label that of the upper left one, as IIC's resizing comes to) and
+    cut into 15 x 15 blocks of 200 pixels. By IIC's rule the test split is a tenth of all blocks, drawn with `seed` from the
+    labelled ones: the 24 tiles of the contest's participants. Labels of other tiles are not read.
 
     lists: a directory with unlabelled_train.txt, labelled_train.txt and labelled_test.txt, one block a line, that decide
         instead; blocks of tiles are called <a>_<b>_<row>_<column>, such as 2_10_00_14. IIC drew its blocks' names at random,
         so its own lists fit the prepared directory only.
 
-    An empty split is left out. Raises DataError for what is missing or does not fit.
+    An empty split is left out. Raises DataError for what is missing or does not fit. Prepared files depend on the options, on
+    the lists and on the names, sizes and times of the tiles, so a completed download is prepared anew.
     """
     if num_classes not in _NAMES:
         raise DataError(f'Potsdam has 6 classes, or 3 merged ones, found data.num_classes={num_classes}')
     directory = existing_directory(root, 'set --config.data.root to the ISPRS Potsdam download, see the README')
-    if not (directory / 'imgs').is_dir():
-        _tiles(directory)
+    prepared = (directory / 'imgs').is_dir()
+    tiles = () if prepared else [path for files in _tiles(directory) for path in files.values()]
+    stamps = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in tiles]
+    contents = _read_lists(Path(lists or directory)) if lists or prepared else {}
     options = {'root': directory, 'lists': lists, 'block_size': block_size, 'seed': seed}
     classes = tuple(map(Class, _NAMES[num_classes], colours(num_classes)))
-    name = config_name(f'potsdam{num_classes}', num_classes=num_classes, **options)
+    name = config_name(f'potsdam{num_classes}', num_classes=num_classes, stamps=stamps, contents=contents, **options)
     return Potsdam(config=PotsdamConfig(name=name, classes=classes, channels=4, **options), data_dir=data_dir)
 
 
 def _tiles(root: Path) -> tuple[dict[str, Path], dict[str, Path]]:
-    """Files of images and labels by tile; DataError if there are no images."""
+    """Files of images and labels by tile; DataError if there are no images.
+
+    Of two label files for a tile it takes the one in 5_Labels_for_participants, which comes last: see _COLOUR_TOLERANCE.
+    """
 
     def by_tile(kind: str) -> dict[str, Path]:
         pattern = re.compile(rf'top_potsdam_(\d+_\d+)_{kind}\.tif')
@@ -137,14 +154,14 @@ def _tiles(root: Path) -> tuple[dict[str, Path], dict[str, Path]]:
     if not image_files:
         raise DataError(
             f'{root}: no tiles top_potsdam_<a>_<b>_RGBIR.tif and no directory imgs/; unpack 4_Ortho_RGBIR and '
-            '5_Labels_all of the ISPRS download there'
+            '5_Labels_for_participants of the ISPRS download there'
         )
-    return image_files, by_tile('label')
+    known = {f'{a}_{b}' for a, columns in _LABELLED.items() for b in columns}
+    return image_files, {tile: path for tile, path in by_tile('label').items() if tile in known}
 
 
 def _blocks(tile: str, path: Path, size: int) -> Iterator[Block]:
-    with images.open_image(path, decode=False) as image:
-        columns, rows = (round(side * _RESCALE) // size for side in image.size)
+    rows, columns = (side // 2 // size for side in images.read_size(path))
     if not rows * columns:
         raise DataError(f'{path}: at half size smaller than a block of {size} x {size} pixels; remove the file')
     return (Block(tile, row, column) for row in range(rows) for column in range(columns))
@@ -159,7 +176,7 @@ def _choose(blocks: list[Block], labelled: set[str], lists: str, seed: int) -> d
     if not 0 < count < len(with_label):
         raise DataError(
             f'{len(with_label)} of {len(blocks)} blocks have labels, but a test split needs a tenth of all blocks ({count}) and '
-            'some must be left; add label tiles (5_Labels_all), or give lists with --config.data.lists'
+            'some must be left; add label tiles (5_Labels_for_participants), or give lists with --config.data.lists'
         )
     drawn = np.random.default_rng(seed).choice(len(with_label), count, replace=False)
     test = {with_label[index] for index in drawn}
@@ -182,18 +199,27 @@ def _known(names: Iterable[str], known: dict[str, Block], lists: Path, split: st
 
 def _read_lists(directory: Path) -> dict[str, list[str]]:
     found = {split: directory / f'{split}.txt' for split in SPLITS if (directory / f'{split}.txt').exists()}
-    lists = {split: path.read_text().split() for split, path in found.items()}
+    lists = {split: list(dict.fromkeys(path.read_text().split())) for split, path in found.items()}
     lists = {split: names for split, names in lists.items() if names}
     if not lists:
         raise DataError(f'{directory}: expected {", ".join(f"{split}.txt" for split in SPLITS)} with block names; found none')
     return lists
 
 
+def _halved(image: UInt8[np.ndarray, 'height width channels']) -> UInt8[np.ndarray, 'half_height half_width channels']:
+    """Mean of 2 x 2 pixels, halves up: what OpenCV's bilinear resizing, IIC's, gives at this factor."""
+    total = sum(image[rows, columns].astype(np.uint16) for rows in (_EVEN, _ODD) for columns in (_EVEN, _ODD))
+    return ((total + 2) // 4).astype(np.uint8)
+
+
 def _read_mat(path: Path, key: str) -> UInt8[np.ndarray, '...']:
     try:
         content: dict[str, Any] = scipy.io.loadmat(path)
-    except (OSError, ValueError, TypeError, NotImplementedError, scipy.io.matlab.MatReadError) as error:
+    except (OSError, ValueError, TypeError, LookupError, NotImplementedError, scipy.io.matlab.MatReadError) as error:
         raise DataError(f'{path}: not a readable MATLAB file ({error}); fetch it again') from error
     if key not in content:
         raise DataError(f'{path}: no variable {key!r}; found {[name for name in content if not name.startswith("_")]}')
-    return content[key].astype(np.uint8)
+    values = content[key]
+    if values.dtype.kind not in 'iu' or not values.size or values.min() < 0 or values.max() > 255:
+        raise DataError(f'{path}: expected whole numbers from 0 to 255 in {key!r}, found others of {values.dtype}')
+    return values.astype(np.uint8)

@@ -85,6 +85,26 @@ def test_lists_decide_where_they_are_given(coco, tmp_path):
     chosen.write_text('000000000002\n000000000099\n')
     with pytest.raises(DataError, match=r'1 of 2 listed images are not in .*train2017, the first is 000000000099'):
         _examples(coco, tmp_path, 'train', train_list=str(chosen))
+    chosen.write_text('')
+    with pytest.raises(DataError, match=r"split 'train' is empty: .*list\.txt lists no ids"):
+        _examples(coco, tmp_path, 'train', train_list=str(chosen))
+
+
+def test_a_completed_download_is_prepared_anew(coco, tmp_path):
+    before = _examples(coco, tmp_path, 'train')
+    _add(coco, 'train', '000000000006', _map(400, 400, (WALL, 1.0)))
+    assert _examples(coco, tmp_path, 'train').keys() == before.keys() | {'000000000006'}
+
+
+def test_an_interrupted_preparation_leaves_nothing_and_can_be_repeated(coco, tmp_path):
+    label = coco / 'stuffthingmaps' / 'train2017' / '000000000004.png'
+    whole = label.read_bytes()
+    label.write_bytes(whole[: len(whole) // 2])  # of two images that pass, the first is written by then
+    with pytest.raises(DataError, match=r'000000000004\.png: damaged or truncated'):
+        _examples(coco, tmp_path, 'train')
+    assert not list((tmp_path / 'tfds').rglob('dataset_info.json'))
+    label.write_bytes(whole)
+    assert _examples(coco, tmp_path, 'train').keys() == {'000000000001', '000000000004'}
 
 
 def test_what_does_not_fit_is_named(coco, tmp_path):

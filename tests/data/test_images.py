@@ -52,8 +52,16 @@ def test_four_bands_are_read_as_stored_and_three_are_not_four(tmp_path):
     Image.fromarray(bands, 'RGBA').save(tmp_path / 'bands.png')
     tifffile.imwrite(tmp_path / 'bands.tif', bands, photometric='rgb', extrasamples=['unspecified'])
     tifffile.imwrite(tmp_path / 'planes.tif', bands.transpose(2, 0, 1), photometric='rgb', planarconfig='separate')
-    for name in ('bands.png', 'bands.tif', 'planes.tif'):
+    grey = {'photometric': 'minisblack', 'extrasamples': ['unspecified'] * 3}
+    tifffile.imwrite(tmp_path / 'grey.tif', bands, planarconfig='contig', **grey)
+    tifffile.imwrite(tmp_path / 'packed.tif', bands, photometric='rgb', compression='zlib')
+    for name in ('bands.png', 'bands.tif', 'planes.tif', 'grey.tif', 'packed.tif'):
         np.testing.assert_array_equal(images.read_image(tmp_path / name, 4), bands)
+        assert images.read_size(tmp_path / name) == (6, 6)
+    for name in ('bands.tif', 'packed.tif'):
+        (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-20])
+        with pytest.raises(DataError, match=rf'{name}: cannot read'):
+            images.read_image(tmp_path / name, 4)
     with pytest.raises(DataError, match=r'expected four bands.*found uint8 of shape \(9, 7, 3\)'):
         images.read_image(_saved(tmp_path / 'three.png', Image.fromarray(PIXELS)), 4)
 
@@ -87,6 +95,7 @@ def test_label_colours_become_indices_and_unknown_ones_are_named(tmp_path):
     painted = np.array(colours, np.uint8)[label]
     path = _saved(tmp_path / 'label.png', Image.fromarray(painted))
     np.testing.assert_array_equal(images.read_colours(path, colours), label)
+    np.testing.assert_array_equal(images.read_colours(_saved(path, Image.fromarray(painted ^ 7)), colours, tolerance=7), label)
     painted[2, 3] = (1, 2, 3)
     with pytest.raises(DataError, match=r'unknown label colour \(1, 2, 3\) at row 2, column 3 \(1 such pixels\)'):
         images.read_colours(_saved(path, Image.fromarray(painted)), colours)

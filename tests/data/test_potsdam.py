@@ -5,7 +5,7 @@ import tifffile
 from PIL import Image
 
 from ar_seg_jax.data import builder as builders
-from ar_seg_jax.data import images, pipeline, potsdam
+from ar_seg_jax.data import pipeline, potsdam
 from ar_seg_jax.data.images import DataError
 from ar_seg_jax.interfaces import VOID
 
@@ -25,10 +25,15 @@ def download(tmp_path):
         file = root / '4_Ortho_RGBIR' / f'top_potsdam_{tile}_RGBIR.tif'
         tifffile.imwrite(file, bands, photometric='rgb', extrasamples=['unspecified'])
         if labelled:
-            # constant 2x2 cells, so that halving has one answer
-            label = np.kron(RNG.integers(0, 6, (20, 20)), np.ones((2, 2), int))
-            Image.fromarray(COLOURS[label]).save(root / '5_Labels_all' / f'top_potsdam_{tile}_label.tif')
+            _paint(root, tile, RNG.integers(0, 6, (40, 40)))
     return root
+
+
+def _paint(root, tile, label, folder='5_Labels_all'):
+    file = root / folder / f'top_potsdam_{tile}_label.tif'
+    file.parent.mkdir(exist_ok=True)
+    Image.fromarray(COLOURS[label]).save(file)
+    return file
 
 
 def _builder(root, tmp_path, **options):
@@ -70,10 +75,53 @@ def test_blocks_are_the_pixels_of_the_halved_tiles(download, tmp_path):
     for name, example in (splits['labelled_train'] | splits['labelled_test']).items():
         tile, row, column = name[:4], int(name[5:7]) * 5, int(name[8:10]) * 5
         bands = tifffile.imread(download / '4_Ortho_RGBIR' / f'top_potsdam_{tile}_RGBIR.tif')
-        half = [np.array(Image.fromarray(band).resize((20, 20), Image.Resampling.BILINEAR)) for band in bands.transpose(2, 0, 1)]
-        np.testing.assert_array_equal(example['image'], np.stack(half, 2)[row : row + 5, column : column + 5])
+        half = np.floor(bands.reshape(20, 2, 20, 2, 4).mean(axis=(1, 3)) + 0.5)
+        np.testing.assert_array_equal(example['image'], half[row : row + 5, column : column + 5])
         painted = np.array(Image.open(download / '5_Labels_all' / f'top_potsdam_{tile}_label.tif'))[::2, ::2]
         np.testing.assert_array_equal(COLOURS[example['label']], painted[row : row + 5, column : column + 5])
+
+
+def test_labels_that_iic_did_not_have_stay_unread(download, tmp_path):
+    tile = download / '4_Ortho_RGBIR' / 'top_potsdam_3_10_RGBIR.tif'
+    tile.rename(tile.with_name('top_potsdam_2_13_RGBIR.tif'))
+    _paint(download, '2_13', np.zeros((40, 40), int))
+    splits = _examples(_builder(download, tmp_path))
+    assert len(splits['unlabelled_train']) == 16
+    assert all(name.startswith('2_13') and (e['label'] == VOID).all() for name, e in splits['unlabelled_train'].items())
+
+
+def test_labels_for_participants_come_before_the_later_ones(download, tmp_path):
+    for tile in ('2_10', '2_11'):
+        _paint(download, tile, np.full((40, 40), 5), '5_Labels_for_participants')
+    splits = _examples(_builder(download, tmp_path))
+    assert all((e['label'] == 5).all() for e in (splits['labelled_train'] | splits['labelled_test']).values())
+
+
+def test_the_impure_colours_of_two_official_label_files_are_read(download, tmp_path):
+    painted = np.full((40, 40, 3), (252, 255, 0), np.uint8)
+    painted[20:] = 9, 222, 221
+    Image.fromarray(painted).save(download / '5_Labels_all' / 'top_potsdam_2_10_label.tif')
+    splits = _examples(_builder(download, tmp_path))
+    for name, example in (splits['labelled_train'] | splits['labelled_test']).items():
+        if name.startswith('2_10'):
+            assert (example['label'] == (4 if int(name[5:7]) < 2 else 2)).all()  # cars above, low vegetation below
+
+
+def test_a_completed_download_is_prepared_anew(download, tmp_path):
+    assert 'unlabelled_train' in _examples(_builder(download, tmp_path))
+    _paint(download, '3_10', np.zeros((40, 40), int))
+    assert 'unlabelled_train' not in _examples(_builder(download, tmp_path))
+
+
+def test_an_interrupted_preparation_leaves_nothing_and_can_be_repeated(download, tmp_path):
+    tile = download / '4_Ortho_RGBIR' / 'top_potsdam_2_11_RGBIR.tif'
+    whole = tile.read_bytes()
+    tile.write_bytes(whole[: len(whole) // 2])  # the blocks of tile 2_10 are written by then
+    with pytest.raises(DataError, match=r'2_11_RGBIR\.tif: cannot read'):
+        _examples(_builder(download, tmp_path))
+    assert not list((tmp_path / 'tfds').rglob('dataset_info.json'))
+    tile.write_bytes(whole)
+    assert sum(len(examples) for examples in _examples(_builder(download, tmp_path)).values()) == 48
 
 
 def test_potsdam_3_merges_pairs_of_classes(download, tmp_path):
@@ -99,19 +147,48 @@ def test_lists_decide_where_they_are_given(download, tmp_path):
         _examples(_builder(download, tmp_path / 'again', lists=str(lists)))
 
 
-def test_the_directory_prepared_by_iic_is_read(tmp_path):
+@pytest.fixture
+def prepared(tmp_path):
+    """Two blocks as the authors of IIC stored them."""
     root = tmp_path / 'raw'
     for folder in ('imgs', 'gt'):
         (root / folder).mkdir(parents=True)
-    image, label = RNG.integers(0, 256, (200, 200, 4), dtype=np.uint8), RNG.integers(0, 6, (200, 200), dtype=np.uint8)
     for name in ('17', '42'):
-        scipy.io.savemat(root / 'imgs' / f'{name}.mat', {'img': image})
-    scipy.io.savemat(root / 'gt' / '42.mat', {'gt': label})
+        scipy.io.savemat(root / 'imgs' / f'{name}.mat', {'img': RNG.integers(0, 256, (200, 200, 4), dtype=np.uint8)})
+    scipy.io.savemat(root / 'gt' / '42.mat', {'gt': RNG.integers(0, 6, (200, 200), dtype=np.int32)})
     (root / 'unlabelled_train.txt').write_text('17\n')
     (root / 'labelled_test.txt').write_text('42\n')
-    splits = _examples(_builder(root, tmp_path))
-    np.testing.assert_array_equal(splits['unlabelled_train']['17']['image'], image)
-    np.testing.assert_array_equal(splits['labelled_test']['42']['label'], label)
+    return root
+
+
+def test_the_directory_prepared_by_iic_is_read(prepared, tmp_path):
+    splits = _examples(_builder(prepared, tmp_path))
+    assert {split: list(examples) for split, examples in splits.items()} == {'unlabelled_train': ['17'], 'labelled_test': ['42']}
+    for name, example in (splits['unlabelled_train'] | splits['labelled_test']).items():
+        np.testing.assert_array_equal(example['image'], scipy.io.loadmat(prepared / 'imgs' / f'{name}.mat')['img'])
+    assert (splits['unlabelled_train']['17']['label'] == VOID).all()
+    np.testing.assert_array_equal(splits['labelled_test']['42']['label'], scipy.io.loadmat(prepared / 'gt' / '42.mat')['gt'])
+
+
+@pytest.mark.parametrize(
+    ('folder', 'content', 'message'),
+    [
+        ('gt', {'gt': np.full((200, 200), 6, np.int32)}, r'42\.mat: unknown label ids \[6\]'),
+        ('gt', {'gt': np.full((200, 200), 256, np.int32)}, r"42\.mat: expected whole numbers from 0 to 255 in 'gt'"),
+        ('gt', {'gt': np.zeros((5, 6), np.int32)}, r'the label map is 6 x 5 pixels but its image 200 x 200'),
+        ('gt', {'label': np.zeros((5, 6), np.int32)}, r"42\.mat: no variable 'gt'; found \['label'\]"),
+        ('imgs', {'img': np.zeros((200, 200, 3), np.uint8)}, r'four bands \(R, G, B, IR\), found shape \(200, 200, 3\)'),
+        ('imgs', None, r'42\.mat: not a readable MATLAB file'),
+    ],
+)
+def test_what_does_not_fit_in_the_prepared_directory_is_named(prepared, tmp_path, folder, content, message):
+    file = prepared / folder / '42.mat'
+    if content is None:
+        file.write_bytes(file.read_bytes()[:1000])
+    else:
+        scipy.io.savemat(file, content)
+    with pytest.raises(DataError, match=message):
+        _examples(_builder(prepared, tmp_path))
 
 
 def test_what_does_not_fit_is_named(download, tmp_path):
@@ -130,7 +207,15 @@ def test_what_does_not_fit_is_named(download, tmp_path):
         _examples(_builder(download, tmp_path))
     tile = download / '4_Ortho_RGBIR' / 'top_potsdam_3_10_RGBIR.tif'
     tile.write_bytes(tile.read_bytes()[:3000])
-    with pytest.raises(DataError, match=r'3_10_RGBIR\.tif: (damaged|not an image)'):
+    with pytest.raises(DataError, match=r'3_10_RGBIR\.tif: cannot read'):
+        _examples(_builder(download, tmp_path))
+    tifffile.imwrite(tile, np.zeros((8, 8, 4), np.uint8), photometric='rgb')
+    with pytest.raises(DataError, match=r'3_10_RGBIR\.tif: at half size smaller than a block of 5 x 5'):
+        _examples(_builder(download, tmp_path))
+    for file in (download / '5_Labels_all').iterdir():
+        file.unlink()
+    tile.unlink()
+    with pytest.raises(DataError, match=r'0 of 32 blocks have labels'):
         _examples(_builder(download, tmp_path))
 
 
@@ -147,9 +232,10 @@ def test_a_real_tile_goes_through(shared_data, tmp_path):
     tifffile.imwrite(root / 'top_potsdam_2_10_RGBIR.tif', bands, photometric='rgb', extrasamples=['unspecified'])
     Image.fromarray(COLOURS[ids - 1]).save(root / 'top_potsdam_2_10_label.tif')
     splits = _examples(_builder(root, tmp_path, block_size=32))
-    label = np.zeros((256, 256), np.uint8)
+    image, label = np.zeros((256, 256, 4), np.uint8), np.zeros((256, 256), np.uint8)
     for block, example in (splits['labelled_train'] | splits['labelled_test']).items():
         row, column = (int(part) * 32 for part in block.split('_')[2:])
+        image[row : row + 32, column : column + 32] = example['image']
         label[row : row + 32, column : column + 32] = example['label']
-    expected = images.rescale((ids - 1).astype(np.uint8), 0.5, label=True)
-    np.testing.assert_array_equal(label, expected)
+    np.testing.assert_array_equal(image, np.floor(bands.reshape(256, 2, 256, 2, 4).mean(axis=(1, 3)) + 0.5))
+    np.testing.assert_array_equal(label, ids[::2, ::2] - 1)
