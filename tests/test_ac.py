@@ -13,6 +13,7 @@ from ar_seg_jax.models.autoregressive import Autoregressive
 from ar_seg_jax.objectives.mutual_information import InformationLoss
 
 STEP = jnp.zeros((), jnp.int32)
+QUICK = {'xla_backend_optimization_level': 0}  # for programs that run a few times on tiny maps
 
 
 def random_batch(size=8, side=16, channels=3):
@@ -47,7 +48,8 @@ def stepper(method):
     return jax.jit(
         lambda params, extra, batch, key: jax.value_and_grad(
             lambda params: method.loss(params, extra, batch, key=key, step=STEP), has_aux=True
-        )(params)
+        )(params),
+        compiler_options=QUICK,
     )
 
 
@@ -136,7 +138,10 @@ def test_eight_devices_compute_what_one_does(all_orderings, state):
 
 def test_void_pixels_have_no_say_and_classes_neither(state):
     method = tiny_ac(orderings=('A1', 'D3'), mask_void=True)
-    loss = jax.jit(lambda params, extra, batch: method.loss(params, extra, batch, key=jax.random.key(0), step=STEP)[0])
+    loss = jax.jit(
+        lambda params, extra, batch: method.loss(params, extra, batch, key=jax.random.key(0), step=STEP)[0],
+        compiler_options=QUICK,
+    )
     batch = random_batch()
     unmasked, masked = loss(*state, batch), loss(*state, with_void(batch))
     assert abs(unmasked - masked) > 1e-4

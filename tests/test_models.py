@@ -111,12 +111,12 @@ def test_f5_is_a_resnet_18_without_its_classifier():
 @pytest.mark.parametrize('output_stride', [2, 4])
 @pytest.mark.parametrize('variant', ['F1', 'F2', 'F3', 'F4', 'F5'])
 def test_outputs_have_the_shapes_of_images_and_feature_maps(variant, output_stride):
-    """Square images under traced orderings, odd-sized ones under static ones, and both without any."""
+    """Square images under traced orderings, odd-sized ones under static ones and without any."""
     for blocks in (5,) if variant == 'F5' else (1, 2, 3, 4, 5):
         model = Autoregressive(4, variant, blocks, output_stride, attention=blocks > 2 and variant != 'F5')
         variables = shapes_of(model)
         traced = jax.tree.map(lambda flags: jnp.asarray(flags)[3], STACK)
-        for height, width, views in ((16, 16, [traced, None]), (17, 23, [ORDERINGS['A2'], ORDERINGS['zigzag_C3'], None])):
+        for height, width, views in ((16, 16, [traced]), (17, 23, [ORDERINGS['zigzag_C2'], None])):
             image = jax.ShapeDtypeStruct((2, height, width, 3), jnp.float32)
             outputs = jax.eval_shape(lambda variables, image, m=model, v=views: m.apply(variables, image, v), variables, image)
             assert len(outputs) == len(views)
