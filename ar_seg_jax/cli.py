@@ -39,9 +39,11 @@ def _parse(arguments: Sequence[str]) -> list[str]:
     try:
         return flags.FLAGS(list(arguments))
     except flags.Error as error:
-        sys.exit(_fail(2, f'{error}'))
+        sys.exit(_fail(2, f'{error} See --help.'))
     except (AttributeError, KeyError, TypeError, ValueError, FileNotFoundError) as error:
-        sys.exit(_fail(2, f'in the config: {error.args[0] if error.args else error}'))
+        # ml_collections quotes its message, the wrong key and the one that was probably meant, like a string in a string.
+        message = str(error.args[0]).replace('\\n', '. ').replace('\\', '').strip("'")
+        sys.exit(_fail(2, f'wrong key or value in the config: {message}'))
 
 
 def _fail(status: int, message: str) -> int:

@@ -97,8 +97,10 @@ def prepare(builder: SegmentationBuilder) -> SegmentationBuilder:
 
 def existing_directory(path: str | Path, purpose: str) -> Path:
     """`path` as an absolute directory; DataError if there is none."""
+    if not str(path):
+        raise DataError(f'no directory given; {purpose}')
     directory = Path(path).expanduser()
-    if not str(path) or not directory.is_dir():
+    if not directory.is_dir():
         raise DataError(f'{directory.absolute()}: no such directory; {purpose}')
     return directory.resolve()
 
