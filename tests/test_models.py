@@ -145,6 +145,17 @@ def test_scores_are_the_softmax_of_the_upsampled_decoder(variant):
     assert differ == 2 * [variant not in ('F4', 'F5')]
 
 
+@pytest.mark.parametrize('variant', ['F3', 'F4'])
+def test_a_view_does_not_depend_on_the_other_views_of_the_call(variant):
+    model = Autoregressive(3, variant, blocks=2, output_stride=4, attention=True)
+    variables = drawn(shapes_of(model), signed)
+    image = jnp.asarray(np.random.default_rng(1).uniform(size=(1, 12, 12, 3)), jnp.float32)
+    together = apply(model, variables, image, [ORDERINGS['D3'], None])
+    for found, view in zip(together, [ORDERINGS['D3'], None], strict=True):
+        (expected,) = apply(model, variables, image, [view])
+        np.testing.assert_allclose(found['features'], expected['features'], rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize('output_stride', [2, 4])
 @pytest.mark.parametrize('height, width', [(8, 8), (7, 10)])
 def test_the_stem_is_that_of_table_1(height, width, output_stride):
