@@ -36,6 +36,10 @@ class Autoregressive(nn.Module):
     one pass, where the paper's code makes two. Autoregressive order holds between positions of the feature map: except
     in F1 the stem looks a few pixels ahead, and in all variants so does the bilinear interpolation of the decoder.
 
+    In F1 the position of a cell stands for the first visited pixel of the cell. Under zigzag orderings positions keep the
+    zigzag of the cells, which is not that of the pixels on every diagonal; and where the size does not divide by the output
+    stride, flipped views have their cells elsewhere, so crops for training had better divide.
+
     `zigzag` is how a convolution follows a zigzag ordering. 'corner': shifted into the corner, all taps, strictly
     autoregressive. 'alternate': top shift and left shift in turn, 7 of 9 taps, strictly autoregressive, reaches more of
     the past. 'raster': raster masks below zigzag attention, as the paper's code does; not autoregressive in any order.
@@ -64,6 +68,8 @@ class Autoregressive(nn.Module):
         ):
             if value not in known:
                 raise ValueError(f'model.{name} is one of {known}, found {value!r}')
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f'model.dropout is a rate in [0, 1), found {self.dropout}')
         if self.attention and (self.blocks < 2 or self.variant == 'F5'):
             raise ValueError('model.attention comes after the second residual block, which this model has not; set it to False')
         super().__post_init__()
