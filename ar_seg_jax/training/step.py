@@ -23,6 +23,6 @@ def make_train_step(method: Method, tx: optax.GradientTransformation):
         updates, opt_state = tx.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         state = state.replace(step=state.step + 1, params=params, extra=extra, opt_state=opt_state)
-        return state, {'loss': value, 'gradient_norm': optax.global_norm(gradients), **metrics}
+        return state, {'loss': value, 'gradient_norm': optax.tree.norm(gradients), **metrics}
 
     return train_step
