@@ -2,7 +2,8 @@
 
     python -m ar_seg_jax.main --config configs/textures.py
 
-Two CPU cores, a few minutes.
+Seed 0: accuracy 0.776, mIoU 0.647 (one-to-one on val) after 3 minutes on two CPU cores; k-means on pixels 0.381, untrained
+network 0.362.
 """
 
 from configs import common

@@ -101,6 +101,7 @@ def _log(step: int, schedule: Schedule, scalars, progress: metrics.Progress, wri
             'The last checkpoint is kept.'
         )
     _logger.info(metrics.describe(step, schedule.steps, scalars))
-    if warning := metrics.collapse_warning(scalars):
+    # An untrained network starts with nearly one cluster; that is no collapse yet.
+    if step > 1 and (warning := metrics.collapse_warning(scalars)):
         _logger.warning(warning)
     writer.write(step, scalars)

@@ -96,6 +96,6 @@ def collapse_warning(scalars: dict[str, float]) -> str | None:
         return None
     return (
         f'Clusters have collapsed: H(y) is {scalars["entropy"]:.4f} of {scalars["mutual_information_bound"]:.4f} nats, nearly '
-        'all pixels are in one cluster. Another seed, a lower learning rate or an entropy weight above 1 '
-        '(--config.method.entropy_weight) usually helps.'
+        'all pixels are in one cluster. Try another seed, a lower learning rate or an entropy weight above 1 '
+        '(--config.method.entropy_weight).'
     )
