@@ -143,7 +143,8 @@ def _announce(run: Run, schedule: loop.Schedule):
 
 def _print_table(run: Run, rows: Mapping[str, list[Result]]):
     if not rows:
-        print('The data has no labels: nothing was scored, and clusters have numbers instead of names.')
+        reason = 'config.evaluation.protocols is empty' if run.data.classes else 'The data has no labels'
+        print(f'{reason}: nothing was scored, and clusters have numbers instead of names.')
         return
     for index, protocol in enumerate(run.data.protocols):
         print(f'\n{protocol}')
@@ -192,7 +193,7 @@ def _draw(run: Run, state: TrainState, result: Result | None):
     count = min(run.config['evaluation']['pictures'], len(examples))
     chosen = [pipeline.decode(examples[int(index)]) for index in np.linspace(0, len(examples) - 1, count)]
     size = min(min(example['label'].shape) for example in chosen)
-    classes = run.data.classes or numbered('cluster', run.method.model.num_clusters)
+    classes = run.data.classes if result else numbered('cluster', run.method.model.num_clusters)
     rows = []
     for example in chosen:
         image, label = example['image'][:size, :size], example['label'][:size, :size]
