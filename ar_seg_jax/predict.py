@@ -2,6 +2,7 @@
 
     python -m ar_seg_jax.predict --workdir runs/coco3 --input DIR_OR_FILE --output DIR [--step N]
 
+Images are brought to the scale that the run was trained at (data.rescale), label maps back to the size of the image.
 For every image, of any size, writes <name>_labels.png, a palette image whose pixel values are class ids, and
 <name>_overlay.png; and once classes.json with the names and colours of the ids. Classes are those of the run's
 evaluation of this step; without one, clusters have numbers. A file that cannot be read is reported and left out, and the
@@ -37,7 +38,8 @@ def main() -> int:
 
     directory, output = Path(_WORKDIR.value), Path(_OUTPUT.value)
     files = _inputs(Path(_INPUT.value), output)
-    config, channels = workdir.load_config(directory), workdir.load_channels(directory)
+    config = workdir.load_config(directory)
+    channels, rescale = workdir.load_input(directory)
     method = build.method(config)
     crop = config['pipeline']['crop_size']
     like = loop.initial_state(method, build.optimizer(config), 0, (1, crop, crop, channels), sharding.make_mesh())
@@ -59,7 +61,9 @@ def main() -> int:
             _logger.error('%s', error)
             failed += 1
             continue
-        clusters = tiling.segment(lambda tile: np.asarray(segment(tile[None]))[0], image)
+        clusters = tiling.segment(lambda tile: np.asarray(segment(tile[None]))[0], images.rescale(image, rescale))
+        if clusters.shape != image.shape[:2]:
+            clusters = np.array(Image.fromarray(clusters).resize(image.shape[1::-1], Image.Resampling.NEAREST))
         labels = pictures.classes_of(clusters, np.array(mapping))
         target = output / name
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -50,7 +50,8 @@ def open_run(config: Mapping[str, Any], directory: Path) -> Run:
     method, tx = build.method(config), build.optimizer(config)
     data = build.data(config, mesh)
     workdir.keep_config(directory, config)
-    workdir.keep_data(directory, data.builder.builder_config.channels, data.classes)
+    prepared = data.builder.builder_config
+    workdir.keep_data(directory, prepared.channels, prepared.rescale, prepared.classes)
 
     def segment(state: TrainState, image):
         return jnp.argmax(method.predict(state.params, state.extra, image)['scores'], axis=-1)

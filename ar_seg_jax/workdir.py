@@ -1,7 +1,7 @@
 """What a run leaves in its directory.
 
 config.json           the config, checked when the run is resumed
-data.json             channels of the images, names and colours of the classes
+data.json             channels and scale of the images, names and colours of the classes
 checkpoints/<step>/   state and place in the data (Orbax)
 evaluations/<step>.json  scores with their protocols, and the class of each cluster
 pictures/<step>.png   images, labels and predictions
@@ -72,12 +72,15 @@ def load_config(workdir: Path) -> dict[str, Any]:
     return _load(workdir / 'config.json')
 
 
-def keep_data(workdir: Path, channels: int, classes: tuple[Class, ...]):
-    write_json(workdir / 'data.json', {'channels': channels, 'classes': [entry._asdict() for entry in classes]})
+def keep_data(workdir: Path, channels: int, rescale: float, classes: tuple[Class, ...]):
+    classes = [entry._asdict() for entry in classes]
+    write_json(workdir / 'data.json', {'channels': channels, 'rescale': rescale, 'classes': classes})
 
 
-def load_channels(workdir: Path) -> int:
-    return _load(workdir / 'data.json')['channels']
+def load_input(workdir: Path) -> tuple[int, float]:
+    """Channels of the images that the run was trained on, and their size relative to the raw ones."""
+    data = _load(workdir / 'data.json')
+    return data['channels'], data['rescale']
 
 
 def load_cluster_classes(workdir: Path, step: int) -> tuple[list[int], tuple[Class, ...]] | None:

@@ -126,15 +126,21 @@ def test_a_folder_without_labels_trains_and_predicts_clusters_with_numbers(tmp_p
     folder = tmp_path / 'photos'
     folder.mkdir()
     for index in range(4):
-        Image.fromarray(np.random.default_rng(index).integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(folder / f'{index}.png')
+        image = np.random.default_rng(index).integers(0, 256, (80, 100, 3), dtype=np.uint8)
+        image[:, :50] //= 16  # dark and bright, so that even a hardly trained network tells two clusters apart
+        Image.fromarray(image).save(folder / f'{index}.png')
     arguments = ['--config=configs/folder.py', f'--config.data.root={folder}', f'--config.data.data_dir={tmp_path / "tfds"}',
-                 '--config.data.block_size=32', '--config.steps=1', f'--workdir={tmp_path / "run"}', *TINY[3:]]  # fmt: skip
+                 '--config.data.rescale=0.5', '--config.data.block_size=32', '--config.steps=1', f'--workdir={tmp_path / "run"}',
+                 '--config.model.num_clusters=16', *TINY[3:]]  # fmt: skip
     done = _run('main', *arguments)
     assert done.returncode == 0 and 'The data has no labels' in done.stdout, done.stderr
     assert (tmp_path / 'run' / 'pictures' / '000001.png').exists()
     done = _run('predict', f'--workdir={tmp_path / "run"}', f'--input={folder / "0.png"}', f'--output={tmp_path / "out"}')
     assert done.returncode == 0 and 'numbers instead of names' in done.stderr, done.stderr
-    assert Image.open(tmp_path / 'out' / '0_labels.png').size == (50, 40)
+    labels = np.array(Image.open(tmp_path / 'out' / '0_labels.png'))
+    # found at the scale of the training, given at that of the image
+    np.testing.assert_array_equal(labels, labels[::2, ::2].repeat(2, 0).repeat(2, 1))
+    assert labels.shape == (80, 100) and len(np.unique(labels)) > 1
 
 
 @pytest.mark.parametrize(

@@ -27,10 +27,14 @@ _logger = logging.getLogger(__name__)
 
 @dataclasses.dataclass(eq=False, kw_only=True, repr=False)
 class SegmentationConfig(tfds.core.BuilderConfig):
-    """A variant of a data set. `name` is part of the path of the prepared files: it must tell all options apart."""
+    """A variant of a data set. `name` is part of the path of the prepared files: it must tell all options apart.
+
+    rescale: size of the prepared images relative to the raw ones; prediction brings new images to the same scale.
+    """
 
     classes: tuple[Class, ...]
     channels: int = 3
+    rescale: float = 1.0
 
     def __repr__(self) -> str:
         return self.name  # TFDS logs its configs; lists of files would drown the rest

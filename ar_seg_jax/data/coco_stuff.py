@@ -59,7 +59,6 @@ _SMALLEST_SHARE = 0.75  # of pixels in the classes of interest
 class CocoStuffConfig(SegmentationConfig):
     root: Path
     lists: dict[str, str]
-    rescale: float
     crop_size: int
 
 

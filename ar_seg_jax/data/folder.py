@@ -54,7 +54,6 @@ class FolderConfig(SegmentationConfig):
     files: dict[str, list[tuple[str, Path]]]  # (id, image file) of each split
     label_files: dict[str, Path]
     labels: Labels | None
-    rescale: float
     block_size: int
     edges: str
 
