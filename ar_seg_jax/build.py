@@ -1,11 +1,11 @@
 """From a config to the objects of a run: the only place that reads it."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import grain
 import jax
 import optax
 from jax.sharding import Mesh
@@ -21,6 +21,7 @@ from ar_seg_jax.models.autoregressive import Autoregressive
 from ar_seg_jax.objectives.mutual_information import InformationLoss
 from ar_seg_jax.training import sharding
 from ar_seg_jax.training.loop import Schedule
+from ar_seg_jax.training.watch import Watch
 
 Config = Mapping[str, Any]
 
@@ -75,11 +76,16 @@ class Data:
     def examples(self, split: str):
         return pipeline.source(self.builder, split)
 
-    def training(self) -> grain.DatasetIterator:
-        """This process's batches, endlessly."""
-        options = dict(self.options['pipeline'])
-        options['batch_size'] //= jax.process_count()
-        return pipeline.training_iterator(self.examples(self.train_split), seed=self.seed, **options, **_processes())
+    def training(self, start: int) -> Iterator[Batch]:
+        """This process's batches, endlessly, from the one that follows step `start`."""
+        examples = self.examples(self.train_split)
+        return pipeline.training_iterator(examples, seed=self.seed, start=start, **self.options['pipeline'], **_processes())
+
+    def training_sample(self, count: int) -> list[Batch]:
+        """The first `count` batches, whole on every process."""
+        options = self.options['pipeline'] | {'micro_batches': 1}
+        batches = pipeline.training_iterator(self.examples(self.train_split), seed=self.seed, **options)
+        return list(itertools.islice(batches, count))
 
     def evaluation(self, split: str) -> Iterable[Batch]:
         """A split once, as global batches on the devices."""
@@ -92,13 +98,20 @@ class Data:
         return (sharding.place(batch, sharding.split_batch(self.mesh)) for batch in batches)
 
 
-def data(config: Config, mesh: Mesh) -> Data:
-    """The data set of a config, prepared on first use."""
-    for part in ('pipeline', 'evaluation'):
-        sharding.check_batch_size(config[part]['batch_size'], mesh)
+def check_batches(config: Config, mesh: Mesh):
+    """ValueError unless all batches divide over the devices."""
+    pipeline, evaluation = config['pipeline'], config['evaluation']
+    if pipeline['micro_batches'] < 1:
+        raise ValueError(f'--config.pipeline.micro_batches is at least 1, found {pipeline["micro_batches"]}')
+    sharding.check_batch_size(pipeline['batch_size'], mesh, 'pipeline.batch_size', pipeline['micro_batches'])
+    sharding.check_batch_size(evaluation['batch_size'], mesh, 'evaluation.batch_size')
+
+
+def data(config: Config, mesh: Mesh, may_prepare: bool = True) -> Data:
+    """The data set of a config, prepared on first use; without `may_prepare` DataError if it has to be."""
     options = dict(config['data'])
     train_split, data_dir = options.pop('train_split'), str(Path(options.pop('data_dir')).expanduser())
-    builder = prepare(_make(DATASETS, 'data', options, data_dir=data_dir))
+    builder = prepare(_make(DATASETS, 'data', options, data_dir=data_dir), may_prepare)
     classes = builder.builder_config.classes
     protocols = tuple(map(Protocol.parse, config['evaluation']['protocols'])) if classes else ()
     picture_split = protocols[0].scored_on if protocols else train_split
@@ -113,7 +126,31 @@ def schedule(config: Config, data: Data) -> Schedule:
         raise ValueError(f'set one of --config.steps and --config.epochs and leave the other 0; found {steps} and {epochs}')
     if epochs:
         steps = max(1, round(epochs * len(data.examples(data.train_split)) / data.image_shape[0]))
-    return Schedule(steps, config['log_every'], config['evaluate_every'], config['checkpoint_every'])
+    traced = _steps_to_trace(config['profile'])
+    return Schedule(steps, config['log_every'], config['evaluate_every'], config['checkpoint_every'], traced)
+
+
+def watch(config: Config) -> Watch:
+    """What happens when steps are not applied."""
+    return Watch(config['stop_after_skipped'], config['learning_rate'])
+
+
+def compilation_cache(config: Config, workdir: Path) -> Path | None:
+    """Where compiled programs are kept, for runs that begin or go on later; None for nowhere."""
+    place = config['compilation_cache']
+    if place == 'none':
+        return None
+    return Path(place).expanduser() if place else workdir.absolute().parent / '.compilation_cache'
+
+
+def _steps_to_trace(text: str) -> tuple[int, int] | None:
+    """First and last step of 'first-last' or 'step'; None for ''."""
+    if not text:
+        return None
+    first, _, last = text.partition('-')
+    if not (first.isdecimal() and (last or first).isdecimal()) or not 0 < int(first) <= int(last or first):
+        raise ValueError(f"--config.profile is a step or a range of steps such as '10-12', found {text!r}")
+    return int(first), int(last or first)
 
 
 def _make(known: Mapping[str, Callable], part: str, options: Config, **more: Any) -> Any:

@@ -1,6 +1,8 @@
 """Scores a checkpoint of a run with the unmasked network, and draws its pictures.
 
-python -m ar_seg_jax.evaluate --workdir runs/coco3 [--step N]
+    python -m ar_seg_jax.evaluate --workdir runs/coco3 [--step N] [--data_dir DIR]
+
+Data is read where the run prepared it. --data_dir is for a run that comes from another machine.
 """
 
 from pathlib import Path
@@ -11,6 +13,8 @@ from ar_seg_jax import cli
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the run.', required=True)
 _STEP = flags.DEFINE_integer('step', None, 'Step of the checkpoint; the last one if not given.')
+_DATA_DIR = flags.DEFINE_string('data_dir', None, 'Directory of prepared data, where it is prepared if it is not there yet.')
+cli.define_process_flags()
 
 
 def main():
@@ -18,7 +22,7 @@ def main():
     from ar_seg_jax import workdir
 
     directory = Path(_WORKDIR.value)
-    run = runs.open_run(workdir.load_config(directory), directory)
+    run = runs.open_run(workdir.load_config(directory), directory, training=False, data_dir=_DATA_DIR.value)
     runs.report(run, run.checkpoints.restore(runs.initial_state(run), _STEP.value))
 
 

@@ -28,15 +28,22 @@ class Outputs(TypedDict):
 
 @runtime_checkable
 class Method(Protocol):
-    """What the loop may ask of a method. Four pure functions of arrays; a frozen dataclass implements them."""
+    """What the loop may ask of a method. Five pure functions of arrays; a frozen dataclass implements them."""
 
     def init(self, key: Key[Array, ''], image: UInt8[Array, 'batch height width channels']) -> tuple[Params, Extra]:
         """First parameters and state for images like `image`."""
 
-    def loss(
-        self, params: Params, extra: Extra, batch: Batch, *, key: Key[Array, ''], step: Array
-    ) -> tuple[Float[Array, ''], tuple[Extra, Metrics]]:
-        """Scalar over the *global* batch; new extra; scalars to log."""
+    def forward(
+        self, params: Params, extra: Extra, batch: Batch, *, key: Key[Array, ''], part: int | Array = 0
+    ) -> tuple[Any, Extra]:
+        """What `objective` compares, a pytree whose leaves have one entry for each image; and new extra.
+
+        `key` is that of the step. Of a batch that is computed in parts each part has its number: what is random for every
+        image depends on it, what is drawn once for the batch (a pair of orderings) must not.
+        """
+
+    def objective(self, outputs: Any, batch: Batch, *, step: Array) -> tuple[Float[Array, ''], Metrics]:
+        """The loss, a scalar over the *global* batch, from the outputs of all its images; scalars to log."""
 
     def refresh(self, params: Params, extra: Extra, batches: Iterable[Batch], *, key: Key[Array, '']) -> Extra:
         """Between epochs: k-means centroids, a frozen teacher. `refresh = no_refresh` where there is none."""

@@ -2,9 +2,13 @@
 
     python -m ar_seg_jax.main --config configs/textures.py [--workdir runs/textures] [--config.key=value ...]
 
-The same command again goes on where the run stopped.
+The same command again goes on where the run stopped. SIGTERM and Ctrl-C let it finish the step and save; a second one ends
+it at once.
+
+Exit status: 0 when done, 75 when stopped by a signal with everything saved (run it again), 1 for errors, 2 for wrong flags.
 """
 
+import os
 from pathlib import Path
 
 from absl import flags
@@ -15,15 +19,20 @@ from ar_seg_jax import cli
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Python file with get_config(); --config.key=value sets a key.')
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the run; runs/<name of the config> if not given.')
 flags.mark_flag_as_required('config')
+cli.define_process_flags()
 
 
-def main():
+def main() -> int:
     from ar_seg_jax import run as runs  # heavy: --help and wrong flags answer without it
 
     config = _CONFIG.value.to_dict()
     name = Path(config_flags.get_config_filename(flags.FLAGS['config'])).stem
-    run = runs.open_run(config, Path(_WORKDIR.value or Path('runs') / name))
-    runs.report(run, runs.train(run))
+    run = runs.open_run(config, Path(_WORKDIR.value or Path('runs') / name), training=True)
+    state, done = runs.train(run)
+    if not done:
+        return os.EX_TEMPFAIL
+    runs.report(run, state)
+    return 0
 
 
 if __name__ == '__main__':

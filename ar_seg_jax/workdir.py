@@ -2,30 +2,44 @@
 
 config.json           the config, checked when the run is resumed
 data.json             channels and scale of the images, names and colours of the classes
-checkpoints/<step>/   state and place in the data (Orbax)
+checkpoints/<step>/   the state (Orbax) and checksums of it
+damaged/<step>/       checkpoints that were found damaged, for whoever wants to look
 evaluations/<step>.json  scores with their protocols, and the class of each cluster
 pictures/<step>.png   images, labels and predictions
-metrics.jsonl, tensorboard/   what was logged
+metrics.jsonl, tensorboard/   what was logged, pictures and traces
+lock                  held while a run lives; says which
 """
 
+import fcntl
 import json
+import os
+import socket
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from ar_seg_jax import differences, files
 from ar_seg_jax.classes import Class
 
-# What may differ between the start of a run and its resumption: cadences, length, and what is done with the result.
-_FREE = (
+# What may differ between the start of a run and its resumption: cadences, length, where things are kept, how many processes
+# load data, and what is done with the result.
+FREE = (
     'steps',
     'epochs',
     'log_every',
     'evaluate_every',
     'checkpoint_every',
     'keep_checkpoints',
+    'keep_every',
+    'stop_after_skipped',
+    'compilation_cache',
+    'profile',
+    'data.data_dir',
     'evaluation',
     'pipeline.read_threads',
+    'pipeline.workers',
 )
+_PARTS = ('checkpoints', 'config.json', 'damaged', 'data.json', 'evaluations', 'lock', 'metrics.jsonl', 'pictures', 'tensorboard')
 
 
 def checkpoints(workdir: Path) -> Path:
@@ -40,39 +54,68 @@ def picture(workdir: Path, step: int) -> Path:
     return workdir / 'pictures' / f'{step:06d}.png'
 
 
-def write_json(path: Path, content: Any):
-    """Writes beside the file and renames, so that no half file is left."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix('.partial')
-    beside.write_text(json.dumps(content, indent=1))
-    beside.replace(path)
+def claim(workdir: Path) -> IO[str]:
+    """Makes the directory and locks it; ValueError if another run has it. The lock ends with the process or the file's closing.
+
+    A process that dies leaves no lock behind, since the operating system holds it, and not the file.
+    """
+    workdir.mkdir(parents=True, exist_ok=True)
+    file = (workdir / 'lock').open('a+')
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.seek(0)
+        owner = file.read().strip() or 'another process'
+        raise ValueError(f'{workdir} is in use by {owner}; wait for it to end, or use another --workdir') from error
+    file.truncate(0)
+    file.write(f'process {os.getpid()} on {socket.gethostname()}\n')
+    file.flush()
+    return file
 
 
-def keep_config(workdir: Path, config: Mapping[str, Any]):
-    """Saves the config of a new run; ValueError naming the keys if the run began with another one."""
-    path = workdir / 'config.json'
-    config = json.loads(json.dumps(config))  # tuples become lists, as they do in the file
-    if path.exists():
-        began = _flat(json.loads(path.read_text()))
-        now = _flat(config)
-        differing = [
-            f'{key} was {began.get(key)!r}, is {now.get(key)!r}'
-            for key in sorted(began.keys() | now.keys())
-            if began.get(key) != now.get(key) and not any(key == free or key.startswith(f'{free}.') for free in _FREE)
-        ]
-        if differing:
+def check_inside(workdir: Path):
+    """ValueError if a part of the run's directory is a symbolic link to somewhere else, where results would then go."""
+    for part in _PARTS:
+        target = (workdir / part).resolve()
+        if not target.is_relative_to(workdir.resolve()):
             raise ValueError(
-                f'{workdir} holds a run with another config: {"; ".join(differing)}. '
-                'Use another --workdir, or the config that the run began with'
+                f'{workdir / part} is a link to {target}, outside of the run; nothing is written there. Make the whole run a '
+                'link, or remove this one'
             )
-    write_json(path, config)
+
+
+def write_json(path: Path, content: Any):
+    files.write(path, json.dumps(content, indent=1).encode())
+
+
+def check_config(workdir: Path, config: Mapping[str, Any]):
+    """ValueError naming the keys if the run in `workdir` began with another config; those in FREE may differ."""
+    path = workdir / 'config.json'
+    if not path.exists():
+        return
+    found = differences.between(_load(path), plain(config))
+    differing = [entry for entry in found if not any(entry[0] == free or entry[0].startswith(f'{free}.') for free in FREE)]
+    if differing:
+        raise ValueError(
+            f'{workdir} holds a run with another config: {differences.words(differing, "that run", "this one")}. '
+            'Use another --workdir, or the config that the run began with'
+        )
+
+
+def save_config(workdir: Path, config: Mapping[str, Any]):
+    write_json(workdir / 'config.json', plain(config))
+
+
+def plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config as it comes back from its file: tuples are lists."""
+    return json.loads(json.dumps(config))
 
 
 def load_config(workdir: Path) -> dict[str, Any]:
     return _load(workdir / 'config.json')
 
 
-def keep_data(workdir: Path, channels: int, rescale: float, classes: tuple[Class, ...]):
+def save_data(workdir: Path, channels: int, rescale: float, classes: tuple[Class, ...]):
     classes = [entry._asdict() for entry in classes]
     write_json(workdir / 'data.json', {'channels': channels, 'rescale': rescale, 'classes': classes})
 
@@ -95,11 +138,7 @@ def load_cluster_classes(workdir: Path, step: int) -> tuple[list[int], tuple[Cla
 def _load(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise FileNotFoundError(f'{path}: no such file; --workdir should be the directory of a run of python -m ar_seg_jax.main')
-    return json.loads(path.read_text())
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
-    flat = {}
-    for key, value in tree.items():
-        flat |= _flat(value, f'{prefix}{key}.') if isinstance(value, Mapping) else {f'{prefix}{key}': value}
-    return flat
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f'{path}: not the JSON that was written here ({error}); restore it from a copy') from error

@@ -24,6 +24,7 @@ def get_config() -> ml_collections.ConfigDict:
         'batch_size': 60,  # images, over all devices
         'read_threads': 4,
         'workers': 0,  # processes that decode; 0 decodes in threads
+        'micro_batches': 1,  # parts of a batch that are computed one after another; more take less memory and more time
     }
     config.model = {
         'name': 'autoregressive',
@@ -60,5 +61,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.log_every = 50  # steps
     config.evaluate_every = 1000
     config.checkpoint_every = 1000
-    config.keep_checkpoints = 2
+    config.keep_checkpoints = 2  # the newest ones
+    config.keep_every = 0  # steps; checkpoints at multiples of it are kept for ever; 0 keeps none of them
+    config.stop_after_skipped = 10  # steps in a row that are not applied because something is not finite; 0 goes on
+    config.compilation_cache = ''  # directory of compiled programs; '' is beside the workdir, 'none' keeps none
+    config.profile = ''  # steps to trace for the profiler, such as '10-12'
     return config

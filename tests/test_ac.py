@@ -11,6 +11,7 @@ from ar_seg_jax.interfaces import VOID
 from ar_seg_jax.methods.ac import AC, append_sobel
 from ar_seg_jax.models.autoregressive import Autoregressive
 from ar_seg_jax.objectives.mutual_information import InformationLoss
+from ar_seg_jax.training import gradients
 
 STEP = jnp.zeros((), jnp.int32)
 QUICK = {'xla_backend_optimization_level': 0}  # for programs that run a few times on tiny maps
@@ -47,7 +48,7 @@ def stepper(method):
     """Loss, new extra, metrics and gradients of one step, compiled."""
     return jax.jit(
         lambda params, extra, batch, key: jax.value_and_grad(
-            lambda params: method.loss(params, extra, batch, key=key, step=STEP), has_aux=True
+            lambda params: gradients.loss(method, params, extra, batch, key=key, step=STEP), has_aux=True
         )(params),
         compiler_options=QUICK,
     )
@@ -139,7 +140,7 @@ def test_eight_devices_compute_what_one_does(all_orderings, state):
 def test_void_pixels_have_no_say_and_classes_neither(state):
     method = tiny_ac(orderings=('A1', 'D3'), mask_void=True)
     loss = jax.jit(
-        lambda params, extra, batch: method.loss(params, extra, batch, key=jax.random.key(0), step=STEP)[0],
+        lambda params, extra, batch: gradients.loss(method, params, extra, batch, key=jax.random.key(0), step=STEP)[0],
         compiler_options=QUICK,
     )
     batch = random_batch()
@@ -149,7 +150,7 @@ def test_void_pixels_have_no_say_and_classes_neither(state):
     np.testing.assert_array_equal(loss(*state, recoloured), unmasked)
     assert loss(*state, with_void(batch, below=16)) == 0
     ignorant = tiny_ac(orderings=('A1', 'D3'))
-    found = jax.jit(lambda batch: ignorant.loss(*state, batch, key=jax.random.key(0), step=STEP)[0])(with_void(batch))
+    found = jax.jit(lambda batch: gradients.loss(ignorant, *state, batch, key=jax.random.key(0), step=STEP)[0])(with_void(batch))
     np.testing.assert_allclose(found, unmasked, rtol=1e-5)
 
 

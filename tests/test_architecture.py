@@ -14,15 +14,18 @@ ALLOWED = {
     'classes': set(),
     'orderings': set(),
     'tiling': set(),
-    'cli': set(),
-    'workdir': {'classes'},
+    'differences': set(),
+    'files': set(),
+    'processes': set(),
+    'cli': {'processes', 'training'},
+    'workdir': {'classes', 'differences', 'files'},
     'layers': {'orderings'},
     'models': {'models', 'layers', 'orderings'},
     'objectives': {'objectives'},
     'methods': {'objectives', 'orderings', 'interfaces'},
     'data': {'data', 'classes', 'interfaces'},
     'evaluation': {'evaluation', 'classes', 'interfaces'},
-    'training': {'training', 'interfaces'},
+    'training': {'training', 'interfaces', 'differences', 'files'},
 }
 TOP = {'main', 'evaluate', 'predict', 'run', 'build', '__init__'}
 

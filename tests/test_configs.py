@@ -9,6 +9,7 @@ import pytest
 
 from ar_seg_jax import build
 from ar_seg_jax.evaluation.segmentation import Protocol
+from ar_seg_jax.training import gradients
 
 CONFIGS = sorted(path for path in (Path(__file__).parents[1] / 'configs').glob('*.py') if path.stem != '__init__')
 # Supplement, Table 5: learning rate, batch, crop, output stride, displacements, attention.
@@ -38,7 +39,7 @@ def test_the_step_of_a_config_can_be_traced(path):
     key = jax.eval_shape(lambda: jax.random.key(0))
     params, extra = jax.eval_shape(method.init, key, image)
     jax.eval_shape(build.optimizer(config).init, params)
-    loss, (updated, _) = jax.eval_shape(lambda p, e, b, k: method.loss(p, e, b, key=k, step=0), params, extra, batch, key)
+    loss, (updated, _) = jax.eval_shape(lambda p, e, b, k: gradients.loss(method, p, e, b, key=k, step=0), params, extra, batch, key)
     assert loss.shape == () and loss.dtype == jnp.float32
     assert jax.tree.map(jnp.shape, updated) == jax.tree.map(jnp.shape, extra)
     scores = jax.eval_shape(method.predict, params, extra, image)['scores']

@@ -80,13 +80,18 @@ def config_name(readable: str, **options: Any) -> str:
     return f'{re.sub(r"[^A-Za-z0-9_.-]+", "_", readable)}-{digest}'
 
 
-def prepare(builder: SegmentationBuilder) -> SegmentationBuilder:
+def prepare(builder: SegmentationBuilder, may_write: bool = True) -> SegmentationBuilder:
     """Writes the examples of `builder` as ArrayRecord files unless that is done already; returns `builder`.
 
     Files are written beside their place and renamed when whole, so an interrupted run leaves no data set behind. Of
-    several processes one writes and the others wait; remains of a killed run are removed.
+    several processes one writes and the others wait; remains of a killed run are removed. DataError if files are needed
+    but this must not write.
     """
     directory = Path(builder.data_dir)
+    if not may_write:
+        if not builder.info.splits:
+            raise DataError(f'{directory}: the data set is not prepared there; give --data_dir=DIR to prepare it in DIR')
+        return builder
     with _lock(directory.parent / f'.{directory.name}.lock'):
         if builder.info.splits:
             return builder

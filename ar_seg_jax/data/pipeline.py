@@ -63,26 +63,29 @@ def training_iterator(
     crop_size: int,
     batch_size: int,
     seed: int,
+    micro_batches: int = 1,
+    start: int = 0,
     read_threads: int = 4,
     workers: int = 0,
     process_index: int = 0,
     process_count: int = 1,
-) -> grain.DatasetIterator:
-    """Endless batches of random crops, reshuffled every epoch; `get_state` and `set_state` mark the place.
+) -> Iterator[Example]:
+    """This process's part of endless batches of random crops, reshuffled every epoch, from batch number `start` on.
 
-    `batch_size` is that of this process. Elements depend on `seed` and on their place in the order only, not on threads
-    or workers. Raises DataError if a process has fewer examples than one batch.
+    `batch_size` is that of all processes together, and a global batch is the same on any number of them: elements depend
+    on `seed` and on their place in the order only, not on threads, workers or processes. So a step's number is all that is
+    needed to go on. With more than one of `micro_batches` these are the first axis. Raises DataError if there are fewer
+    examples than one batch.
     """
-    share = len(examples) // process_count
-    if share < batch_size:
+    if len(examples) < batch_size:
         raise DataError(
-            f'{len(examples)} training examples on {process_count} processes are fewer than a batch of {batch_size} for each; '
-            'lower --config.pipeline.batch_size'
+            f'{len(examples)} training examples are fewer than a batch of {batch_size}; lower --config.pipeline.batch_size'
         )
-    data = grain.MapDataset.source(examples).seed(seed).shuffle()
-    # All processes get the same number of examples, so that epochs end together.
-    data = data[process_index : share * process_count : process_count]
-    data = data.repeat().map(decode).random_map(RandomCrop(crop_size)).batch(batch_size, drop_remainder=True)
+    data = grain.MapDataset.source(examples).seed(seed).shuffle().repeat().map(decode).random_map(RandomCrop(crop_size))
+    # Batch number n is made of the parts n * parts to (n + 1) * parts - 1, and every process takes its own ones.
+    data = data.batch(batch_size // (micro_batches * process_count), drop_remainder=True)
+    data = data[start * micro_batches * process_count + process_index :: process_count]
+    data = data.batch(micro_batches) if micro_batches > 1 else data
     data = data.to_iter_dataset(grain.ReadOptions(num_threads=read_threads, prefetch_buffer_size=2 * max(1, read_threads)))
     if workers:
         data = data.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))

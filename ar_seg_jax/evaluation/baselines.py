@@ -9,7 +9,7 @@ from scipy.cluster.vq import kmeans
 
 from ar_seg_jax.interfaces import Batch
 
-Centroids = Float[Array, 'clusters channels']
+Centroids = Float[Array | np.ndarray, 'clusters channels']
 
 
 def pixel_centroids(batches: Iterable[Batch], num_clusters: int, seed: int, pixels: int = 50_000) -> Centroids:
@@ -23,7 +23,7 @@ def pixel_centroids(batches: Iterable[Batch], num_clusters: int, seed: int, pixe
     share = -(-pixels // len(images))
     drawn = [rng.choice(image.reshape(-1, image.shape[-1]), min(share, image[..., 0].size), replace=False) for image in images]
     centroids, _ = kmeans(np.concatenate(drawn) / 255, num_clusters, iter=5, rng=rng)
-    return jnp.asarray(centroids, jnp.float32)
+    return centroids.astype(np.float32)
 
 
 def nearest_centroid(

@@ -1,5 +1,6 @@
 """Label maps as pictures."""
 
+import io
 from collections.abc import Sequence
 
 import numpy as np
@@ -56,6 +57,13 @@ def panel(rows: Sequence[Sequence[RGB]], titles: Sequence[str], classes: Sequenc
         draw.text((left + 15, top), name, fill='black')
     draw.text((_GAP, legend_top + (entries[-1][1] + 1) * _LINE), caption, fill='black')
     return canvas
+
+
+def png(image: Image.Image) -> bytes:
+    """The bytes of a PNG file."""
+    stream = io.BytesIO()
+    image.save(stream, 'png')
+    return stream.getvalue()
 
 
 def _legend(classes: Sequence[Class], width: int) -> list[tuple[int, int, int]]:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ar_seg_jax.interfaces import VOID, Batch, Extra, Metrics, Outputs, Params, no_refresh
-from ar_seg_jax.objectives.mutual_information import InformationLoss
+from ar_seg_jax.objectives.mutual_information import InformationLoss, Scores
 from ar_seg_jax.orderings import RASTER, Sampling, check_sampling, sample_pair, stack
 
 
@@ -41,7 +41,7 @@ class AC:
         variables = self.model.init(key, self._input(image))
         return variables['params'], {'batch_stats': variables.get('batch_stats', {})}
 
-    def loss(self, params: Params, extra: Extra, batch: Batch, *, key, step) -> tuple[jax.Array, tuple[Extra, Metrics]]:
+    def forward(self, params: Params, extra: Extra, batch: Batch, *, key, part=0) -> tuple[tuple[Scores, Scores], Extra]:
         pair_key, dropout_key = jax.random.split(key)
         pair = sample_pair(pair_key, stack(self.orderings), self.sampling)
         (first, second), updated = self.model.apply(
@@ -50,12 +50,14 @@ class AC:
             pair,
             train=True,
             mutable=['batch_stats'],
-            rngs={'dropout': dropout_key},
+            rngs={'dropout': jax.random.fold_in(dropout_key, part)},
         )
+        return (first['scores'], second['scores']), {'batch_stats': updated.get('batch_stats', {})}
+
+    def objective(self, outputs: tuple[Scores, Scores], batch: Batch, *, step) -> tuple[jax.Array, Metrics]:
         mask = (batch['label'] != VOID).astype(jnp.float32) if self.mask_void else None
         information = dataclasses.replace(self.information, entropy_weight=self._entropy_weight(step))
-        loss, metrics = information(first['scores'], second['scores'], mask)
-        return loss, ({'batch_stats': updated.get('batch_stats', {})}, metrics)
+        return information(*outputs, mask)
 
     refresh = no_refresh
 

@@ -1,13 +1,20 @@
 """What a run tells: lines or a progress bar for people, JSON lines and TensorBoard for programs."""
 
+import contextlib
 import json
 import math
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import numpy as np
+from jaxtyping import UInt8
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
+
+from ar_seg_jax import files
 
 # H(y) below this share of log K means that nearly all pixels are in one cluster.
 _COLLAPSED = 0.1
@@ -18,26 +25,66 @@ def every(step: int, period: int) -> bool:
     return period > 0 and step % period == 0
 
 
+class Evaluation(NamedTuple):
+    """What an evaluation found: scalars by name, and a picture (height, width, 3) or None."""
+
+    scalars: dict[str, float]
+    picture: UInt8[np.ndarray, 'height width 3'] | None = None
+
+
 class MetricWriter:
-    """Scalars to `metrics.jsonl` and TensorBoard files in `workdir`; process 0 writes, the others do nothing."""
+    """Scalars to `metrics.jsonl`, scalars and pictures to TensorBoard files in `workdir`; process 0 writes.
 
-    def __init__(self, workdir: Path, active: bool = True):
-        self._active = active
+    Each record has its step and its kind, 'training' or 'evaluation'; null stands for what is not finite. A run that goes
+    on after step `start` drops later records, which an earlier one wrote after its last save.
+
+    evaluated: whether the evaluation of step `start` is among the records; true on all processes or none.
+    """
+
+    def __init__(self, workdir: Path, start: int = 0, active: bool = True):
+        path = workdir / 'metrics.jsonl'
+        kept = [record for record in _records(path) if record['step'] <= start]
+        self.evaluated = any(record['step'] == start and record['kind'] == 'evaluation' for record in kept)
+        self._file = self._board = None
         if active:
-            self._file = (workdir / 'metrics.jsonl').open('a')
-            self._board = SummaryWriter(str(workdir / 'tensorboard'))
+            files.write(path, ''.join(map(_line, kept)).encode())
+            self._file = path.open('a')
+            self._board = SummaryWriter(str(workdir / 'tensorboard'), purge_step=start + 1)
 
-    def write(self, step: int, scalars: dict[str, float]):
-        if self._active:
-            self._file.write(json.dumps({'step': step, **scalars}) + '\n')
-            self._file.flush()
-            for name, value in scalars.items():
-                self._board.add_scalar(name, value, step)
+    def training(self, step: int, scalars: dict[str, float]):
+        self._write(step, 'training', scalars)
+
+    def evaluation(self, step: int, found: Evaluation):
+        self._write(step, 'evaluation', found.scalars)
+        if self._board and found.picture is not None:
+            self._board.add_image('segmentation', found.picture, step, dataformats='HWC')
 
     def close(self):
-        if self._active:
+        if self._file:
             self._file.close()
             self._board.close()
+
+    def _write(self, step: int, kind: str, scalars: dict[str, float]):
+        if not self._file:
+            return
+        finite = {name: value if math.isfinite(value) else None for name, value in scalars.items()}
+        self._file.write(_line({'step': step, 'kind': kind, **finite}))
+        self._file.flush()
+        for name, value in finite.items():
+            if value is not None:
+                self._board.add_scalar(name, value, step)
+
+
+def _records(path: Path) -> list[dict[str, Any]]:
+    """The records of a file; a last line that a killed run left half written does not count."""
+    if not path.exists():
+        return []
+    lines = path.read_text().splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith('\n')]
+
+
+def _line(record: dict[str, Any]) -> str:
+    return json.dumps(record) + '\n'
 
 
 class Progress:
@@ -49,9 +96,12 @@ class Progress:
         hidden = not (active and sys.stderr.isatty())
         self._bar = tqdm(total=steps, initial=start, unit='step', dynamic_ncols=True, disable=hidden)
 
-    def waited(self, seconds: float):
-        """Time that a step waited for data."""
-        self._waited += seconds
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Around a step's wait for data."""
+        begin = time.perf_counter()
+        yield
+        self._waited += time.perf_counter() - begin
 
     def step(self):
         self._bar.update()
@@ -84,6 +134,8 @@ def describe(step: int, steps: int, scalars: dict[str, float]) -> str:
         parts.append(f'MI {scalars["mutual_information"]:.4f} of at most {scalars["mutual_information_bound"]:.4f} nats')
         parts.append(f'H(y) {scalars["entropy"]:.3f}')
         parts.append(f"H(y|y') {scalars['conditional_entropy']:.3f}")
+    if scalars.get('skipped_steps'):
+        parts.append(f'{scalars["skipped_steps"]:.0f} steps not applied')
     parts.append(f'{scalars["images_per_second"]:.1f} images/s')
     parts.append(f'waiting for data {scalars["data_wait_share"]:.0%}')
     parts.append(f'{minutes}:{seconds:02d} left')

@@ -19,19 +19,24 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def split_batch(mesh: Mesh) -> NamedSharding:
-    return NamedSharding(mesh, PartitionSpec('data'))
+def split_batch(mesh: Mesh, micro_batches: int = 1) -> NamedSharding:
+    """Images over the devices; more than one of `micro_batches` are an axis before them, which is not split."""
+    return NamedSharding(mesh, PartitionSpec('data') if micro_batches == 1 else PartitionSpec(None, 'data'))
 
 
-def check_batch_size(batch_size: int, mesh: Mesh):
-    """ValueError unless the global batch divides over the devices."""
-    if batch_size % mesh.size:
-        raise ValueError(
-            f'batch size {batch_size} does not divide over {mesh.size} devices; use a multiple of {mesh.size} for '
-            '--config.pipeline.batch_size and --config.evaluation.batch_size'
-        )
+def check_batch_size(batch_size: int, mesh: Mesh, key: str, micro_batches: int = 1):
+    """ValueError unless the global batch, the value of a config's `key`, divides over the devices and micro-batches."""
+    needed = mesh.size * micro_batches
+    if batch_size <= 0 or batch_size % needed:
+        parts = f'{mesh.size} devices' + (f' x {micro_batches} micro-batches' if micro_batches > 1 else '')
+        raise ValueError(f'batch size {batch_size} does not divide over {parts}; use a multiple of {needed} for --config.{key}')
 
 
 def place(batch: Batch, sharding: NamedSharding) -> Batch:
     """This process's part of a batch as part of the global one."""
     return jax.tree.map(lambda array: jax.make_array_from_process_local_data(sharding, array), batch)
+
+
+def local(tree):
+    """What is the same on all devices, as this process has it: for work that not all processes do."""
+    return jax.tree.map(lambda array: array.addressable_data(0), tree)

@@ -15,8 +15,9 @@ from ar_seg_jax.interfaces import Method
 class TrainState:
     """A pytree, whose leaves are arrays or, in a description of a state, their shapes.
 
-    step: updates made so far, int32. params and extra: see `interfaces`. opt_state: that of optax. key: the one source of
-    randomness of the step, folded with `step` and never advanced.
+    step: batches seen so far, int32; the place in the data too. params and extra: see `interfaces`. opt_state: that of
+    optax. key: the one source of randomness of the step, folded with `step` and never advanced. skipped, skipped_in_row:
+    steps that were not applied because something was not finite, in all and since the last one that was, int32.
     """
 
     step: Any
@@ -24,6 +25,8 @@ class TrainState:
     extra: Any
     opt_state: Any
     key: Any
+    skipped: Any
+    skipped_in_row: Any
 
 
 def create_state(
@@ -32,4 +35,5 @@ def create_state(
     """The state before the first step; `image` gives the shape only."""
     init_key, key = jax.random.split(jax.random.key(seed))
     params, extra = method.init(init_key, image)
-    return TrainState(step=jnp.zeros((), jnp.int32), params=params, extra=extra, opt_state=tx.init(params), key=key)
+    zero = jnp.zeros((), jnp.int32)
+    return TrainState(zero, params, extra, tx.init(params), key, zero, zero)

@@ -1,28 +1,66 @@
 """One update."""
 
-from functools import partial
+from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 
-from ar_seg_jax.interfaces import Batch, Method, Metrics
+from ar_seg_jax.interfaces import Batch, Extra, Method, Metrics, Params
+from ar_seg_jax.training import gradients as gradients_of
 from ar_seg_jax.training.state import TrainState
 
 
-def make_train_step(method: Method, tx: optax.GradientTransformation):
-    """A function (state, batch) -> (state, metrics) to be jitted.
+class Health(NamedTuple):
+    """Whether each of `quantities` was finite; steps that were not applied, in all and since the last one that was."""
+
+    finite: jax.Array
+    skipped: jax.Array
+    skipped_in_row: jax.Array
+
+
+def make_train_step(method: Method, tx: optax.GradientTransformation, micro_batches: int = 1):
+    """A function (state, batch) -> (state, metrics, health) to be jitted.
 
     It is written for the global batch. Jitted over a batch that is split on a mesh, XLA inserts the sums over devices, so
-    that mutual information, batch statistics and gradients are those of the whole batch on any number of devices.
-    """
+    that mutual information, batch statistics and gradients are those of the whole batch on any number of devices. More
+    than one of `micro_batches` are the first axis of the batch, see `gradients.of_parts`.
 
-    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+    A step in which anything is not finite changes only the counters. (`optax.apply_if_finite` would let batch statistics
+    through.)
+    """
+    compute = gradients_of.of_batch if micro_batches == 1 else gradients_of.of_parts
+
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics, Health]:
         key = jax.random.fold_in(state.key, state.step)
-        loss = partial(method.loss, batch=batch, key=key, step=state.step)
-        (value, (extra, metrics)), gradients = jax.value_and_grad(loss, has_aux=True)(state.params, state.extra)
+        (loss, (extra, metrics)), gradients = compute(method, state.params, state.extra, batch, key=key, step=state.step)
         updates, opt_state = tx.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        state = state.replace(step=state.step + 1, params=params, extra=extra, opt_state=opt_state)
-        return state, {'loss': value, 'gradient_norm': optax.tree.norm(gradients), **metrics}
+        metrics = {**metrics, 'loss': loss, 'gradient_norm': optax.tree.norm(gradients)}
+
+        checked = quantities(metrics, gradients, params, extra)
+        finite = jnp.stack([jnp.all(jnp.isfinite(quantity)) for quantity in checked.values()])
+        applied = jnp.all(finite)
+        new, old = (params, extra, opt_state), (state.params, state.extra, state.opt_state)
+        params, extra, opt_state = jax.tree.map(lambda new, old: jnp.where(applied, new, old), new, old)
+        skipped = state.skipped + ~applied
+        in_row = jnp.where(applied, 0, state.skipped_in_row + 1)
+        state = TrainState(state.step + 1, params, extra, opt_state, state.key, skipped, in_row)
+        return state, metrics, Health(finite, skipped, in_row)
 
     return train_step
+
+
+def quantities(metrics: Metrics, gradients: Params, params: Params, extra: Extra) -> dict[str, jax.Array]:
+    """All that must be finite in a step, by name, in the order in which it is computed."""
+
+    def named(what, tree):
+        return {
+            f'{what} {jax.tree_util.keystr(path, simple=True, separator="/")}': leaf
+            for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+        }
+
+    # Sorted, because that is how metrics come out of a jitted function.
+    return (
+        dict(sorted(metrics.items())) | named('gradient of', gradients) | named('parameter', params) | named('statistic', extra)
+    )

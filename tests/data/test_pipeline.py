@@ -64,21 +64,27 @@ def test_crops_of_image_and_label_are_the_same_place():
     assert len(corners) > 5
 
 
-def test_the_place_in_the_data_can_be_saved_and_restored():
-    iterator = _iterator(_records(12))
-    [next(iterator) for _ in range(5)]
-    state = iterator.get_state()
-    expected = _numbers([next(iterator) for _ in range(6)])
-    later = _iterator(_records(12))
-    later.set_state(state)
-    assert _numbers([next(later) for _ in range(6)]) == expected
+@pytest.mark.parametrize('workers', [0, 2])
+def test_a_run_that_goes_on_gets_the_batches_that_follow(workers):
+    expected = _numbers(itertools.islice(_iterator(_records(12)), 11))
+    assert _numbers(itertools.islice(_iterator(_records(12), start=5, workers=workers), 6)) == expected[5:]
 
 
-def test_processes_share_an_epoch_without_overlap():
-    iterators = [_iterator(_records(12), batch_size=2, process_index=index, process_count=2) for index in range(2)]
-    for _ in range(2):  # epochs
-        seen = [list(itertools.chain(*_numbers(itertools.islice(iterator, 3)))) for iterator in iterators]
-        assert sorted(seen[0] + seen[1]) == list(range(12))
+@pytest.mark.parametrize('micro_batches', [1, 2])
+@pytest.mark.parametrize('processes', [1, 2, 4])
+def test_a_global_batch_is_the_same_however_it_is_split(processes, micro_batches):
+    options = {'batch_size': 8, 'start': 1}
+    whole = [batch['label'] for batch in itertools.islice(_iterator(_records(12), **options), 3)]
+    shares = [
+        _iterator(_records(12), micro_batches=micro_batches, process_index=index, process_count=processes, **options)
+        for index in range(processes)
+    ]
+    for batch in whole:
+        parts = [next(share)['label'] for share in shares]
+        if micro_batches > 1:
+            assert parts[0].shape == (micro_batches, 8 // micro_batches // processes, 8, 8)
+        together = np.concatenate(parts, axis=int(micro_batches > 1))
+        np.testing.assert_array_equal(together.reshape(8, 8, 8), batch)
 
 
 def test_evaluation_reads_everything_once_and_fills_up_with_void():
@@ -106,7 +112,7 @@ def test_evaluation_crops_are_central():
 def test_what_does_not_fit_is_named():
     with pytest.raises(DataError, match=r"example '.*' is 12 x 12 pixels, smaller than the crop of 20 x 20"):
         next(_iterator(_records(8), crop_size=20))
-    with pytest.raises(DataError, match='3 training examples on 1 processes are fewer than a batch of 4'):
+    with pytest.raises(DataError, match='3 training examples are fewer than a batch of 4'):
         _iterator(_records(3))
     with pytest.raises(DataError, match="example '0' is 6 x 6 pixels, others 12 x 12"):
         list(pipeline.evaluation_batches(_records(1) + _records(1, size=6), crop_size=0, batch_size=2))

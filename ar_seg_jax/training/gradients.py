@@ -1,0 +1,62 @@
+"""The loss of a global batch and its gradients, at once or in parts."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ar_seg_jax.interfaces import Batch, Extra, Method, Metrics, Params
+
+Loss = tuple[Float[Array, ''], tuple[Extra, Metrics]]
+
+
+def loss(method: Method, params: Params, extra: Extra, batch: Batch, *, key, step) -> Loss:
+    """The loss of a batch, with new extra and metrics."""
+    outputs, extra = method.forward(params, extra, batch, key=key)
+    value, metrics = method.objective(outputs, batch, step=step)
+    return value, (extra, metrics)
+
+
+def of_batch(method: Method, params: Params, extra: Extra, batch: Batch, *, key, step) -> tuple[Loss, Params]:
+    """The loss of a batch and its gradients by the parameters."""
+
+    def of(params: Params) -> Loss:
+        return loss(method, params, extra, batch, key=key, step=step)
+
+    return jax.value_and_grad(of, has_aux=True)(params)
+
+
+def of_parts(method: Method, params: Params, extra: Extra, batch: Batch, *, key, step) -> tuple[Loss, Params]:
+    """The same for a batch whose leaves have a first axis of parts, which are computed one after another.
+
+    The objective is that of the *whole* batch: a mean of the parts' mutual information would be another number. A first
+    pass keeps the outputs only, the objective is differentiated by them, and a second pass carries this back to the
+    parameters part by part (gradient caching, Gao et al. 2021). Memory is that of one part and the outputs of all; the
+    price is one more forward pass. Batch norm sees one part at a time: normalisation differs from that of the undivided
+    batch, and the running statistics move by the mean over the parts.
+    """
+    count = jax.tree.leaves(batch)[0].shape[0]
+    parts = (batch, jnp.arange(count))
+
+    def forward(params, batch, part):
+        return method.forward(params, extra, batch, key=key, part=part)
+
+    def first_pass(_, xs):
+        return None, forward(params, *xs)
+
+    def second_pass(total, xs):
+        part, cotangent = xs
+        _, pullback, _ = jax.vjp(lambda params: forward(params, *part), params, has_aux=True)
+        return jax.tree.map(jnp.add, total, pullback(cotangent)[0]), None
+
+    _, (outputs, extras) = jax.lax.scan(first_pass, None, parts)
+    value, pullback, metrics = jax.vjp(
+        lambda outputs: method.objective(_merged(outputs), _merged(batch), step=step), outputs, has_aux=True
+    )
+    (cotangents,) = pullback(jnp.ones_like(value))
+    gradients, _ = jax.lax.scan(second_pass, jax.tree.map(jnp.zeros_like, params), (parts, cotangents))
+    return (value, (jax.tree.map(lambda leaf: leaf.mean(0), extras), metrics)), gradients
+
+
+def _merged(tree):
+    """Parts as one batch. The parts' axis goes inside, so that images stay on the device where they are."""
+    return jax.tree.map(lambda leaf: leaf.swapaxes(0, 1).reshape(-1, *leaf.shape[2:]), tree)
