@@ -1,5 +1,6 @@
 """What the three commands share: flags that fail with a sentence, errors without a traceback, processes, logging."""
 
+import faulthandler
 import logging
 import os
 import sys
@@ -59,6 +60,8 @@ def _joined(main: Callable[[], int | None], place, heartbeat_seconds: int) -> in
     """`main` as one of several processes. After an error it ends at once: an orderly end would wait for the others."""
     from ar_seg_jax.training import peers
 
+    # JAX aborts when a peer is lost; its message should not be buried under the stacks of all threads.
+    faulthandler.disable()
     try:
         peers.join(place, heartbeat_seconds)
         return main()

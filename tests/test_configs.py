@@ -39,7 +39,9 @@ def test_the_step_of_a_config_can_be_traced(path):
     key = jax.eval_shape(lambda: jax.random.key(0))
     params, extra = jax.eval_shape(method.init, key, image)
     jax.eval_shape(build.optimizer(config).init, params)
-    loss, (updated, _) = jax.eval_shape(lambda p, e, b, k: gradients.loss(method, p, e, b, key=k, step=0), params, extra, batch, key)
+    loss, (updated, _) = jax.eval_shape(
+        lambda *state, key: gradients.loss(method, *state, key=key, step=0), params, extra, batch, key=key
+    )
     assert loss.shape == () and loss.dtype == jnp.float32
     assert jax.tree.map(jnp.shape, updated) == jax.tree.map(jnp.shape, extra)
     scores = jax.eval_shape(method.predict, params, extra, image)['scores']

@@ -81,20 +81,20 @@ def config_name(readable: str, **options: Any) -> str:
 
 
 def prepare(builder: SegmentationBuilder, may_write: bool = True) -> SegmentationBuilder:
-    """Writes the examples of `builder` as ArrayRecord files unless that is done already; returns `builder`.
+    """Writes the examples of `builder` as ArrayRecord files unless that is done already; returns a builder that can read.
 
     Files are written beside their place and renamed when whole, so an interrupted run leaves no data set behind. Of
     several processes one writes and the others wait; remains of a killed run are removed. DataError if files are needed
     but this must not write.
     """
     directory = Path(builder.data_dir)
-    if not may_write:
-        if not builder.info.splits:
-            raise DataError(f'{directory}: the data set is not prepared there; give --data_dir=DIR to prepare it in DIR')
+    if builder.info.splits:
         return builder
+    if not may_write:
+        raise DataError(f'{directory}: the data set is not prepared there; give --data_dir=DIR to prepare it in DIR')
     with _lock(directory.parent / f'.{directory.name}.lock'):
-        if builder.info.splits:
-            return builder
+        if directory.exists():  # another process prepared it while this one waited, and a builder looks only once
+            return type(builder)(config=builder.builder_config, data_dir=builder.data_dir_root)
         for remains in directory.parent.glob(f'{directory.name}.incomplete*'):
             shutil.rmtree(remains)
         _logger.info('Preparing %s in %s', builder.name, directory)

@@ -15,9 +15,7 @@ from ar_seg_jax.training.state import TrainState
 
 _logger = logging.getLogger(__name__)
 
-# What Orbax and TensorStore raise on files that are absent, cut short or altered; a full disk is a ValueError of the latter.
-_DAMAGED = (ValueError, OSError, LookupError, TypeError, AttributeError)
-_NOT_SAVED = (ValueError, OSError)
+_NOT_SAVED = (ValueError, OSError)  # what a full disk is for TensorStore, and for Orbax
 
 
 class Checkpoints:
@@ -111,14 +109,14 @@ class Checkpoints:
         args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract), checksums=ocp.args.JsonRestore())
         try:
             restored = self._manager.restore(step, args=args)
-            state, expected = restored['state'], restored['checksums']
-            for (path, leaf), (_, wanted) in zip(tree_leaves_with_path(state), tree_leaves_with_path(like), strict=True):
-                # Orbax lets wrong shapes and types through in some of its modes.
-                if not isinstance(leaf, jax.Array) or (leaf.shape, leaf.dtype) != (wanted.shape, wanted.dtype):
-                    return None, f'{keystr(path)} is not an array of shape {wanted.shape} and type {wanted.dtype}'
-            altered = [name for name, checksum in _checksums(state).items() if checksum != expected[name]]
-        except _DAMAGED as error:
-            return None, str(error).strip().partition('\n')[0]
+        except Exception as error:  # of every type: for data that cannot be read Orbax raises a plain Exception
+            return None, _reason(error)
+        state, expected = restored['state'], restored['checksums']
+        for (path, leaf), (_, wanted) in zip(tree_leaves_with_path(state), tree_leaves_with_path(like), strict=True):
+            # Orbax lets wrong shapes and types through in some of its modes.
+            if not isinstance(leaf, jax.Array) or (leaf.shape, leaf.dtype) != (wanted.shape, wanted.dtype):
+                return None, f'{keystr(path)} is not an array of shape {wanted.shape} and type {wanted.dtype}'
+        altered = [name for name, checksum in _checksums(state).items() if checksum != expected.get(name)]
         return (None, f'the content of {altered[0]} is not what was saved') if altered else (state, '')
 
     def _set_aside(self, steps: list[int]):
@@ -132,7 +130,7 @@ class Checkpoints:
 
     def _report(self, error: Exception):
         step, self._unsettled, self._failed = self._unsettled, None, self._unsettled
-        _logger.error('Could not save step %d: %s. %s', step, str(error).strip().partition('\n')[0], self._newest())
+        _logger.error('Could not save step %d: %s. %s', step, _reason(error), self._newest())
         if jax.process_index() == 0:
             for remains in self.directory.glob(f'{step}.orbax-checkpoint-tmp*'):
                 shutil.rmtree(remains, ignore_errors=True)  # they take room on what may be a full disk
@@ -150,6 +148,13 @@ def _checksums(state: TrainState) -> dict[str, int]:
         return zlib.crc32(np.ascontiguousarray(leaf.addressable_data(0)))
 
     return {keystr(path): checksum(leaf) for path, leaf in tree_leaves_with_path(state)}
+
+
+def _reason(error: Exception) -> str:
+    """The message without TensorStore's description of all that it had open."""
+    error = error.__cause__ or error
+    message = f'{type(error).__name__}: {error}'
+    return message.partition('\n')[0].partition(' [tensorstore_spec')[0]
 
 
 def _unused(path: Path) -> Path:

@@ -103,7 +103,7 @@ def run(
                 if schedule.logs(step) or step == start + 1:
                     watch.check(*before, state)
                     before = None
-                    record = {**scalars, 'skipped_steps': health.skipped}
+                    record = {**scalars, 'gradient_norm': health.gradient_norm, 'skipped_steps': health.skipped}
                     _log(step, schedule, record, progress, writer)
                     checkpoints.settle(wait=False)
                 if schedule.saves(step):

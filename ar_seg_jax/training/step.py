@@ -12,9 +12,10 @@ from ar_seg_jax.training.state import TrainState
 
 
 class Health(NamedTuple):
-    """Whether each of `quantities` was finite; steps that were not applied, in all and since the last one that was."""
+    """Whether each of `quantities` was finite; the norm of the gradients; steps that were not applied, in all and in a row."""
 
     finite: jax.Array
+    gradient_norm: jax.Array
     skipped: jax.Array
     skipped_in_row: jax.Array
 
@@ -36,7 +37,7 @@ def make_train_step(method: Method, tx: optax.GradientTransformation, micro_batc
         (loss, (extra, metrics)), gradients = compute(method, state.params, state.extra, batch, key=key, step=state.step)
         updates, opt_state = tx.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        metrics = {**metrics, 'loss': loss, 'gradient_norm': optax.tree.norm(gradients)}
+        metrics = {**metrics, 'loss': loss}
 
         checked = quantities(metrics, gradients, params, extra)
         finite = jnp.stack([jnp.all(jnp.isfinite(quantity)) for quantity in checked.values()])
@@ -46,7 +47,7 @@ def make_train_step(method: Method, tx: optax.GradientTransformation, micro_batc
         skipped = state.skipped + ~applied
         in_row = jnp.where(applied, 0, state.skipped_in_row + 1)
         state = TrainState(state.step + 1, params, extra, opt_state, state.key, skipped, in_row)
-        return state, metrics, Health(finite, skipped, in_row)
+        return state, metrics, Health(finite, optax.tree.norm(gradients), skipped, in_row)
 
     return train_step
 

@@ -74,3 +74,17 @@ def test_a_collage_larger_than_its_photographs_is_refused(tmp_path):
 def _contains(photograph, piece):
     windows = np.lib.stride_tricks.sliding_window_view(photograph, (1, piece.size))
     return bool((windows == piece).all(axis=(2, 3)).any())
+
+
+def test_a_process_that_waited_for_another_one_to_prepare_reads_what_that_wrote(tmp_path):
+    options = {'data_dir': str(tmp_path), 'size': 64, 'train_count': 4, 'val_count': 2}
+    waiting = textures.builder(**options)
+    builder.prepare(textures.builder(**options))
+    assert not waiting.info.splits  # it looked before
+    assert len(pipeline.source(builder.prepare(waiting), 'train')) == 4
+
+
+def test_data_is_not_prepared_where_nothing_may_be_written(tmp_path):
+    with pytest.raises(DataError, match='is not prepared there; give --data_dir=DIR'):
+        builder.prepare(textures.builder(data_dir=str(tmp_path / 'new'), size=64, train_count=4, val_count=2), may_write=False)
+    assert not (tmp_path / 'new').exists()

@@ -14,16 +14,18 @@ from ar_seg_jax.training import gradients
 KEY, STEP = jax.random.key(3), jnp.int32(5)
 
 
-def _ac(variant='F3', **fields):
-    # F3 has no batch norm, whose statistics are the only thing that parts cannot know of one another.
-    return AC(Autoregressive(num_clusters=3, blocks=1, variant=variant), InformationLoss(displacement=1, **fields), mask_void=True)
+def _ac(variant='F1', **fields):
+    # F1 has no batch norm, whose statistics are the only thing that parts cannot know of one another.
+    return AC(
+        Autoregressive(num_clusters=3, blocks=1, variant=variant), InformationLoss(displacement=1, **fields), mask_void=True
+    )
 
 
 def _batch(size=8):
     rng = np.random.default_rng(0)
-    image = rng.integers(0, 256, (size, 4, 4, 3), dtype=np.uint8).repeat(4, 1).repeat(4, 2)
+    image = (255 * rng.integers(0, 2, (size, 2, 2, 3), dtype=np.uint8)).repeat(8, 1).repeat(8, 2)
     label = rng.choice(np.array([0, 1, VOID], np.uint8), (size, 16, 16))
-    return {'image': image, 'label': label}
+    return {'image': jnp.asarray(image), 'label': jnp.asarray(label)}
 
 
 def _parts(batch, count):
@@ -33,7 +35,7 @@ def _parts(batch, count):
 def _close(found, expected):
     """To 1e-4 of the largest entry of all: single precision, and sums in another order."""
     scale = max(np.abs(leaf).max() for leaf in jax.tree.leaves(expected))
-    assert scale > 1e-4
+    assert scale > 1e-3
     for one, two in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(one, two, rtol=0, atol=1e-4 * scale)
 
@@ -41,11 +43,10 @@ def _close(found, expected):
 def _start(method, batch):
     params, extra = jax.jit(method.init)(jax.random.key(0), batch['image'])
     # Larger weights at the end: scores of a fresh network are all but uniform, where every gradient is nearly 0.
-    return {**params, 'decoder': jax.tree.map(lambda leaf: 8 * leaf, params['decoder'])}, extra
+    return {**params, 'decoder': jax.tree.map(lambda leaf: 50 * leaf, params['decoder'])}, extra
 
 
-@pytest.mark.parametrize('fields', [{}, {'collapsed': False}, {'entropy_weight': 0.8}])
-@pytest.mark.parametrize('count', [2, 8])
+@pytest.mark.parametrize(('count', 'fields'), [(2, {}), (8, {}), (4, {'collapsed': False, 'entropy_weight': 0.8})])
 def test_loss_and_gradients_are_those_of_the_undivided_batch(count, fields):
     method, batch = _ac(**fields), _batch()
     start = _start(method, batch)
@@ -70,7 +71,7 @@ def test_the_mean_of_the_parts_losses_is_another_number():
 def test_with_batch_norm_parts_of_equal_statistics_give_the_undivided_step():
     method, batch = _ac('F2'), _batch(4)
     start = _start(method, batch)
-    double = {name: np.concatenate([array, array]) for name, array in batch.items()}
+    double = {name: jnp.concatenate([array, array]) for name, array in batch.items()}
     compute = jax.jit(lambda how, batch: how(method, *start, batch, key=KEY, step=STEP), static_argnums=0)
     (whole, (extra, _)), expected = compute(gradients.of_batch, double)
     (loss, (found_extra, _)), found = compute(gradients.of_parts, _parts(double, 2))

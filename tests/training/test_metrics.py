@@ -1,5 +1,7 @@
 import json
+import math
 
+import numpy as np
 import pytest
 
 from ar_seg_jax.training import metrics
@@ -33,11 +35,45 @@ def test_collapse_is_told_in_words_and_only_then():
     assert metrics.collapse_warning({'loss': 1.0}) is None  # a method without clusters
 
 
-def test_scalars_are_json_lines_and_tensorboard_events(tmp_path):
+def _lines(directory):
+    return [json.loads(line) for line in (directory / 'metrics.jsonl').read_text().splitlines()]
+
+
+def test_scalars_are_json_lines_and_tensorboard_events_and_pictures_events(tmp_path):
     writer = metrics.MetricWriter(tmp_path)
-    writer.write(1, {'loss': -0.1})
-    writer.write(2, {'loss': -0.2})
+    writer.training(1, {'loss': -0.1})
+    writer.training(2, {'loss': math.nan})
+    writer.evaluation(2, metrics.Evaluation({'accuracy': 0.5}, np.zeros((4, 6, 3), np.uint8)))
     writer.close()
-    lines = [json.loads(line) for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
-    assert lines == [{'step': 1, 'loss': -0.1}, {'step': 2, 'loss': -0.2}]
-    assert list((tmp_path / 'tensorboard').glob('events*'))
+    assert _lines(tmp_path) == [
+        {'step': 1, 'kind': 'training', 'loss': -0.1},
+        {'step': 2, 'kind': 'training', 'loss': None},
+        {'step': 2, 'kind': 'evaluation', 'accuracy': 0.5},
+    ]
+    (events,) = (tmp_path / 'tensorboard').glob('events*')
+    content = events.read_bytes()
+    assert b'loss' in content and b'accuracy' in content and b'segmentation' in content and b'PNG' in content
+
+
+def test_what_was_written_after_the_last_save_is_dropped(tmp_path):
+    writer = metrics.MetricWriter(tmp_path)
+    for step in (1, 2, 3):
+        writer.training(step, {'loss': -float(step)})
+    writer.evaluation(2, metrics.Evaluation({'accuracy': 0.5}))
+    writer.close()
+    with (tmp_path / 'metrics.jsonl').open('a') as file:
+        file.write('{"step": 4, "ki')  # killed while it wrote
+    writer = metrics.MetricWriter(tmp_path, start=2)
+    assert writer.evaluated
+    writer.training(3, {'loss': -30.0})
+    writer.close()
+    assert [(record['step'], record.get('loss')) for record in _lines(tmp_path)] == [(1, -1), (2, -2), (2, None), (3, -30)]
+    assert not metrics.MetricWriter(tmp_path, start=1).evaluated
+
+
+def test_only_one_process_writes(tmp_path):
+    writer = metrics.MetricWriter(tmp_path, active=False)
+    writer.training(1, {'loss': -0.1})
+    writer.evaluation(1, metrics.Evaluation({'accuracy': 0.5}))
+    writer.close()
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,1 @@
+"""Measurements of whole programs; each writes its figures to benchmarks/results/."""

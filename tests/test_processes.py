@@ -1,0 +1,143 @@
+"""Runs of two processes, as a user starts them."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ar_seg_jax import processes
+
+ROOT = Path(__file__).parents[1]
+TINY = (
+    '--config=configs/textures.py',
+    '--config.data.size=48',
+    '--config.data.train_count=16',
+    '--config.data.val_count=4',
+    '--config.pipeline.crop_size=32',
+    '--config.pipeline.batch_size=8',
+    '--config.evaluation.batch_size=4',
+    '--config.evaluation.baselines=False',
+    '--config.model.blocks=1',
+    '--config.evaluate_every=0',
+    '--config.checkpoint_every=0',
+    '--config.log_every=1',
+)
+TWO_DEVICES = os.environ | {'XLA_FLAGS': '--xla_force_host_platform_device_count=2', 'JAX_PLATFORMS': 'cpu'}
+
+
+@pytest.fixture(scope='module')
+def local():
+    """launch/local.sh as a command, where it need not set up an environment first."""
+    installed = ROOT / '.venv' / 'installed.txt'
+    if not installed.exists() or installed.read_text() != (ROOT / 'requirements.txt').read_text():
+        pytest.skip('.venv does not hold what requirements.txt pins; launch/test.sh sets it up')
+    return str(ROOT / 'launch' / 'local.sh')
+
+
+def _losses(directory):
+    records = map(json.loads, (directory / 'metrics.jsonl').read_text().splitlines())
+    return {record['step']: record['loss'] for record in records if record['kind'] == 'training'}
+
+
+def _table(output):
+    return [line for line in output.splitlines() if line.startswith('AC, step')]
+
+
+def test_local_sh_trains_stops_and_goes_on_with_two_processes_and_then_with_one(local, tmp_path):
+    keys = [*TINY, f'--config.data.data_dir={tmp_path / "data"}']
+    both = [local, *keys, f'--workdir={tmp_path / "both"}']
+    first = subprocess.Popen(
+        [*both, '--config.steps=100000', '--processes=2'], env=TWO_DEVICES, stderr=subprocess.PIPE, text=True
+    )
+    for line in first.stderr:
+        if line.startswith('step 3/'):
+            first.send_signal(signal.SIGTERM)
+            break
+    told = first.stderr.read()
+    assert first.wait() == os.EX_TEMPFAIL
+    stopped = int(re.search(r'Stopped after step (\d+), which is saved in', told)[1])
+    assert stopped >= 3 and (tmp_path / 'both' / 'checkpoints' / str(stopped)).is_dir()
+
+    def goes_on(steps, *more):
+        done = subprocess.run([*both, f'--config.steps={steps}', *more], env=TWO_DEVICES, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert 'Resuming after step' in done.stderr
+        return done
+
+    done = goes_on(stopped + 2, '--processes=2')
+    assert 'Devices: 4 x cpu in 2 processes' in done.stderr
+    scores = [
+        subprocess.run(
+            [sys.executable, '-m', 'ar_seg_jax.evaluate', f'--workdir={tmp_path / "both"}', f'--processes={count}'],
+            env=TWO_DEVICES, cwd=ROOT, capture_output=True, text=True,
+        )
+        for count in (1, 2)
+    ]  # fmt: skip
+    assert _table(scores[0].stdout) == _table(scores[1].stdout) == _table(done.stdout) != []
+    goes_on(stopped + 4, '--config.pipeline.workers=1')
+    # One process, never stopped, sees the same batches.
+    alone = [local, *keys, f'--workdir={tmp_path / "alone"}', f'--config.steps={stopped + 4}']
+    subprocess.run(alone, env=TWO_DEVICES, check=True, capture_output=True)
+    losses, expected = _losses(tmp_path / 'both'), _losses(tmp_path / 'alone')
+    assert losses.keys() == expected.keys() == set(range(1, stopped + 5))
+    assert max(abs(losses[step] - expected[step]) for step in losses) < 0.01
+
+
+def _pair(tmp_path, *more, own=((), ())):
+    """Two processes that were not started together, as on two machines."""
+    address = f'localhost:{processes._free_port()}'
+    line = [sys.executable, '-m', 'ar_seg_jax.main', *TINY, f'--config.data.data_dir={tmp_path / "data"}', *more]
+    return [
+        subprocess.Popen(
+            [*line, f'--workdir={tmp_path / "run"}', '--heartbeat_seconds=10', *own[index]],
+            env=TWO_DEVICES | processes._environment(address, 2, index),
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for index in range(2)
+    ]
+
+
+@pytest.mark.parametrize(
+    ('own', 'message'),
+    [
+        (((), ('--config.learning_rate=0.5',)), r'config\.learning_rate is 0\.0001 in process 0, 0\.5 in the other'),
+        (((), ('--workdir=elsewhere',)), 'workdir is .* in process 0, .*elsewhere.* in the other'),
+    ],
+)
+def test_processes_that_disagree_all_say_so(tmp_path, own, message):
+    for index, process in enumerate(_pair(tmp_path, '--config.steps=2', own=own)):
+        _, told = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert re.search(f'error: process {index}: process 0 and process 1 do not run the same thing: {message}', told), told
+
+
+def test_a_batch_that_does_not_divide_over_all_devices_is_refused(tmp_path):
+    for process in _pair(tmp_path, '--config.steps=2', '--config.pipeline.batch_size=6'):
+        _, told = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert 'batch size 6 does not divide over 4 devices; use a multiple of 4 for --config.pipeline.batch_size' in told
+
+
+@pytest.mark.parametrize(('victim', 'number'), [(0, signal.SIGKILL), (1, signal.SIGKILL), (1, signal.SIGSTOP)])
+def test_when_one_dies_or_hangs_the_other_ends_in_time_and_says_why(tmp_path, victim, number):
+    pair = _pair(tmp_path, '--config.steps=1000000', '--config.log_every=1000000')
+    next(line for line in pair[0].stderr if line.startswith('step 1/'))
+    pair[victim].send_signal(number)
+    killed = time.monotonic()
+    survivor = pair[1 - victim]
+    try:
+        _, told = survivor.communicate(timeout=60)
+    finally:
+        pair[victim].kill()
+    assert time.monotonic() - killed < 30  # three heartbeats
+    assert survivor.returncode != 0
+    assert re.search('Another process ended|another task died', told), told

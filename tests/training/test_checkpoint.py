@@ -1,0 +1,190 @@
+"""Checkpoints that are damaged, cannot be written, or do not fit."""
+
+import resource
+import shutil
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ar_seg_jax.training.checkpoint import Checkpoints
+from ar_seg_jax.training.state import TrainState
+
+# Orbax leaves an event loop behind where reading fails.
+pytestmark = pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
+
+
+def _state(step, size=2000):
+    """Four arrays of different kinds; `size` entries that do not compress in the largest."""
+    rng = np.random.default_rng(step)
+    return TrainState(
+        step=jnp.int32(step),
+        params={'kernel': jnp.asarray(rng.normal(size=(size // 4, 4)), jnp.float32), 'bias': jnp.zeros(3, jnp.bfloat16)},
+        extra={},
+        opt_state=(jnp.asarray(rng.integers(0, 99, 5)),),
+        key=jax.random.key(step),
+        skipped=jnp.int32(0),
+        skipped_in_row=jnp.int32(0),
+    )
+
+
+def _saved(directory, steps, **options):
+    checkpoints = Checkpoints(directory, writable=True, **options)
+    for step in steps:
+        checkpoints.save(_state(step))
+    checkpoints.close()
+
+
+def _assert_is(state, step):
+    for one, two in zip(jax.tree.leaves(state), jax.tree.leaves(_state(step)), strict=True):
+        assert one.dtype == two.dtype
+        if jax.dtypes.issubdtype(one.dtype, jax.dtypes.prng_key):
+            one, two = jax.random.key_data(one), jax.random.key_data(two)
+        np.testing.assert_array_equal(one, two)
+
+
+def _files(directory):
+    return sorted(path for path in directory.rglob('*') if path.is_file())
+
+
+@pytest.fixture(scope='module')
+def two(tmp_path_factory):
+    """Checkpoints of steps 1 and 2."""
+    directory = tmp_path_factory.mktemp('two') / 'checkpoints'
+    _saved(directory, (1, 2))
+    return directory
+
+
+@pytest.fixture
+def copy(two, tmp_path):
+    return shutil.copytree(two, tmp_path / 'run' / 'checkpoints')
+
+
+def test_the_newest_and_every_mth_are_kept(tmp_path):
+    _saved(tmp_path, range(1, 9), keep=2, keep_every=3)
+    assert sorted(int(path.name) for path in tmp_path.iterdir()) == [3, 6, 7, 8]
+
+
+def test_any_altered_byte_and_any_lost_file_is_harmless_or_noticed(two, tmp_path, caplog):
+    rng = np.random.default_rng(0)
+    files = [path.relative_to(two) for path in _files(two / '2')]
+    assert len(files) > 8
+    like, noticed = _state(0), 0
+    for round in range(60):
+        directory = shutil.copytree(two, tmp_path / str(round))
+        # Every file is cut, altered or removed in turn, then files at random.
+        file = directory / (files[round % len(files)] if round < 2 * len(files) else files[rng.integers(len(files))])
+        content = bytearray(file.read_bytes())
+        place = int(rng.integers(len(content)))
+        if round % 3 == 0:
+            content[place] ^= 1 << int(rng.integers(8))
+            file.write_bytes(content)
+        elif round % 3 == 1:
+            file.write_bytes(content[:place])
+        else:
+            file.unlink()
+        caplog.clear()
+        state = Checkpoints(directory).restore(like)
+        told = f'{directory / "2"} is damaged: ' in caplog.text
+        noticed += told
+        _assert_is(state, 1 if told else 2)
+    assert noticed > 20
+
+
+def test_altered_content_in_a_valid_file_is_noticed(copy, caplog):
+    """Only the checksums can see this: Orbax reads it without complaint."""
+    other = copy.parent / 'other'
+    _saved(other, (3,))
+    shutil.rmtree(copy / '2' / 'state')
+    shutil.copytree(other / '3' / 'state', copy / '2' / 'state')
+    _assert_is(Checkpoints(copy).restore(_state(0)), 1)
+    assert '2 is damaged: the content of .step is not what was saved' in caplog.text
+
+
+def test_a_run_that_goes_on_moves_damaged_checkpoints_aside_and_can_save_their_steps_again(copy):
+    for file in _files(copy / '2' / 'state' / 'd'):
+        file.write_bytes(b'')
+    checkpoints = Checkpoints(copy, writable=True)
+    _assert_is(checkpoints.restore(_state(0)), 1)
+    assert checkpoints.latest == 1 and _files(copy.parent / 'damaged' / '2')
+    checkpoints.save(_state(2))
+    checkpoints.close()
+    _assert_is(Checkpoints(copy).restore(_state(0)), 2)
+
+
+def test_if_all_are_damaged_nothing_is_deleted(copy):
+    for file in _files(copy):
+        if file.name == 'manifest.ocdbt':
+            file.unlink()
+    before = _files(copy)
+    with pytest.raises(ValueError, match=r'no checkpoint of step 1, 2 can be used, see above; nothing was deleted'):
+        Checkpoints(copy, writable=True).restore(_state(0))
+    assert _files(copy) == before
+
+
+def test_a_step_that_was_asked_for_is_not_replaced_by_another(copy):
+    shutil.rmtree(copy / '2' / 'state')
+    with pytest.raises(ValueError, match='no checkpoint of step 2 can be used'):
+        Checkpoints(copy).restore(_state(0), step=2)
+
+
+@pytest.mark.parametrize(
+    'wrong',
+    [
+        {'params': {'kernel': jnp.zeros((5, 4)), 'bias': jnp.zeros(3, jnp.bfloat16)}},  # shape
+        {'params': {'kernel': jnp.zeros((500, 4), jnp.float16), 'bias': jnp.zeros(3, jnp.bfloat16)}},  # type
+        {'params': {'kernel': jnp.zeros((500, 4)), 'bias': jnp.zeros(3, jnp.bfloat16), 'new': jnp.zeros(3)}},  # one more
+        {'params': {'kernel': jnp.zeros((500, 4))}},  # one less
+    ],
+)
+def test_a_state_of_another_form_is_refused(two, wrong):
+    with pytest.raises(ValueError, match='no checkpoint of step 2 can be used'):
+        Checkpoints(two).restore(_state(0).replace(**wrong), step=2)
+
+
+@pytest.fixture
+def full_disk():
+    """Files that cannot grow beyond 100 kB, as on a full disk: calling the fixture turns this on and off."""
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def turn(on):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000 if on else soft, hard))
+
+    yield turn
+    turn(False)
+    signal.signal(signal.SIGXFSZ, before)
+
+
+def test_a_full_disk_is_told_and_the_last_good_checkpoint_kept(tmp_path, full_disk, caplog):
+    checkpoints = Checkpoints(tmp_path, writable=True)
+    large = 100_000
+    checkpoints.save(_state(1, large))
+    assert checkpoints.settle()
+    full_disk(True)
+    checkpoints.save(_state(2, large))
+    assert not checkpoints.settle() or checkpoints.latest == 1
+    assert 'Could not save step 2: ' in caplog.text and 'the newest checkpoint is that of step 1' in caplog.text
+    assert [path.name for path in tmp_path.iterdir()] == ['1']  # the remains are gone
+    checkpoints.save(_state(3, large))
+    with pytest.raises(OSError, match='the last state, of step 3, could not be saved; the newest checkpoint is'):
+        checkpoints.close()
+    full_disk(False)
+    checkpoints = Checkpoints(tmp_path, writable=True)
+    checkpoints.save(_state(4, large))
+    checkpoints.close()
+    restored = Checkpoints(tmp_path).restore(_state(0, large))
+    np.testing.assert_array_equal(restored.params['kernel'], _state(4, large).params['kernel'])
+
+
+def test_reading_leaves_the_files_of_a_save_under_way_alone(copy):
+    under_way = copy / '3.orbax-checkpoint-tmp'
+    under_way.mkdir()
+    Checkpoints(copy).restore(_state(0))
+    assert under_way.exists()
+    writing = Checkpoints(copy, writable=True)
+    writing.save(_state(4))
+    writing.close()
+    assert not under_way.exists()

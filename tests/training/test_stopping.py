@@ -1,0 +1,46 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import pytest
+from jax.sharding import AxisType
+
+from ar_seg_jax.training.stopping import Stop
+
+
+def _until(condition, seconds=10):
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.005)
+    assert condition()
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_the_first_signal_is_a_request(number):
+    before = signal.getsignal(number)
+    with Stop(jax.make_mesh((1,), ('data',), axis_types=(AxisType.Auto,))) as stop:
+        assert not stop.agreed()
+        os.kill(os.getpid(), number)
+        _until(stop.agreed)
+        assert stop.signal is number
+    assert signal.getsignal(number) is before
+
+
+def test_the_second_signal_ends_the_process_even_while_it_computes():
+    program = """
+import jax, time
+from jax.sharding import AxisType
+from ar_seg_jax.training.stopping import Stop
+with Stop(jax.make_mesh((1,), ('data',), axis_types=(AxisType.Auto,))):
+    print('ready', flush=True)
+    jax.jit(lambda x: jax.lax.fori_loop(0, 10**9, lambda i, x: jax.numpy.sin(x), x))(jax.numpy.ones(1000)).block_until_ready()
+"""
+    process = subprocess.Popen([sys.executable, '-c', program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == 'ready\n'
+    process.send_signal(signal.SIGTERM)
+    assert 'SIGTERM: finishing the step' in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=10) == 128 + signal.SIGINT
