@@ -47,6 +47,7 @@ def run(main: Callable[[], int | None]):
         except KeyboardInterrupt:
             return _fail(130, 'interrupted')
 
+    sys.unraisablehook = _unraisable
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter('%(message)s'))
     logger = logging.getLogger('ar_seg_jax')
@@ -87,6 +88,12 @@ def _parse(arguments: Sequence[str]) -> list[str]:
         # ml_collections quotes its message, the wrong key and the one that was probably meant, like a string in a string.
         message = str(error.args[0]).replace('\\n', '. ').replace('\\', '').strip("'")
         sys.exit(_fail(2, f'wrong key or value in the config: {message}'))
+
+
+def _unraisable(found):
+    # Orbax leaves callbacks behind for each file that it could not read or write; the failure itself is reported once.
+    if not (isinstance(found.exc_value, RuntimeError) and 'Event loop is closed' in str(found.exc_value)):
+        sys.__unraisablehook__(found)
 
 
 def _fail(status: int, message: str) -> int:

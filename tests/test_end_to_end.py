@@ -1,7 +1,10 @@
 """The three commands as a user types them, on real photographs and a model small enough for a test."""
 
+import gzip
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
+from ar_seg_jax import workdir
 
 ROOT = Path(__file__).parents[1]
 TINY = (
@@ -25,10 +30,13 @@ TINY = (
 )
 
 
+def _environment():
+    return {name: value for name, value in os.environ.items() if name != 'XLA_FLAGS'} | {'JAX_PLATFORMS': 'cpu'}
+
+
 def _run(command, *arguments):
-    environment = {name: value for name, value in os.environ.items() if name != 'XLA_FLAGS'} | {'JAX_PLATFORMS': 'cpu'}
     line = [sys.executable, '-m', f'ar_seg_jax.{command}', *map(str, arguments)]
-    return subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(line, cwd=ROOT, env=_environment(), capture_output=True, text=True, timeout=300)
 
 
 def _train(data_dir, directory, steps, *more, config='configs/textures.py'):
@@ -79,11 +87,78 @@ def test_a_run_that_stopped_goes_on_to_the_very_same_parameters(trained):
         np.testing.assert_array_equal(one, two)
 
 
+def _first(process, beginning):
+    """Waits for a line of a running process; its output so far."""
+    told = ''
+    for line in process.stderr:
+        told += line
+        if line.startswith(beginning):
+            return told
+    raise AssertionError(told)
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_the_same_command_goes_on_to_the_very_same_end(trained, number):
+    base, whole, _ = trained
+    directory = base / number.name
+    fixed = ('--config=configs/textures.py', f'--config.data.data_dir={base / "tfds"}', f'--workdir={directory}', *TINY)
+    line = [sys.executable, '-m', 'ar_seg_jax.main', *fixed, '--config.checkpoint_every=0', '--config.steps=1000000']
+    process = subprocess.Popen(line, cwd=ROOT, env=_environment(), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    _first(process, 'step 3/')
+    process.send_signal(number)
+    told = process.communicate(timeout=60)[1]
+    assert process.returncode == os.EX_TEMPFAIL and f'{number.name}: finishing the step' in told, told
+    stopped = int(re.search(r'Stopped after step (\d+), which is saved in', told)[1])
+    assert [path.name for path in (directory / 'checkpoints').iterdir() if path.name.isdigit()] == [str(stopped)]
+    more = stopped + 2
+    whole = base / f'{number.name}_whole'
+    for run in (directory, whole):
+        done = _run(
+            'main', *fixed[:2], f'--workdir={run}', *TINY, f'--config.steps={more}', '--config.evaluation.baselines=False'
+        )
+        assert done.returncode == 0, done.stderr
+    for one, two in zip(_leaves(whole, more), _leaves(directory, more), strict=True):
+        np.testing.assert_array_equal(one, two)
+    times = ('images_per_second', 'data_wait_share', 'seconds_left')
+    records = [
+        [
+            {key: value for key, value in json.loads(line).items() if key not in times}
+            for line in (run / 'metrics.jsonl').read_text().splitlines()
+        ]
+        for run in (directory, whole)
+    ]
+    assert records[0] == records[1]
+
+
+def test_a_second_run_in_the_directory_of_a_living_one_is_refused(trained):
+    base, directory, _ = trained
+    lock = workdir.claim(directory)
+    fixed = ('--config=configs/textures.py', f'--config.data.data_dir={base / "tfds"}', f'--workdir={directory}')
+    done = _run('main', *fixed, *TINY, '--config.steps=6')
+    lock.close()
+    assert done.returncode == 1 and f'is in use by process {os.getpid()} on ' in done.stderr
+
+
+def test_chosen_steps_are_traced_and_compiled_programs_kept(trained, tmp_path):
+    base, _, _ = trained
+    more = ('--config.profile=2-3', f'--config.compilation_cache={tmp_path / "cache"}', '--config.evaluation.baselines=False')
+    _train(base / 'tfds', tmp_path / 'traced', 4, *more)
+    (trace,) = (tmp_path / 'traced' / 'tensorboard').rglob('*.trace.json.gz')
+    names = {event.get('args', {}).get('step_num') for event in json.loads(gzip.decompress(trace.read_bytes()))['traceEvents']}
+    assert {'2', '3'} <= names and '1' not in names and '4' not in names
+    assert list((tmp_path / 'cache').iterdir()) and (base / '.compilation_cache').is_dir()
+    assert not (tmp_path / '.compilation_cache').exists()
+
+
 def test_another_config_in_the_same_directory_is_refused(trained):
     base, directory, _ = trained
     fixed = ('--config=configs/textures.py', f'--config.data.data_dir={base / "tfds"}', f'--workdir={directory}')
     done = _run('main', *fixed, *TINY, '--config.steps=6', '--config.learning_rate=1.0')
-    assert done.returncode == 1 and 'learning_rate was' in done.stderr and 'Traceback' not in done.stderr
+    assert (
+        done.returncode == 1
+        and 'learning_rate is 0.0001 in that run, 1.0 in this one' in done.stderr
+        and 'Traceback' not in done.stderr
+    )
 
 
 def test_evaluation_of_a_checkpoint_gives_the_score_of_training(trained):
@@ -151,6 +226,12 @@ def test_a_folder_without_labels_trains_and_predicts_clusters_with_numbers(tmp_p
         ([], 'config'),
         (['--config=configs/folder.py', 'stray'], "unexpected argument 'stray'"),
         (['--config=configs/folder.py', '--config.data.root=/nowhere'], '/nowhere: no such directory; set --config.data.root'),
+        (['--config=configs/textures.py', '--config.profile=9-3'], "a range of steps such as '10-12', found '9-3'"),
+        (
+            ['--config=configs/textures.py', '--config.pipeline.micro_batches=3'],
+            '1 devices x 3 micro-batches; use a multiple of 3',
+        ),
+        (['--config=configs/textures.py', '--distributed'], '--distributed found no other processes'),
         (['--config=configs/textures.py', '--config.epochs=2.0'], 'set one of --config.steps and --config.epochs'),
     ],
 )

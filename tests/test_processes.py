@@ -89,6 +89,24 @@ def test_local_sh_trains_stops_and_goes_on_with_two_processes_and_then_with_one(
     assert max(abs(losses[step] - expected[step]) for step in losses) < 0.01
 
 
+def test_slurm_sh_joins_the_tasks_that_srun_starts(local, tmp_path):
+    """`srun` is a stand-in that starts two tasks with the variables that Slurm sets."""
+    srun = tmp_path / 'bin' / 'srun'
+    srun.parent.mkdir()
+    srun.write_text(
+        '#!/usr/bin/env bash\n'
+        'export SLURM_JOB_ID=4242 SLURM_STEP_NODELIST=localhost SLURM_NTASKS=2 SLURM_STEP_NUM_NODES=1\n'
+        'SLURM_PROCID=1 SLURM_LOCALID=1 "$@" & SLURM_PROCID=0 SLURM_LOCALID=0 "$@" && wait $!\n'
+    )
+    srun.chmod(0o755)
+    environment = TWO_DEVICES | {'PATH': f'{srun.parent}:{os.environ["PATH"]}', 'SLURM_SUBMIT_DIR': str(ROOT), 'JAX_EXTRA': ''}
+    keys = [*TINY, f'--config.data.data_dir={tmp_path / "data"}', f'--workdir={tmp_path / "run"}', '--config.steps=2']
+    script = local.replace('local.sh', 'slurm.sh')
+    done = subprocess.run([script, *keys], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert 'Devices: 4 x cpu in 2 processes' in done.stderr and len(_table(done.stdout)) == 1
+
+
 def _pair(tmp_path, *more, own=((), ())):
     """Two processes that were not started together, as on two machines."""
     address = f'localhost:{processes._free_port()}'
