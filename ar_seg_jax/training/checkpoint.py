@@ -1,8 +1,10 @@
 """Checkpoints of the whole state (Orbax), with checksums that are compared before a state is used."""
 
+import contextlib
 import logging
 import shutil
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -70,6 +72,15 @@ class Checkpoints:
             return False
         self._unsettled, self._failed = None, None
         return True
+
+    @contextlib.contextmanager
+    def completed(self) -> Iterator[None]:
+        """Around training: when its numbers end it, a save under way is completed first. (Not so when a peer is lost.)"""
+        try:
+            yield
+        except FloatingPointError:
+            self.settle()
+            raise
 
     def close(self):
         """Waits for a save under way; OSError if the last one failed."""

@@ -1,6 +1,8 @@
 """The order of events in a run."""
 
+import contextlib
 import dataclasses
+import functools
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,13 +10,13 @@ from pathlib import Path
 import jax
 import optax
 from jax.sharding import Mesh
-from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ar_seg_jax.interfaces import Batch, Method
-from ar_seg_jax.training import metrics, sharding
+from ar_seg_jax.training import sharding
 from ar_seg_jax.training.checkpoint import Checkpoints
-from ar_seg_jax.training.metrics import Evaluation, every
+from ar_seg_jax.training.metrics import Evaluation
 from ar_seg_jax.training.profiling import Trace
+from ar_seg_jax.training.report import Report
 from ar_seg_jax.training.state import TrainState, create_state
 from ar_seg_jax.training.step import make_train_step
 from ar_seg_jax.training.stopping import Interrupted, Stop
@@ -37,13 +39,17 @@ class Schedule:
     traced: tuple[int, int] | None = None
 
     def logs(self, step: int) -> bool:
-        return step in (1, self.steps) or every(step, self.log_every)
+        return step in (1, self.steps) or _every(step, self.log_every)
 
     def evaluates(self, step: int) -> bool:
-        return step > 0 and (step == self.steps or every(step, self.evaluate_every))
+        return step > 0 and (step == self.steps or _every(step, self.evaluate_every))
 
     def saves(self, step: int) -> bool:
-        return step == self.steps or every(step, self.checkpoint_every)
+        return step == self.steps or _every(step, self.checkpoint_every)
+
+
+def _every(step: int, period: int) -> bool:
+    return period > 0 and step % period == 0
 
 
 def run(
@@ -75,50 +81,37 @@ def run(
     train_step = jax.jit(make_train_step(method, tx, micro_batches), donate_argnums=0)
     batch_sharding = sharding.split_batch(mesh, micro_batches)
     step = start = int(state.step)
-    active = jax.process_index() == 0
-    writer = metrics.MetricWriter(workdir, start, active)
-    progress = metrics.Progress(start, schedule.steps, image_shape[0], active)
-    trace = Trace(schedule.traced if active else None, workdir / 'tensorboard')
+    first_process = jax.process_index() == 0
+    trace = Trace(schedule.traced if first_process else None, workdir / 'tensorboard')
     batches = batches_from(start)
     before = None  # the step before, whose health is asked once the next one is under way: the devices never wait
 
-    def evaluate_and_write():
-        writer.evaluation(step, evaluate(state))
-        progress.pause()
-
-    with logging_redirect_tqdm([logging.getLogger('ar_seg_jax')]):
-        try:
-            if schedule.evaluates(start) and not writer.evaluated:
-                evaluate_and_write()
-            while step < schedule.steps and not stop.agreed():
-                step += 1
-                with trace.step(step):
-                    with progress.waiting():
-                        batch = sharding.place(next(batches), batch_sharding)
-                    state, scalars, health = train_step(state, batch)
-                    if before:
-                        watch.check(*before, state)
-                before = (step, scalars, health)
-                progress.step()
-                if schedule.logs(step) or step == start + 1:
+    report = Report(workdir, start, schedule.steps, image_shape[0], first_process)
+    with contextlib.suppress(Interrupted), checkpoints.completed(), report:
+        if schedule.evaluates(start) and not report.evaluated:
+            report.evaluation(start, functools.partial(evaluate, state))
+        while step < schedule.steps and not stop.agreed():
+            step += 1
+            with trace.step(step):
+                with report.waiting():
+                    batch = sharding.place(next(batches), batch_sharding)
+                state, scalars, health = train_step(state, batch)
+                if before:
                     watch.check(*before, state)
-                    before = None
-                    record = {**scalars, 'gradient_norm': health.gradient_norm, 'skipped_steps': health.skipped}
-                    _log(step, schedule, record, progress, writer)
-                    checkpoints.settle(wait=False)
-                if schedule.saves(step):
+            before = (step, scalars, health)
+            report.step()
+            if schedule.logs(step) or step == start + 1:
+                watch.check(*before, state)
+                before = None
+                scalars |= {'gradient_norm': health.gradient_norm, 'skipped_steps': health.skipped}
+                # A line shows at once that a resumed run is alive; it is no record of the run's own cadence.
+                report.training(step, scalars, recorded=schedule.logs(step))
+                checkpoints.settle(wait=False)
+            if schedule.saves(step):
+                with report.pause():
                     checkpoints.save(state)
-                    progress.pause()
-                if schedule.evaluates(step):
-                    evaluate_and_write()
-        except Interrupted:
-            pass
-        except FloatingPointError:
-            checkpoints.settle()
-            raise
-        finally:
-            progress.close()
-            writer.close()
+            if schedule.evaluates(step):
+                report.evaluation(step, functools.partial(evaluate, state))
     checkpoints.save(state)
     checkpoints.close()
     return state
@@ -132,14 +125,3 @@ def initial_state(method: Method, tx: optax.GradientTransformation, seed: int, i
         return create_state(method, tx, seed, jax.numpy.zeros(image.shape, image.dtype))
 
     return jax.jit(create, out_shardings=sharding.replicated(mesh))()
-
-
-def _log(step: int, schedule: Schedule, scalars, progress: metrics.Progress, writer: metrics.MetricWriter):
-    scalars = {name: float(value) for name, value in scalars.items()}  # waits for the device
-    scalars |= progress.rates(step)
-    _logger.info(metrics.describe(step, schedule.steps, scalars))
-    # An untrained network starts with nearly one cluster; that is no collapse yet.
-    if step > 1 and (warning := metrics.collapse_warning(scalars)):
-        _logger.warning(warning)
-    if schedule.logs(step):  # and not the line that only shows that a resumed run is alive
-        writer.training(step, scalars)

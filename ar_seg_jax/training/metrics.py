@@ -20,11 +20,6 @@ from ar_seg_jax import files
 _COLLAPSED = 0.1
 
 
-def every(step: int, period: int) -> bool:
-    """Whether something due every `period` steps is due after `step`; never for a period of 0."""
-    return period > 0 and step % period == 0
-
-
 class Evaluation(NamedTuple):
     """What an evaluation found: scalars by name, and a picture (height, width, 3) or None."""
 
@@ -106,9 +101,12 @@ class Progress:
     def step(self):
         self._bar.update()
 
-    def pause(self):
-        """Leaves out the time since the last call of `rates` or `pause`: evaluations and saves are not training speed."""
-        self._last_time = time.perf_counter()
+    @contextlib.contextmanager
+    def pause(self) -> Iterator[None]:
+        """Around evaluations and saves, whose time is no training time."""
+        begin = time.perf_counter()
+        yield
+        self._last_time += time.perf_counter() - begin
 
     def rates(self, step: int) -> dict[str, float]:
         """images/s, share of the time spent waiting for data, and seconds left, since the last call."""

@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 
-from ar_seg_jax.training import metrics
+from ar_seg_jax.training import loop, metrics
 
 SCALARS = {
     'loss': -0.5,
@@ -18,9 +18,16 @@ SCALARS = {
 }
 
 
-@pytest.mark.parametrize(('step', 'period', 'due'), [(10, 5, True), (11, 5, False), (10, 0, False), (5, 10, False)])
-def test_every(step, period, due):
-    assert metrics.every(step, period) is due
+@pytest.mark.parametrize(
+    ('period', 'due'),
+    [(5, [5, 10, 12]), (0, [12]), (20, [12])],
+)
+def test_a_schedule_has_the_multiples_of_its_periods_and_the_last_step(period, due):
+    schedule = loop.Schedule(12, log_every=period, evaluate_every=period, checkpoint_every=period)
+    steps = range(13)
+    assert [step for step in steps if schedule.evaluates(step)] == due
+    assert [step for step in steps if step and schedule.saves(step)] == due
+    assert [step for step in steps if step and schedule.logs(step)] == [1, *due]
 
 
 def test_the_line_of_a_step_says_loss_bound_speed_and_time_left():
@@ -77,3 +84,20 @@ def test_only_one_process_writes(tmp_path):
     writer.evaluation(1, metrics.Evaluation({'accuracy': 0.5}))
     writer.close()
     assert not list(tmp_path.iterdir())
+
+
+def test_speed_leaves_out_pauses_and_counts_waiting(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(metrics.time, 'perf_counter', lambda: now[0])
+    progress = metrics.Progress(start=0, steps=10, batch_size=6)
+
+    def passes(seconds):
+        now[0] += seconds
+
+    with progress.waiting():
+        passes(1)
+    passes(2)
+    with progress.pause():
+        passes(50)
+    passes(1)
+    assert progress.rates(2) == {'images_per_second': 3.0, 'data_wait_share': 0.25, 'seconds_left': 16.0}
