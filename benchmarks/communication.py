@@ -1,0 +1,150 @@
+"""What the training step of a config communicates between devices, read from its compiled program.
+
+    python -m benchmarks.communication configs/coco3.py configs/potsdam3.py
+
+Compiles the step at the real size of the config for simulated CPU devices, without allocating anything, and prints a table of
+bytes per step. Beside them, as an expectation and not a measurement, the efficiency of 64 devices with 8 images each, from the
+numbers below. Writes benchmarks/results/communication.json.
+"""
+
+import argparse
+import dataclasses
+import importlib.util
+import json
+import math
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+DEVICES = 4  # divides the batches of the paper
+LINKS = {'NVLink, 450 GB/s': 450e9, '400 Gb/s': 50e9, '100 Gb/s': 12.5e9}  # bytes/s in one direction for each device
+IMAGES = 8  # on each device
+COMPUTE = 0.4 * 989e12  # FLOP/s of a device: 40 % of what an H100 or H200 does at best in bfloat16
+
+_KINDS = 'all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter|collective-broadcast|ragged-all-to-all'
+_COLLECTIVE = re.compile(rf'= (?P<shapes>.*?) (?P<kind>{_KINDS})(-start)?\(')
+_SHAPE = re.compile(r'(?P<type>[a-z]+\d*)\[(?P<sides>[\d,]*)\]')
+_BYTES = {'pred': 1, 's8': 1, 'u8': 1, 's16': 2, 'u16': 2, 'f16': 2, 'bf16': 2, 's32': 4, 'u32': 4, 'f32': 4, 's64': 8, 'f64': 8}
+
+
+@dataclasses.dataclass(frozen=True)
+class Sent:
+    """One array that a collective communicates."""
+
+    kind: str
+    type: str
+    shape: tuple[int, ...]
+
+    @property
+    def bytes(self) -> int:
+        return _BYTES[self.type] * math.prod(self.shape)
+
+
+def collectives(program: str) -> list[Sent]:
+    """All arrays that a compiled program (HLO text) communicates, in its order."""
+    found = []
+    for line in program.splitlines():
+        if match := _COLLECTIVE.search(line):
+            for shape in _SHAPE.finditer(re.sub(r'/\*.*?\*/', '', match['shapes'])):
+                sides = tuple(int(side) for side in shape['sides'].split(',') if side)
+                found.append(Sent(match['kind'], shape['type'], sides))
+    return found
+
+
+def compile_step(method, tx, image_shape: Sequence[int], micro_batches: int = 1):
+    """The training step for all devices there are, and a description of its state."""
+    import jax
+    import jax.numpy as jnp
+
+    from ar_seg_jax.training import sharding
+    from ar_seg_jax.training.state import create_state
+    from ar_seg_jax.training.step import make_train_step
+
+    mesh = sharding.make_mesh()
+    state = jax.eval_shape(lambda: create_state(method, tx, 0, jnp.zeros(image_shape, jnp.uint8)))
+    on_all = sharding.replicated(mesh)
+    state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=on_all), state)
+    split = sharding.split_batch(mesh, micro_batches)
+    parts = () if micro_batches == 1 else (micro_batches,)
+    image = jax.ShapeDtypeStruct((*parts, image_shape[0] // micro_batches, *image_shape[1:]), jnp.uint8, sharding=split)
+    batch = {'image': image, 'label': jax.ShapeDtypeStruct(image.shape[:-1], jnp.uint8, sharding=split)}
+    return jax.jit(make_train_step(method, tx, micro_batches), donate_argnums=0).lower(state, batch).compile(), state
+
+
+def account(sent: Sequence[Sent], state, num_clusters: int) -> dict[str, int]:
+    """Bytes by purpose; 'other' is what is neither a gradient, nor a batch statistic, nor a K x K sum, nor a scalar."""
+    import jax
+
+    # Kernels are summed as matrices of one or several of their 3x3 taps, which may lie the other way round.
+    channels = {side for leaf in jax.tree.leaves(state.params) for side in leaf.shape[-2:]}
+    sides = {taps * side for side in channels for taps in range(1, 10)}
+    statistics = {leaf.shape for leaf in jax.tree.leaves(state.extra)}
+    purposes = {'gradients': 0, 'statistics': 0, 'sums': 0, 'other': 0}
+    for array in sent:
+        if array.kind != 'all-reduce':
+            purpose = 'other'
+        elif math.prod(array.shape) == 1 or array.shape[-2:] == (num_clusters, num_clusters):
+            purpose = 'sums'
+        elif array.shape in statistics:
+            purpose = 'statistics'
+        elif len(array.shape) <= 2 and set(array.shape) <= sides:
+            purpose = 'gradients'
+        else:
+            purpose = 'other'
+        purposes[purpose] += array.bytes
+    return purposes
+
+
+def measure(path: Path) -> dict[str, Any]:
+    """A row of the table."""
+    import jax
+
+    from ar_seg_jax import build
+
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    config = module.get_config().to_dict()
+    channels = 4 if config['data']['name'] == 'potsdam' else 3
+    crop, batch_size = config['pipeline']['crop_size'], config['pipeline']['batch_size']
+    batch_size -= batch_size % jax.device_count()
+    program, state = compile_step(build.method(config), build.optimizer(config), (batch_size, crop, crop, channels))
+    sent = collectives(program.as_text())
+    images = batch_size // jax.device_count()
+    return {
+        'config': path.stem,
+        'parameter_bytes': 4 * sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+        **account(sent, state, config['model']['num_clusters']),
+        'flop_per_image': program.cost_analysis()['flops'] / images,
+    }
+
+
+def efficiency(row: dict[str, Any], link: float, devices: int = 64) -> float:
+    """Of many devices with `IMAGES` each: computing over computing plus a ring all-reduce that overlaps nothing."""
+    computing = row['flop_per_image'] * IMAGES / COMPUTE
+    sending = 2 * (devices - 1) / devices * sum(row[key] for key in ('gradients', 'statistics', 'sums', 'other')) / link
+    return computing / (computing + sending)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('configs', nargs='+', type=Path)
+    os.environ['XLA_FLAGS'] = f'--xla_force_host_platform_device_count={DEVICES}'  # read when jax starts
+    rows = [measure(path) for path in parser.parse_args().configs]
+    titles = ('config', 'parameters, MB', 'gradients, MB', 'statistics, kB', 'K x K and scalars, B', 'other, B', *LINKS)
+    print('| ' + ' | '.join(titles) + ' |\n|' + ' --- |' * len(titles))
+    for row in rows:
+        sizes = (f'{row["parameter_bytes"] / 1e6:.1f}', f'{row["gradients"] / 1e6:.1f}', f'{row["statistics"] / 1e3:.1f}')
+        expected = (f'{efficiency(row, link):.0%}' for link in LINKS.values())
+        print('| ' + ' | '.join((row['config'], *sizes, str(row['sums']), str(row['other']), *expected)) + ' |')
+    results = ROOT / 'benchmarks' / 'results'
+    results.mkdir(exist_ok=True)
+    (results / 'communication.json').write_text(json.dumps(rows, indent=1) + '\n')
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""The compiled step sends sums over images, and nothing whose size grows with the images."""
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+
+from ar_seg_jax.methods.ac import AC
+from ar_seg_jax.models.autoregressive import Autoregressive
+from ar_seg_jax.objectives.mutual_information import InformationLoss
+from ar_seg_jax.orderings import ORDERINGS
+from ar_seg_jax.training import sharding
+from benchmarks import communication
+
+CLUSTERS = 5
+
+
+def _step(side=16, batch_size=16, micro_batches=1, collapsed=True, model=None, **fields):
+    model = Autoregressive(num_clusters=CLUSTERS, **{'blocks': 1, **(model or {})})
+    method = AC(model, InformationLoss(displacement=1, collapsed=collapsed), **fields)
+    program, state = communication.compile_step(method, optax.adam(1e-3), (batch_size, side, side, 3), micro_batches)
+    return communication.collectives(program.as_text()), state
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        {},
+        {'model': {'blocks': 2, 'attention': True}, 'orderings': tuple(ORDERINGS)},
+        {'model': {'dropout': 0.1}, 'sobel': True, 'mask_void': True},
+        {'collapsed': False},
+        {'micro_batches': 2},
+    ],
+    ids=lambda options: '-'.join(options) or 'plain',
+)
+def test_only_gradients_statistics_and_sums_are_sent(options):
+    sent, state = _step(**options)
+    found = communication.account(sent, state, CLUSTERS)
+    parameters = sum(4 * leaf.size for leaf in jax.tree.leaves(state.params))
+    assert found['other'] == 0
+    # Each view's gradients are summed by themselves, masked taps not at all.
+    assert 0.8 * parameters < found['gradients'] < 2 * parameters
+    assert 0 < found['statistics'] <= 4 * 4 * 4 * sum(leaf.size for leaf in jax.tree.leaves(state.extra))
+    assert CLUSTERS**2 * 4 <= found['sums'] <= 9 * CLUSTERS**2 * 4 + 200
+
+
+def test_the_bytes_do_not_depend_on_the_size_of_images_and_batch():
+    expected = sorted(_step(16, 16)[0], key=str)
+    for side, batch_size in ((32, 16), (16, 32)):
+        assert sorted(_step(side, batch_size)[0], key=str) == expected
+
+
+def test_a_gather_of_images_would_be_seen():
+    mesh = sharding.make_mesh()
+    split = sharding.split_batch(mesh)
+    image = jax.ShapeDtypeStruct((8, 6, 5), jnp.float32, sharding=split)
+    gather = jax.jit(lambda image: image * 2, out_shardings=sharding.replicated(mesh))
+    (sent,) = communication.collectives(gather.lower(image).compile().as_text())
+    assert (sent.kind, sent.shape, sent.bytes) == ('all-gather', (8, 6, 5), 4 * 8 * 6 * 5)
+    turned = jax.jit(lambda image: image[::-1], out_shardings=NamedSharding(mesh, PartitionSpec('data')))
+    kinds = {array.kind for array in communication.collectives(turned.lower(image).compile().as_text())}
+    assert kinds and 'all-reduce' not in kinds
+
+
+def test_sums_are_counted_by_their_bytes():
+    mesh = sharding.make_mesh()
+    image = jax.ShapeDtypeStruct((8, 6, 5), jnp.float32, sharding=sharding.split_batch(mesh))
+    both = jax.jit(lambda image: (image.sum(0), jnp.max(image)), out_shardings=sharding.replicated(mesh))
+    sent = communication.collectives(both.lower(image).compile().as_text())
+    assert {array.kind for array in sent} == {'all-reduce'}
+    assert sorted(array.bytes for array in sent) == [4, 4 * 6 * 5]
