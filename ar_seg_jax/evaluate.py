@@ -18,12 +18,12 @@ cli.define_process_flags()
 
 
 def main():
+    from ar_seg_jax import results, workdir
     from ar_seg_jax import run as runs
-    from ar_seg_jax import workdir
 
     directory = Path(_WORKDIR.value)
     run = runs.open_run(workdir.load_config(directory), directory, training=False, data_dir=_DATA_DIR.value)
-    runs.report(run, run.checkpoints.restore(runs.initial_state(run), _STEP.value))
+    results.report(run, run.checkpoints.restore(runs.initial_state(run), _STEP.value))
 
 
 if __name__ == '__main__':
