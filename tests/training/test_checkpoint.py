@@ -90,7 +90,7 @@ def test_any_altered_byte_and_any_lost_file_is_harmless_or_noticed(two, tmp_path
         told = f'{directory / "2"} is damaged: ' in caplog.text
         noticed += told
         _assert_is(state, 1 if told else 2)
-    assert noticed > 20
+    assert noticed > 5  # about a third
 
 
 def test_altered_content_in_a_valid_file_is_noticed(copy, caplog):
