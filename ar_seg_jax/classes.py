@@ -1,7 +1,11 @@
 """Names and colours of classes and clusters."""
 
 import colorsys
-from typing import NamedTuple
+import reprlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ar_seg_jax.interfaces import VOID
 
 Colour = tuple[int, int, int]  # RGB, 0..255
 
@@ -24,3 +28,36 @@ def colours(count: int) -> list[Colour]:
 def numbered(prefix: str, count: int) -> tuple[Class, ...]:
     """Classes called '`prefix` 0', '`prefix` 1', ..."""
     return tuple(Class(f'{prefix} {index}', colour) for index, colour in enumerate(colours(count)))
+
+
+def from_json(path: Path, entries: Any) -> tuple[Class, ...]:
+    """Classes from the list of {"name", "colour"} in a JSON file that anybody may have written.
+
+    Raises ValueError, which names the file, for anything else, and for more classes than a label map of 8 bits holds.
+    """
+    if not isinstance(entries, list) or len(entries) > VOID:
+        raise ValueError(f'{path}: expected a list of at most {VOID} classes, found {reprlib.repr(entries)}')
+    return tuple(_class(path, entry) for entry in entries)
+
+
+def _class(path: Path, entry: Any) -> Class:
+    match entry:
+        case {'name': str(name), 'colour': [_, _, _] as colour} if name.isprintable():
+            if all(_is_whole(level, 0, 255) for level in colour):
+                return Class(name, tuple(colour))
+    raise ValueError(
+        f'{path}: expected a class with a printable "name" and a "colour" of three times 0 to 255, found {reprlib.repr(entry)}'
+    )
+
+
+def mapping_from_json(path: Path, mapping: Any, num_classes: int) -> list[int]:
+    """The class of each cluster (-1: none) from a JSON file that anybody may have written; ValueError for anything else."""
+    if not isinstance(mapping, list) or not all(_is_whole(entry, -1, num_classes - 1) for entry in mapping):
+        raise ValueError(
+            f'{path}: expected for each cluster one of {num_classes} classes by its number, or -1, found {reprlib.repr(mapping)}'
+        )
+    return mapping
+
+
+def _is_whole(value: Any, least: int, most: int) -> bool:
+    return type(value) is int and least <= value <= most

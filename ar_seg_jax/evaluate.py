@@ -22,8 +22,10 @@ def main():
     from ar_seg_jax import run as runs
 
     directory = Path(_WORKDIR.value)
-    run = runs.open_run(workdir.load_config(directory), directory, training=False, data_dir=_DATA_DIR.value)
-    results.report(run, run.checkpoints.restore(runs.initial_state(run), _STEP.value))
+    with workdir.explained(directory):
+        run = runs.open_run(workdir.load_config(directory), directory, training=False, data_dir=_DATA_DIR.value)
+        state = runs.initial_state(run)
+    results.report(run, run.checkpoints.restore(state, _STEP.value))
 
 
 if __name__ == '__main__':

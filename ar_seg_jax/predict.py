@@ -3,13 +3,16 @@
     python -m ar_seg_jax.predict --workdir runs/coco3 --input DIR_OR_FILE --output DIR [--step N]
 
 Images are brought to the scale that the run was trained at (data.rescale), label maps back to the size of the image.
-For every image, of any size, writes <name>_labels.png, a palette image whose pixel values are class ids, and
-<name>_overlay.png; and once classes.json with the names and colours of the ids. Classes are those of the run's
+For every image, of up to 89 million pixels, writes <name>_labels.png, a palette image whose pixel values are class ids,
+and <name>_overlay.png; and once classes.json with the names and colours of the ids. Classes are those of the run's
 evaluation of this step; without one, clusters have numbers. A file that cannot be read is reported and left out, and the
-exit status is then 1.
+exit status is then 1; so is one whose output would lie outside of --output or replace an input. Output of an earlier call
+is replaced.
 """
 
 import logging
+import os
+from collections import Counter
 from pathlib import Path
 
 from absl import flags
@@ -29,69 +32,117 @@ def main() -> int:
     import numpy as np
     from PIL import Image
 
-    from ar_seg_jax import build, tiling, workdir
+    from ar_seg_jax import build, files, tiling, workdir
     from ar_seg_jax.classes import numbered
     from ar_seg_jax.data import images
     from ar_seg_jax.evaluation import pictures
+    from ar_seg_jax.text import printable
     from ar_seg_jax.training import loop, sharding
     from ar_seg_jax.training.checkpoint import Checkpoints
 
     directory, output = Path(_WORKDIR.value), Path(_OUTPUT.value)
-    files = _inputs(Path(_INPUT.value), output)
+    inputs = _inputs(Path(_INPUT.value), output)
     config = workdir.load_config(directory)
     channels, rescale = workdir.load_input(directory)
-    method = build.method(config)
-    crop = config['pipeline']['crop_size']
-    like = loop.initial_state(method, build.optimizer(config), 0, (1, crop, crop, channels), sharding.make_mesh())
+    images.check_form(directory / 'data.json', channels, rescale)
+    with workdir.explained(directory):
+        method = build.method(config)
+        crop = config['pipeline']['crop_size']
+        like = loop.initial_state(method, build.optimizer(config), 0, (1, crop, crop, channels), sharding.make_mesh())
     state = Checkpoints(workdir.checkpoints(directory)).restore(like, _STEP.value)
 
-    segment = jax.jit(lambda image: method.predict(state.params, state.extra, image)['scores'].argmax(-1).astype('uint8'))
     found = workdir.load_cluster_classes(directory, int(state.step))
-    mapping, classes = found or (range(method.model.num_clusters), numbered('cluster', method.model.num_clusters))
+    count = method.model.num_clusters
+    mapping, classes = found or (range(count), numbered('cluster', count))
+    if len(mapping) != count:
+        place = workdir.evaluation(directory, int(state.step))
+        raise ValueError(f'{place}: classes of {len(mapping)} clusters, but the model has {count}; evaluate the step again')
     if found is None:
         _logger.info('Step %d was not evaluated with labels: clusters have numbers instead of names', state.step)
     output.mkdir(parents=True, exist_ok=True)
     workdir.write_json(output / 'classes.json', {'classes': [entry._asdict() for entry in classes]})
 
+    segment = jax.jit(lambda image: method.predict(state.params, state.extra, image)['scores'].argmax(-1).astype('uint8'))
+    taken = {_identity(path.stat()): path for path in inputs.values() if path.exists()}
     failed = 0
-    for name, path in files.items():
+    for name, path in inputs.items():
         try:
             image = images.read_image(path, channels)
+            images.check_rescaled(path, image, rescale)
+            targets = _targets(output, name, path, taken)
         except images.DataError as error:
-            _logger.error('%s', error)
+            _logger.error('%s', printable(str(error)))
             failed += 1
             continue
         clusters = tiling.segment(lambda tile: np.asarray(segment(tile[None]))[0], images.rescale(image, rescale))
         if clusters.shape != image.shape[:2]:
             clusters = np.array(Image.fromarray(clusters).resize(image.shape[1::-1], Image.Resampling.NEAREST))
         labels = pictures.classes_of(clusters, np.array(mapping))
-        target = output / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        pictures.palette_image(labels, classes).save(target.with_name(f'{target.name}_labels.png'))
-        painted = pictures.paint(labels, classes)
-        Image.fromarray(pictures.overlay(image, painted)).save(target.with_name(f'{target.name}_overlay.png'))
-        _logger.info('%s: %s', path, _shares(labels, classes))
-    _logger.info('%d label maps in %s, %d files could not be read', len(files) - failed, output, failed)
+        overlay = Image.fromarray(pictures.overlay(image, pictures.paint(labels, classes)))
+        for target, picture in zip(targets, (pictures.palette_image(labels, classes), overlay), strict=True):
+            files.write(target, pictures.png(picture))
+            taken[_identity(target.stat())] = path
+        _logger.info('%s', printable(f'{path}: {_shares(labels, classes)}'))
+    _logger.info('%d label maps in %s, %d files could not be read', len(inputs) - failed, output, failed)
     return 1 if failed else 0
 
 
 def _inputs(path: Path, output: Path) -> dict[str, Path]:
     """Image files by the name of their output: the path below the input, with its ending only where that tells two apart."""
+    from ar_seg_jax.data import images
     from ar_seg_jax.data.folder import find_images
+
+    if not path.exists():
+        raise images.DataError(f'{path}: no such file or directory; --input is an image or a directory of images')
+    if not path.is_dir():
+        images.check_file(path)
+        return {path.stem: path}
+    if _real(output).is_relative_to(_real(path)):
+        raise images.DataError(
+            f'--output {output} lies inside --input {path}, where its label maps would become input; choose another'
+        )
+    whole = {file: file.relative_to(path) for file in find_images(path)}
+    names = {file: name.with_suffix('').as_posix() for file, name in whole.items()}
+    while shared := {name for name, count in Counter(names.values()).items() if count > 1}:
+        names = {file: whole[file].as_posix() if name in shared else name for file, name in names.items()}
+    return {name: file for file, name in names.items()}
+
+
+def _targets(output: Path, name: str, path: Path, taken: dict[tuple[int, int], Path]) -> list[Path]:
+    """Where the label map and the overlay of an image go; makes the directory.
+
+    DataError if that is outside of the output, cannot be written, or is one of the files `taken`: an input, or the output
+    for another image. Files are compared by identity, since some file systems take different names for the same.
+    """
     from ar_seg_jax.data.images import DataError
 
-    if path.is_file():
-        return {path.stem: path}
-    if not path.is_dir():
-        raise DataError(f'{path}: no such file or directory; --input is an image or a directory of images')
-    if output.resolve().is_relative_to(path.resolve()):
-        raise DataError(f'--output {output} lies inside --input {path}, where its label maps would become input; choose another')
-    found = find_images(path)
-    stems = [file.relative_to(path).with_suffix('').as_posix() for file in found]
-    return {
-        stem if stems.count(stem) == 1 else file.relative_to(path).as_posix(): file
-        for stem, file in zip(stems, found, strict=True)
-    }
+    targets = [output / f'{name}_labels.png', output / f'{name}_overlay.png']
+    parent = targets[0].parent
+    if not _real(parent).is_relative_to(_real(output)):
+        raise DataError(f'{path}: {parent} leads out of --output {output}; remove that link or choose another directory')
+    for target in targets:
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            status = target.lstat()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise DataError(f'{path}: cannot write {target} ({error.strerror})') from error
+        if target.is_dir() and not target.is_symlink():
+            raise DataError(f'{path}: cannot write {target}, which is a directory; choose another --output')
+        if _identity(status) in taken:
+            other = taken[_identity(status)]
+            raise DataError(f'{path}: {target} would replace {other}, or what was made for it; rename one of the two')
+    return targets
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _real(path: Path) -> Path:
+    """The path without symbolic links, also where these are in a loop, which `resolve` refuses."""
+    return Path(os.path.realpath(path))
 
 
 def _shares(labels, classes) -> str:

@@ -10,15 +10,16 @@ metrics.jsonl, tensorboard/   what was logged, pictures and traces
 lock                  held while a run lives; says which
 """
 
+import contextlib
 import fcntl
 import json
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from ar_seg_jax import differences, files
+from ar_seg_jax import classes, differences, files
 from ar_seg_jax.classes import Class
 
 # What may differ between the start of a run and its resumption: cadences, length, where things are kept, how many processes
@@ -115,14 +116,29 @@ def load_config(workdir: Path) -> dict[str, Any]:
     return _load(workdir / 'config.json')
 
 
-def save_data(workdir: Path, channels: int, rescale: float, classes: tuple[Class, ...]):
-    classes = [entry._asdict() for entry in classes]
-    write_json(workdir / 'data.json', {'channels': channels, 'rescale': rescale, 'classes': classes})
+@contextlib.contextmanager
+def explained(workdir: Path) -> Iterator[None]:
+    """Around what is built from a saved config, which another version or anybody's hand may have written.
+
+    Raises ValueError, which names the file, for what a key that is missing or of a wrong type leads to.
+    """
+    try:
+        yield
+    except (AttributeError, LookupError, TypeError) as error:
+        raise ValueError(
+            f'{workdir / "config.json"} does not describe a run of this version ({type(error).__name__}: {error}); use the '
+            'version that wrote it, or mend it. --verbosity=1 shows where it failed'
+        ) from error
+
+
+def save_data(workdir: Path, channels: int, rescale: float, named: tuple[Class, ...]):
+    content = {'channels': channels, 'rescale': rescale, 'classes': [entry._asdict() for entry in named]}
+    write_json(workdir / 'data.json', content)
 
 
 def load_input(workdir: Path) -> tuple[int, float]:
     """Channels of the images that the run was trained on, and their size relative to the raw ones."""
-    data = _load(workdir / 'data.json')
+    data = _load(workdir / 'data.json', 'channels', 'rescale')
     return data['channels'], data['rescale']
 
 
@@ -131,14 +147,21 @@ def load_cluster_classes(workdir: Path, step: int) -> tuple[list[int], tuple[Cla
     path = evaluation(workdir, step)
     if not path.exists():
         return None
-    saved = _load(path)['clusters']
-    return saved['mapping'], tuple(Class(entry['name'], tuple(entry['colour'])) for entry in saved['classes'])
+    saved = _load(path, 'clusters')['clusters']
+    if not isinstance(saved, dict):
+        raise ValueError(f'{path}: expected "clusters" with their "mapping" and "classes"; evaluate the step again')
+    found = classes.from_json(path, saved.get('classes'))
+    return classes.mapping_from_json(path, saved.get('mapping'), len(found)), found
 
 
-def _load(path: Path) -> dict[str, Any]:
+def _load(path: Path, *keys: str) -> dict[str, Any]:
+    """A JSON object with at least these keys; ValueError for anything else that is in the file."""
     if not path.exists():
         raise FileNotFoundError(f'{path}: no such file; --workdir should be the directory of a run of python -m ar_seg_jax.main')
     try:
-        return json.loads(path.read_text())
-    except ValueError as error:
+        content = json.loads(path.read_text())
+    except (ValueError, RecursionError) as error:
         raise ValueError(f'{path}: not the JSON that was written here ({error}); restore it from a copy') from error
+    if not isinstance(content, dict) or not content.keys() >= set(keys):
+        raise ValueError(f'{path}: expected an object with {", ".join(keys) or "keys"}; restore it from a copy')
+    return content

@@ -60,6 +60,6 @@ def test_a_directory_that_is_no_run_is_named(tmp_path):
 
 def test_classes_of_clusters_come_back_as_saved(tmp_path):
     assert workdir.load_cluster_classes(tmp_path, 7) is None
-    clusters = {'mapping': [1, -1], 'classes': [{'name': 'road', 'colour': [1, 2, 3]}]}
+    clusters = {'mapping': [0, -1], 'classes': [{'name': 'road', 'colour': [1, 2, 3]}]}
     workdir.write_json(workdir.evaluation(tmp_path, 7), {'clusters': clusters})
-    assert workdir.load_cluster_classes(tmp_path, 7) == ([1, -1], (Class('road', (1, 2, 3)),))
+    assert workdir.load_cluster_classes(tmp_path, 7) == ([0, -1], (Class('road', (1, 2, 3)),))

@@ -15,8 +15,11 @@ import csv
 import dataclasses
 import itertools
 import json
+import re
+import reprlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -27,6 +30,9 @@ from ar_seg_jax.data import images
 from ar_seg_jax.data.builder import SegmentationBuilder, SegmentationConfig, config_name, example, existing_directory
 from ar_seg_jax.data.images import DataError
 from ar_seg_jax.interfaces import VOID
+
+_SPLIT = re.compile(r'[\w-]+')  # what TFDS understands, and can be part of the name of a file
+_IDS = frozenset(map(str, range(256)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +52,8 @@ class Labels:
         if not self.colours:
             raise DataError(f'{path}: a label map in colours needs classes.json with "color_rgb" for every class')
         indices = images.read_colours(path, self.colours)
-        return images.map_ids(path, indices, {place: self.by_id[key] for place, key in enumerate(self.colour_ids)})
+        known = {place: self.by_id[key] for place, key in enumerate(self.colour_ids) if key in self.by_id}
+        return images.map_ids(path, indices, known)
 
 
 @dataclasses.dataclass(eq=False, kw_only=True, repr=False)
@@ -70,6 +77,7 @@ class Folder(SegmentationBuilder):
         config = self.builder_config
         for identifier, path in files:
             image = images.read_image(path, config.channels)
+            images.check_rescaled(path, image, config.rescale)
             label = None
             if config.labels is not None and identifier in config.label_files:
                 label_path = config.label_files[identifier]
@@ -111,6 +119,7 @@ def builder(
     directory = existing_directory(root, 'set --config.data.root to the folder with your images')
     if edges not in ('overlap', 'drop'):
         raise DataError(f"data.edges is 'overlap' or 'drop', found {edges!r}")
+    images.check_form('--config.data', channels, rescale)
     files = _image_files(directory)
     label_files = {path.stem: path for path in sorted((directory / 'labels').glob('*.*'))} if labels else {}
     reading = _labels(directory, variant, label_files) if label_files else None
@@ -143,12 +152,15 @@ def builder(
 
 
 def find_images(directory: Path) -> list[Path]:
-    """The image files below a directory, sorted, hidden ones left out; DataError if there is none."""
+    """What is called like an image below a directory, sorted, hidden ones left out; DataError if there is none.
+
+    Links to nowhere and pipes are found too, so that whoever reads them says what is wrong with them.
+    """
     found = sorted(
         path
         for path in directory.rglob('*')
         if path.suffix.lower() in images.SUFFIXES
-        and path.is_file()
+        and not path.is_dir()
         and not any(part.startswith('.') for part in path.relative_to(directory).parts)
     )
     if not found:
@@ -168,14 +180,16 @@ def _image_files(directory: Path) -> dict[str, list[tuple[str, Path]]]:
     table = directory / 'splits.csv'
     if not table.exists():
         return {'train': list(by_id.items())}
-    with table.open(newline='') as file:
-        rows = list(csv.DictReader(file))
+    rows = _rows(table)
     if not rows or not {'id', 'split'} <= rows[0].keys():
         # A table of files without a column of splits, or an empty one, says nothing about splits.
         return {'train': list(by_id.items())}
     missing = [row['id'] for row in rows if row['id'] not in by_id]
     if missing:
         raise DataError(f'{table}: {len(missing)} ids have no image in {base}, the first is {missing[0]!r}')
+    wrong = [row['split'] for row in rows if not _SPLIT.fullmatch(row['split'] or '')]
+    if wrong:
+        raise DataError(f'{table}: a split is called by letters, digits, _ and -, found {wrong[0]!r}')
     return {
         split: [(row['id'], by_id[row['id']]) for row in rows if row['split'] == split]
         for split in dict.fromkeys(row['split'] for row in rows)
@@ -188,29 +202,86 @@ def _labels(directory: Path, variant: str, label_files: dict[str, Path]) -> Labe
         if variant:
             raise DataError(f'{table}: no such file, but data.variant={variant!r} is defined there')
         return _numbered(label_files)
-    content = json.loads(table.read_text())
+    content = _content(table)
     entries = content.get('classes')
     if not entries:
         raise DataError(
             f'{table}: no list "classes" of {{"id", "name", "color_rgb"}}; found {sorted(content)}. Add it, or train without '
             'label maps: --config.data.labels=False'
         )
+    ignored = content.get('ignore', VOID)
+    _check_classes(table, entries, ignored)
     ids = [entry['id'] for entry in entries]
     given = [tuple(entry.get('color_rgb', ())) for entry in entries]
     if variant:
         if variant not in content or 'map' not in content[variant]:
             known = [key for key, value in content.items() if isinstance(value, dict) and 'map' in value]
             raise DataError(f'{table}: no variant {variant!r}; the variants are {known or "none"}')
-        names = content[variant]['names']
-        by_id = {int(key): value for key, value in content[variant]['map'].items()}
+        names, by_id = _variant(table, content[variant])
         chosen = tuple(map(Class, names, classes.colours(len(names))))
     else:
-        kept = [entry for entry in entries if entry['id'] != content.get('ignore', VOID)]
-        by_id = {entry['id']: index for index, entry in enumerate(kept)} | {content.get('ignore', VOID): VOID}
+        kept = [entry for entry in entries if entry['id'] != ignored]
+        by_id = {entry['id']: index for index, entry in enumerate(kept)} | {ignored: VOID}
         fallback = classes.colours(len(kept))
         chosen = tuple(Class(entry['name'], tuple(entry.get('color_rgb', fallback[i]))) for i, entry in enumerate(kept))
     by_id.setdefault(VOID, VOID)
     return Labels(chosen, by_id, tuple(given) if all(given) else (), tuple(ids))
+
+
+def _rows(table: Path) -> list[dict[str, str]]:
+    images.check_file(table)
+    try:
+        with table.open(newline='') as file:
+            return list(csv.DictReader(file))
+    except (OSError, ValueError, csv.Error) as error:
+        raise DataError(f'{table}: not a table in CSV format ({error})') from error
+
+
+def _content(table: Path) -> dict[str, Any]:
+    images.check_file(table)
+    try:
+        content = json.loads(table.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f'{table}: not a file in JSON format ({error})') from error
+    if not isinstance(content, dict):
+        raise DataError(f'{table}: expected {{"classes": [...]}}, found {reprlib.repr(content)}')
+    return content
+
+
+def _check_classes(table: Path, entries: Any, ignored: Any):
+    """DataError unless all classes have different ids of 8 bits and a printable name, and colours are colours."""
+    for entry in entries if isinstance(entries, list) else [entries]:
+        match entry:
+            case {'id': int(key), 'name': name} if key in range(256) and _is_name(name):
+                if _is_colour(entry.get('color_rgb', [0, 0, 0])):
+                    continue
+        raise DataError(
+            f'{table}: expected a class as {{"id": 0 to 255, "name": "...", "color_rgb": [0 to 255, 0 to 255, 0 to 255]}}, found '
+            f'{reprlib.repr(entry)}'
+        )
+    ids = [entry['id'] for entry in entries]
+    if len(set(ids)) < len(ids) or type(ignored) is not int or ignored not in range(256):
+        raise DataError(f'{table}: ids of classes must differ, and "ignore" be a number from 0 to 255; found {ids}, {ignored!r}')
+
+
+def _variant(table: Path, content: Any) -> tuple[list[str], dict[int, int]]:
+    """Names of the classes of a coarser set, and the index of each id in it; DataError if they do not fit together."""
+    match content:
+        case {'names': [*names], 'map': {**pairs}} if all(map(_is_name, names)) and len(names) < VOID:
+            if all(key in _IDS and (value == VOID or value in range(len(names))) for key, value in pairs.items()):
+                return names, {int(key): value for key, value in pairs.items()}
+    raise DataError(
+        f'{table}: expected a variant as {{"names": ["...", ...], "map": {{"id": index of a name, or {VOID}, ...}}}}, found '
+        f'{reprlib.repr(content)}'
+    )
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and value.isprintable()
+
+
+def _is_colour(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 3 and all(isinstance(level, int) and 0 <= level <= 255 for level in value)
 
 
 def _numbered(label_files: dict[str, Path]) -> Labels:

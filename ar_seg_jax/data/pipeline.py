@@ -1,6 +1,5 @@
 """From prepared examples to batches: random access, deterministic from the seed, each process reading its own share."""
 
-import io
 import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -8,11 +7,9 @@ from typing import Any
 import grain
 import numpy as np
 import tensorflow_datasets as tfds
-from jaxtyping import UInt8
-from PIL import Image
 
 from ar_seg_jax.data.builder import SegmentationBuilder
-from ar_seg_jax.data.images import DataError
+from ar_seg_jax.data.images import DataError, decode_png
 from ar_seg_jax.interfaces import VOID
 
 Example = dict[str, Any]
@@ -35,14 +32,24 @@ def source(builder: SegmentationBuilder, split: str) -> Sequence[Example]:
 
 
 def decode(record: Example) -> Example:
-    """id, image (height, width, channels) and label (height, width), 8 bits each."""
+    """id, image (height, width, channels) and label (height, width), 8 bits each.
 
-    def pixels(encoded: bytes) -> UInt8[np.ndarray, '...']:
-        return np.array(Image.open(io.BytesIO(encoded)))
-
-    identifier = record['id']
-    identifier = identifier.decode() if isinstance(identifier, bytes) else str(identifier)
-    return {'id': identifier, 'image': pixels(record['image']), 'label': pixels(record['label'])}
+    Prepared data may come from anywhere: DataError names an example whose parts are missing, damaged or of different sizes.
+    """
+    identifier = record.get('id')
+    identifier = identifier.decode(errors='replace') if isinstance(identifier, bytes) else str(identifier)
+    name = f'prepared example {identifier!r}'
+    # TFDS gives None for what is missing.
+    if missing := [part for part in ('id', 'image', 'label') if not isinstance(record.get(part), bytes)]:
+        raise DataError(f'{name}: no {" and no ".join(missing)}; prepare the data again')
+    image = decode_png(record['image'], f'{name}, its image', ('RGB', 'RGBA'))
+    label = decode_png(record['label'], f'{name}, its label map', ('L',))
+    if image.shape[:2] != label.shape:
+        raise DataError(
+            f'{name}: the label map is {label.shape[1]} x {label.shape[0]} pixels but its image '
+            f'{image.shape[1]} x {image.shape[0]}; prepare the data again'
+        )
+    return {'id': identifier, 'image': image, 'label': label}
 
 
 class RandomCrop(grain.transforms.RandomMap):

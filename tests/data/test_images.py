@@ -1,3 +1,7 @@
+import tracemalloc
+import warnings
+import zlib
+
 import numpy as np
 import pytest
 import tifffile
@@ -10,8 +14,8 @@ RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (9, 7, 3), dtype=np.uint8)
 
 
-def _saved(path, image):
-    image.save(path)
+def _saved(path, image, **options):
+    image.save(path, **options)
     return path
 
 
@@ -72,6 +76,10 @@ def test_damaged_files_are_named(tmp_path):
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match=r'image\.png: damaged or truncated'):
         images.read_image(path)
+    place = whole.index(b'IDAT') + 4 + int.from_bytes(whole[whole.index(b'IDAT') - 4 : whole.index(b'IDAT')], 'big') + 4
+    path.write_bytes(whole[:place] + bytes(12) + whole[place:])  # a chunk without a name
+    with pytest.raises(DataError, match=r'image\.png: damaged or truncated'):
+        images.read_image(path)
     path.write_bytes(b'')
     with pytest.raises(DataError, match='is empty'):
         images.read_image(path)
@@ -85,7 +93,7 @@ def test_damaged_files_are_named(tmp_path):
 def test_an_absurdly_large_image_is_refused_from_its_header(tmp_path):
     # A bilevel image compresses to almost nothing: 100 million pixels in a few kilobytes.
     path = _saved(tmp_path / 'bomb.png', Image.new('1', (10_000, 10_000)))
-    with pytest.raises(DataError, match=r'bomb\.png.*exceeds limit.*smaller tiles'):
+    with pytest.raises(DataError, match=r'bomb\.png.*exceed the limit.*smaller tiles'):
         images.read_image(path)
 
 
@@ -120,3 +128,114 @@ def test_rescaling_four_bands_does_not_mix_them():
 def test_labels_are_rescaled_to_values_that_were_there():
     label = RNG.choice([0, 7, 255], (20, 30)).astype(np.uint8)
     assert set(np.unique(images.rescale(label, 0.33, label=True))) <= {0, 7, 255}
+
+
+def test_files_are_read_by_their_content_whatever_they_are_called(tmp_path):
+    Image.fromarray(PIXELS).save(tmp_path / 'image.jpg', 'PNG')
+    np.testing.assert_array_equal(images.read_image(tmp_path / 'image.jpg'), PIXELS)
+    bands = RNG.integers(0, 256, (6, 6, 4), dtype=np.uint8)
+    tifffile.imwrite(tmp_path / 'bands.png', bands, photometric='rgb', extrasamples=['unspecified'])
+    np.testing.assert_array_equal(images.read_image(tmp_path / 'bands.png', 4), bands)
+
+
+@pytest.mark.parametrize('ending', ['jpg', 'tif', 'png', 'webp'])
+def test_orientation_is_applied_once_and_other_metadata_do_no_harm(tmp_path, ending):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x011A] = 3.5  # a fraction, which then claims to be a string of bytes: Pillow reads it, but cannot write it again
+    odd = exif.tobytes().replace(b'\x01\x1a\x00\x05', b'\x01\x1a\x00\x07').replace(b'\x1a\x01\x05\x00', b'\x1a\x01\x07\x00')
+    options = {'exif': exif if ending == 'tif' else odd} | ({'lossless': True} if ending == 'webp' else {})
+    path = _saved(tmp_path / f'image.{ending}', Image.fromarray(PIXELS), **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        read = images.read_image(path)
+    assert read.shape == (7, 9, 3)
+    if ending != 'jpg':
+        np.testing.assert_array_equal(read, np.rot90(PIXELS, -1))
+
+
+def test_needles_are_refused(tmp_path):
+    assert images.read_image(_saved(tmp_path / 'long.png', Image.new('L', (1, 65_535)))).shape == (65_535, 1, 3)
+    with pytest.raises(DataError, match=r'1 x 70000 pixels exceed the limit of .* 65535 a side'):
+        images.read_image(_saved(tmp_path / 'longer.png', Image.new('L', (1, 70_000))))
+
+
+def test_jpeg_files_of_endless_scans_are_refused(tmp_path):
+    path = _saved(tmp_path / 'image.jpg', Image.fromarray(PIXELS).resize((64, 64)), progressive=True)
+    whole = path.read_bytes()
+    last = whole[whole.rfind(b'\xff\xc4', 0, whole.rfind(b'\xff\xda')) : -2]
+    path.write_bytes(whole[:-2] + last * 200 + whole[-2:])
+    with pytest.raises(DataError, match='scans exceed the limit of 100'):
+        images.read_image(path)
+    path.write_bytes(whole + bytes(2) + last * 200)  # a film, say, that a camera appends to its photograph
+    assert images.read_image(path).shape == (64, 64, 3)
+
+
+def _four_bands(path, **options):
+    bands = RNG.integers(0, 256, (64, 48, 4), dtype=np.uint8)
+    tifffile.imwrite(path, bands, photometric='rgb', extrasamples=['unspecified'], **options)
+    return path
+
+
+def test_strips_that_expand_to_more_than_the_image_are_refused_before_they_do(tmp_path):
+    path = _four_bands(tmp_path / 'bomb.tif', compression='zlib')
+    bomb = zlib.compress(bytes(2**26), 9)
+    with tifffile.TiffFile(path, mode='r+') as file:
+        tags = file.pages[0].tags
+        tags['StripOffsets'].overwrite(path.stat().st_size)
+        tags['StripByteCounts'].overwrite(len(bomb))
+    path.write_bytes(path.read_bytes() + bomb)
+    tracemalloc.start()
+    with pytest.raises(DataError, match=r'bomb\.tif: damaged image, strip or tile 0 expands to more than its 12288 bytes'):
+        images.read_image(path, 4)
+    assert tracemalloc.get_traced_memory()[1] < 2**22
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ('options', 'changes', 'message'),
+    [
+        ({'compression': 'lzma'}, {}, 'compression 34925 of a four-band TIFF file is not supported'),
+        ({'compression': 'zlib'}, {'Compression': 32773}, 'compression 32773 of a four-band TIFF file is not supported'),
+        ({'compression': 'zlib'}, {'Compression': 50_000}, 'compression 50000 of a four-band TIFF file is not supported'),
+        ({'tile': (16, 16)}, {'TileWidth': 65_520, 'TileLength': 65_520}, 'strips or tiles are larger than itself'),
+        ({}, {'ImageWidth': 0}, 'expected four bands'),
+        ({}, {'ImageLength': 0}, 'expected four bands'),
+        ({'tile': (16, 16)}, {'TileWidth': 0}, 'cannot read this TIFF file'),
+        ({}, {'ImageWidth': 70_000}, '70000 x 64 pixels exceed the limit'),
+        ({}, {'ImageLength': 60_000}, 'cannot read this TIFF file'),
+        ({}, {'SamplesPerPixel': 60_000}, 'expected four bands'),
+        ({'compression': 'zlib'}, {'StripOffsets': 2**31}, 'cannot read this TIFF file'),
+    ],
+)
+def test_four_band_files_that_contradict_themselves_are_refused(tmp_path, options, changes, message):
+    path = _four_bands(tmp_path / 'bands.tif', **options)
+    for tag, value in changes.items():
+        with tifffile.TiffFile(path, mode='r+') as file:
+            file.pages[0].tags[tag].overwrite(value)
+    with pytest.raises(DataError, match=rf'bands\.tif.*{message}'):
+        images.read_image(path, 4)
+
+
+def test_damaged_four_band_files_give_bands_or_a_message(tmp_path):
+    chance = np.random.default_rng(0)
+    ways = ({}, {'compression': 'zlib'}, {'tile': (16, 16), 'compression': 'zlib', 'predictor': True}, {'bigtiff': True})
+    whole = [_four_bands(tmp_path / 'bands.tif', **options).read_bytes() for options in ways]
+    path, read = tmp_path / 'damaged.tif', 0
+    for number in range(400):
+        content = np.frombuffer(whole[number % len(whole)], np.uint8).copy()
+        places = chance.integers(0, 300 if number % 3 else len(content), 1 + number % 5)
+        content[places] ^= np.uint8(1) << chance.integers(0, 8, len(places), dtype=np.uint8)
+        path.write_bytes(content.tobytes())
+        try:
+            assert images.read_image(path, 4).shape[2] == 4
+            read += 1
+        except DataError as error:
+            assert str(error).startswith(f'{path}: ')
+    assert 50 < read < 350
+
+
+def test_rescaling_to_more_than_the_limit_is_refused(tmp_path):
+    images.check_rescaled(tmp_path / 'image.png', PIXELS, 100.0)
+    with pytest.raises(DataError, match=r'image\.png at 9000\.0 times its size: 63000 x 81000 pixels exceed'):
+        images.check_rescaled(tmp_path / 'image.png', PIXELS, 9000.0)
