@@ -201,7 +201,7 @@ def _read_bands(path: Path) -> UInt8[np.ndarray, 'height width 4']:
 
 
 def _check_bands(path: Path, shape: Sequence[int], dtype: np.dtype | None):
-    if dtype != np.uint8 or len(shape) != 3 or 4 not in (shape[2], shape[0]) or 0 in shape:
+    if dtype != np.uint8 or len(shape) != 3 or 4 not in (shape[2], shape[0]):
         raise DataError(f'{path}: expected four bands (R, G, B, IR) of 8 bits, found {dtype} of shape {shape}')
 
 
