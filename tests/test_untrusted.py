@@ -549,6 +549,7 @@ def test_nothing_in_the_package_runs_or_unpickles_files(path):
 def trained(tmp_path_factory):
     """A run of two steps that `main` made under an audit, and the audit."""
     base = tmp_path_factory.mktemp('trained')
+    (base / 'runs').mkdir()
     keys = {
         'data.data_dir': base / 'data',
         'data.size': 48,
