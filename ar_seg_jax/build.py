@@ -8,12 +8,14 @@ from typing import Any
 
 import jax
 import optax
+from google.protobuf import json_format
 from jax.sharding import Mesh
 
 from ar_seg_jax import orderings
 from ar_seg_jax.classes import Class
 from ar_seg_jax.data import coco_stuff, folder, pipeline, potsdam, textures
 from ar_seg_jax.data.builder import SegmentationBuilder, prepare
+from ar_seg_jax.data.images import DataError
 from ar_seg_jax.evaluation.segmentation import Protocol
 from ar_seg_jax.interfaces import Batch, Method
 from ar_seg_jax.methods.ac import AC
@@ -111,7 +113,10 @@ def data(config: Config, mesh: Mesh, may_prepare: bool = True) -> Data:
     """The data set of a config, prepared on first use; without `may_prepare` DataError if it has to be."""
     options = dict(config['data'])
     train_split, data_dir = options.pop('train_split'), str(Path(options.pop('data_dir')).expanduser())
-    builder = prepare(_make(DATASETS, 'data', options, data_dir=data_dir), may_prepare)
+    try:
+        builder = prepare(_make(DATASETS, 'data', options, data_dir=data_dir), may_prepare)
+    except (json_format.Error, UnicodeDecodeError) as error:
+        raise DataError(f'prepared data in {data_dir} is damaged ({error}); remove it to prepare it again') from error
     classes = builder.builder_config.classes
     protocols = tuple(map(Protocol.parse, config['evaluation']['protocols'])) if classes else ()
     picture_split = protocols[0].scored_on if protocols else train_split

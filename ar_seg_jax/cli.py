@@ -11,6 +11,7 @@ import absl.logging
 from absl import app, flags
 
 from ar_seg_jax import processes
+from ar_seg_jax.text import printable
 
 
 def define_process_flags():
@@ -97,5 +98,5 @@ def _unraisable(found):
 
 
 def _fail(status: int, message: str) -> int:
-    print(f'error: {message}', file=sys.stderr, flush=True)
+    print(printable(f'error: {message}'), file=sys.stderr, flush=True)
     return status

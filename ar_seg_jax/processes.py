@@ -8,16 +8,13 @@ import sys
 
 
 def start(count: int) -> int:
-    """Runs this command as `count` processes that will join; the exit status of the first that failed, or 0.
+    """Runs this command as `count` processes that will join; the highest exit status, 128 + n for a process that signal n ended.
 
     Signals are handed on, once to each: the processes are no part of the terminal's group, which would get Ctrl-C too.
     """
     address = f'localhost:{_free_port()}'
     command = [sys.executable, *sys.orig_argv[1:]]
-    children = [
-        subprocess.Popen(command, env=os.environ | _environment(address, count, index), start_new_session=True)
-        for index in range(count)
-    ]
+    children = []
 
     def hand_on(number, _):
         for child in children:
@@ -25,10 +22,11 @@ def start(count: int) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, hand_on)
-    statuses = [child.wait() for child in children]
-    # Processes that only lost another one say 1; what the other one says tells more.
-    failed = sorted((status if status >= 0 else 128 - status for status in statuses if status), reverse=True)
-    return failed[0] if failed else 0
+    for index in range(count):
+        environment = os.environ | _environment(address, count, index)
+        children.append(subprocess.Popen(command, env=environment, start_new_session=True))
+    # The highest tells most: a process that only lost another one says 1.
+    return max(status if status >= 0 else 128 - status for status in [child.wait() for child in children])
 
 
 def place() -> dict[str, str | int] | None:

@@ -77,7 +77,7 @@ def claim(workdir: Path) -> IO[str]:
 def check_inside(workdir: Path):
     """ValueError if a part of the run's directory is a symbolic link to somewhere else, where results would then go."""
     for part in _PARTS:
-        target = (workdir / part).resolve()
+        target = Path(os.path.realpath(workdir / part))  # unlike Path.resolve this bears loops of links
         if not target.is_relative_to(workdir.resolve()):
             raise ValueError(
                 f'{workdir / part} is a link to {target}, outside of the run; nothing is written there. Make the whole run a '
@@ -156,7 +156,7 @@ def load_cluster_classes(workdir: Path, step: int) -> tuple[list[int], tuple[Cla
 
 def _load(path: Path, *keys: str) -> dict[str, Any]:
     """A JSON object with at least these keys; ValueError for anything else that is in the file."""
-    if not path.exists():
+    if not path.is_file():  # nor a pipe, which would be waited for
         raise FileNotFoundError(f'{path}: no such file; --workdir should be the directory of a run of python -m ar_seg_jax.main')
     try:
         content = json.loads(path.read_text())

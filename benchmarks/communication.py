@@ -4,7 +4,8 @@
 
 Compiles the step at the real size of the config for simulated CPU devices, without allocating anything, and prints a table of
 bytes per step. Beside them, as an expectation and not a measurement, the efficiency of 64 devices with 8 images each, from the
-numbers below. Writes benchmarks/results/communication.json.
+numbers below. On CPU devices convolutions have the form of matrix products, which leaves masked weights out; on GPUs and TPUs
+gradients of all nine taps are sent. Writes benchmarks/results/communication.json.
 """
 
 import argparse
@@ -20,13 +21,17 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-DEVICES = 4  # divides the batches of the paper
+DEVICES = 4
 LINKS = {'NVLink, 450 GB/s': 450e9, '400 Gb/s': 50e9, '100 Gb/s': 12.5e9}  # bytes/s in one direction for each device
 IMAGES = 8  # on each device
 COMPUTE = 0.4 * 989e12  # FLOP/s of a device: 40 % of what an H100 or H200 does at best in bfloat16
 
 _KINDS = 'all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter|collective-broadcast|ragged-all-to-all'
 _COLLECTIVE = re.compile(rf'= (?P<shapes>.*?) (?P<kind>{_KINDS})(-start)?\(')
+_COMPUTATION = re.compile(r'^(?P<entry>ENTRY )?%?(?P<name>[\w.-]+) .*\{$')
+_CALLED = re.compile(r'(?:body|condition|calls|to_apply|true_computation|false_computation)=%?([\w.-]+)')
+_BRANCHES = re.compile(r'branch_computations=\{([^}]*)\}')
+_TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 _SHAPE = re.compile(r'(?P<type>[a-z]+\d*)\[(?P<sides>[\d,]*)\]')
 _BYTES = {'pred': 1, 's8': 1, 'u8': 1, 's16': 2, 'u16': 2, 'f16': 2, 'bf16': 2, 's32': 4, 'u32': 4, 'f32': 4, 's64': 8, 'f64': 8}
 
@@ -45,14 +50,37 @@ class Sent:
 
 
 def collectives(program: str) -> list[Sent]:
-    """All arrays that a compiled program (HLO text) communicates, in its order."""
-    found = []
+    """All arrays that a compiled program (HLO text) communicates, as often as its loops repeat them.
+
+    Raises ValueError if a loop that communicates has no known number of rounds.
+    """
+    bodies, entry = {}, ''
     for line in program.splitlines():
-        if match := _COLLECTIVE.search(line):
-            for shape in _SHAPE.finditer(re.sub(r'/\*.*?\*/', '', match['shapes'])):
-                sides = tuple(int(side) for side in shape['sides'].split(',') if side)
-                found.append(Sent(match['kind'], shape['type'], sides))
-    return found
+        if match := _COMPUTATION.match(line):
+            body = bodies[match['name']] = []
+            entry = match['name'] if match['entry'] else entry
+        elif bodies:
+            body.append(line)
+
+    def sent_by(name: str) -> list[Sent]:
+        found = []
+        for line in bodies[name]:
+            if match := _COLLECTIVE.search(line):  # and not what it calls, the addition
+                for shape in _SHAPE.finditer(re.sub(r'/\*.*?\*/', '', match['shapes'])):
+                    sides = tuple(int(side) for side in shape['sides'].split(',') if side)
+                    found.append(Sent(match['kind'], shape['type'], sides))
+                continue
+            branches = [name for group in _BRANCHES.findall(line) for name in re.split(r', *', group.replace('%', ''))]
+            within = [array for called in _CALLED.findall(line) + branches for array in sent_by(called)]
+            if within and ' while(' in line:
+                trips = _TRIPS.search(line)
+                if not trips:
+                    raise ValueError(f'a loop that communicates has no known number of rounds: {line.strip()[:200]}')
+                within *= int(trips[1])
+            found += within
+        return found
+
+    return sent_by(entry)
 
 
 def compile_step(method, tx, image_shape: Sequence[int], micro_batches: int = 1):
@@ -111,7 +139,7 @@ def measure(path: Path) -> dict[str, Any]:
     config = module.get_config().to_dict()
     channels = 4 if config['data']['name'] == 'potsdam' else 3
     crop, batch_size = config['pipeline']['crop_size'], config['pipeline']['batch_size']
-    batch_size -= batch_size % jax.device_count()
+    batch_size -= batch_size % jax.device_count()  # which the bytes do not depend on
     program, state = compile_step(build.method(config), build.optimizer(config), (batch_size, crop, crop, channels))
     sent = collectives(program.as_text())
     images = batch_size // jax.device_count()

@@ -18,7 +18,7 @@ ALLOWED = {
     'differences': set(),
     'files': set(),
     'processes': set(),
-    'cli': {'processes', 'training'},
+    'cli': {'processes', 'text', 'training'},
     'workdir': {'classes', 'differences', 'files'},
     'layers': {'orderings'},
     'models': {'models', 'layers', 'orderings'},

@@ -655,3 +655,19 @@ def test_prediction_refuses_channels_and_scales_that_cannot_be(tmp_path, run, ch
     arguments = (f'--workdir={tmp_path / "run"}', f'--input={tmp_path / "a.png"}', f'--output={tmp_path / "out"}')
     audit = audited(tmp_path, '-m', 'ar_seg_jax.predict', *arguments)
     assert audit.done.returncode == 1 and 'data.json: ' in audit.done.stderr and 'Traceback' not in audit.done.stderr
+
+
+@pytest.mark.parametrize(('pattern', 'message'), [('dataset_info.json', 'is damaged'), ('*.array_record*', 'is damaged')])
+def test_damaged_prepared_data_is_named(trained, tmp_path, pattern, message):
+    base, _ = trained
+    shutil.copytree(base / 'data', tmp_path / 'data')
+    for file in (tmp_path / 'data').rglob(pattern):
+        content = np.frombuffer(file.read_bytes(), np.uint8).copy()
+        used = np.flatnonzero(content)  # records end in zeros up to the end of a block
+        content[used[used.size // 3 : used.size // 2]] ^= 0xFF
+        file.write_bytes(content)
+    config = json.loads((base / 'runs' / 'one' / 'config.json').read_text())
+    config['data']['data_dir'] = str(tmp_path / 'data')
+    with pytest.raises(DataError, match=message):
+        examples = build.data(config, sharding.make_mesh(), may_prepare=False).examples('train')
+        [examples[index] for index in range(len(examples))]

@@ -99,8 +99,11 @@ def prepare(builder: SegmentationBuilder, may_write: bool = True) -> Segmentatio
             shutil.rmtree(remains)
         _logger.info('Preparing %s in %s', builder.name, directory)
         tfds.disable_progress_bar()
-        with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces a download of unknown size
-            builder.download_and_prepare(file_format='array_record')
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces a download of unknown size
+                builder.download_and_prepare(file_format='array_record')
+        except RuntimeError as error:  # ArrayRecord's, for files that it cannot write
+            raise DataError(f'{directory}: cannot write the prepared data ({error}); is the disk full?') from error
     return builder
 
 

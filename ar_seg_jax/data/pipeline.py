@@ -7,6 +7,7 @@ from typing import Any
 import grain
 import numpy as np
 import tensorflow_datasets as tfds
+from google.protobuf.message import DecodeError
 
 from ar_seg_jax.data.builder import SegmentationBuilder
 from ar_seg_jax.data.images import DataError, decode_png
@@ -15,7 +16,7 @@ from ar_seg_jax.interfaces import VOID
 Example = dict[str, Any]
 
 
-def source(builder: SegmentationBuilder, split: str) -> Sequence[Example]:
+def source(builder: SegmentationBuilder, split: str) -> 'Prepared':
     """Random access to the encoded examples of a split (TFDS syntax, such as 'train' or 'train+val').
 
     Decoding is left to `decode`: TFDS decodes with OpenCV where that is installed and Pillow elsewhere, which need not
@@ -28,7 +29,25 @@ def source(builder: SegmentationBuilder, split: str) -> Sequence[Example]:
         raise DataError(f'no split {split!r} in {builder.name}; the splits are {", ".join(builder.info.splits)}') from error
     if not len(found):
         raise DataError(f'split {split!r} of {builder.name} is empty')
-    return found
+    return Prepared(found, f'split {split!r} in {builder.data_dir}')
+
+
+class Prepared(Sequence[Example]):
+    """Examples of a data source, called `name` where they are damaged, which is a DataError."""
+
+    def __init__(self, found: Sequence, name: str):
+        self._found, self._name = found, name
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def __getitem__(self, index: int) -> Example:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        try:
+            return self._found[index]
+        except (RuntimeError, DecodeError) as error:  # of ArrayRecord, and of what it holds
+            raise DataError(f'{self._name}: example {index} is damaged ({error}); remove it all to prepare it again') from error
 
 
 def decode(record: Example) -> Example:

@@ -33,7 +33,7 @@ def palette_image(label: Int[np.ndarray, 'height width'], classes: Sequence[Clas
 
 def overlay(image: UInt8[np.ndarray, 'height width channels'], painted: RGB, opacity: float = 0.45) -> RGB:
     """A painted label map over its image (its first three channels)."""
-    return (image[..., :3] * (1 - opacity) + painted * opacity).round().astype(np.uint8)
+    return np.array(Image.blend(Image.fromarray(image[..., :3].copy()), Image.fromarray(painted), opacity))
 
 
 def panel(rows: Sequence[Sequence[RGB]], titles: Sequence[str], classes: Sequence[Class], caption: str) -> Image.Image:

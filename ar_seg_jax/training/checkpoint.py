@@ -27,6 +27,8 @@ class Checkpoints:
     """
 
     def __init__(self, directory: Path, keep: int = 2, keep_every: int = 0, writable: bool = False):
+        if keep < 1:
+            raise ValueError(f'--config.keep_checkpoints is at least 1, found {keep}')
         self.directory = directory.resolve()
         self._writable = writable
         self._unsettled: int | None = None  # step of a save whose end nobody has seen
@@ -123,6 +125,8 @@ class Checkpoints:
         except Exception as error:  # of every type: for data that cannot be read Orbax raises a plain Exception
             return None, _reason(error)
         state, expected = restored['state'], restored['checksums']
+        if not isinstance(expected, dict):
+            return None, 'its checksums are not those of arrays'
         for (path, leaf), (_, wanted) in zip(tree_leaves_with_path(state), tree_leaves_with_path(like), strict=True):
             # Orbax lets wrong shapes and types through in some of its modes.
             if not isinstance(leaf, jax.Array) or (leaf.shape, leaf.dtype) != (wanted.shape, wanted.dtype):
@@ -147,7 +151,7 @@ class Checkpoints:
                 shutil.rmtree(remains, ignore_errors=True)  # they take room on what may be a full disk
 
     def _newest(self) -> str:
-        return f'the newest checkpoint is that of step {self.latest}' if self.latest else 'there is no checkpoint yet'
+        return f'the newest checkpoint is that of step {self.latest}' if self.latest is not None else 'there is no checkpoint yet'
 
 
 def _checksums(state: TrainState) -> dict[str, int]:

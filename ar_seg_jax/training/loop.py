@@ -87,7 +87,7 @@ def run(
     before = None  # the step before, whose health is asked once the next one is under way: the devices never wait
 
     report = Report(workdir, start, schedule.steps, image_shape[0], first_process)
-    with contextlib.suppress(Interrupted), checkpoints.completed(), report:
+    with contextlib.suppress(Interrupted), checkpoints.completed(), report, trace:
         if schedule.evaluates(start) and not report.evaluated:
             report.evaluation(start, functools.partial(evaluate, state))
         while step < schedule.steps and not stop.agreed():

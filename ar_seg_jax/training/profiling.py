@@ -5,22 +5,36 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 
 
 class Trace:
-    """Writes a trace of the steps `first` to `last` to `directory`, where TensorBoard's profile plugin finds it."""
+    """Writes a trace of the steps `first` to `last` to `directory`, where TensorBoard's profile plugin finds it.
+
+    To be used in a `with`, at whose end a trace is written that did not come to its last step.
+    """
 
     def __init__(self, steps: tuple[int, int] | None, directory: Path):
         self._first, self._last = steps or (0, 0)  # there is no step 0
         self._directory = directory
+        self._running = False
+
+    def __enter__(self) -> 'Trace':
+        return self
+
+    def __exit__(self, *_):
+        if self._running:
+            jnp.zeros(()).block_until_ready()  # comes after what the devices still have to do
+            jax.profiler.stop_trace()
+            self._running = False
 
     @contextlib.contextmanager
     def step(self, step: int) -> Iterator[None]:
         """Around everything that belongs to a step."""
-        if step == self._first:
+        if self._first <= step <= self._last and not self._running:
             jax.profiler.start_trace(self._directory)
+            self._running = True
         with jax.profiler.StepTraceAnnotation('train', step_num=step):
             yield
         if step == self._last:
-            jax.effects_barrier()
-            jax.profiler.stop_trace()
+            self.__exit__()

@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import threading
+from collections import Counter
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from ar_seg_jax.training import sharding
 _logger = logging.getLogger(__name__)
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_FIRST = 'finishing the step, then saving; a second signal ends at once'
 
 
 class Interrupted(Exception):
@@ -24,11 +26,13 @@ class Interrupted(Exception):
 class Stop:
     """Inside a `with`, the signals SIGTERM and SIGINT become a request; outside they do what they always do.
 
-    A thread receives them, because a handler in Python would wait for a compilation or a step to end.
+    A thread receives them, because a handler in Python would wait for a compilation or a step to end. The handler counts too:
+    while an event loop runs in the main thread (Orbax has one for reading and writing) the thread is not woken.
     """
 
     def __init__(self, mesh: Mesh):
         self.signal: signal.Signals | None = None
+        self._received = Counter()
         self._sharding = sharding.split_batch(mesh)
         self._any = jax.jit(jnp.any, out_shardings=sharding.replicated(mesh))
         self._pending = None
@@ -36,7 +40,7 @@ class Stop:
     def __enter__(self) -> 'Stop':
         reading, self._writing = os.pipe()
         os.set_blocking(self._writing, False)
-        self._before = {number: signal.signal(number, lambda *_: None) for number in _SIGNALS}
+        self._before = {number: signal.signal(number, self._handle) for number in _SIGNALS}
         signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
         threading.Thread(target=self._listen, args=(reading,), daemon=True).start()
         return self
@@ -60,12 +64,19 @@ class Stop:
 
     def _listen(self, reading: int):
         while received := os.read(reading, 1):
-            number = received[0]
-            if number not in _SIGNALS:
-                continue
-            if self.signal:
-                _logger.warning('%s: ended at once; the last checkpoint is kept', signal.Signals(number).name)
-                os._exit(128 + number)
-            self.signal = signal.Signals(number)
-            _logger.warning('%s: finishing the step, then saving; a second signal ends at once', self.signal.name)
+            if received[0] in _SIGNALS:
+                number = signal.Signals(received[0])
+                told = 'ended at once; the last save is kept' if self._received['thread'] else _FIRST
+                _logger.warning('%s: %s', number.name, told)
+                self._count('thread', number)
         os.close(reading)
+
+    def _handle(self, number, _):
+        # Says nothing: it may have interrupted a line that is being written.
+        self._count('handler', signal.Signals(number))
+
+    def _count(self, receiver: str, number: signal.Signals):
+        self._received[receiver] += 1
+        if self._received[receiver] > 1:
+            os._exit(128 + number)
+        self.signal = number

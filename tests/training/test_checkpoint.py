@@ -103,6 +103,17 @@ def test_altered_content_in_a_valid_file_is_noticed(copy, caplog):
     assert '2 is damaged: the content of .step is not what was saved' in caplog.text
 
 
+def test_checksums_of_another_form_are_damage(copy, caplog):
+    (copy / '2' / 'checksums' / 'metadata').write_text('[1, 2]')
+    _assert_is(Checkpoints(copy).restore(_state(0)), 1)
+    assert '2 is damaged: its checksums are not those of arrays' in caplog.text
+
+
+def test_no_run_goes_without_checkpoints(tmp_path):
+    with pytest.raises(ValueError, match=r'--config\.keep_checkpoints is at least 1, found 0'):
+        Checkpoints(tmp_path, keep=0)
+
+
 def test_a_run_that_goes_on_moves_damaged_checkpoints_aside_and_can_save_their_steps_again(copy):
     for file in _files(copy / '2' / 'state' / 'd'):
         file.write_bytes(b'')

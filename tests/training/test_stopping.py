@@ -1,3 +1,4 @@
+import asyncio
 import os
 import signal
 import subprocess
@@ -6,6 +7,7 @@ import time
 
 import jax
 import pytest
+import uvloop
 from jax.sharding import AxisType
 
 from ar_seg_jax.training.stopping import Stop
@@ -29,6 +31,16 @@ def test_the_first_signal_is_a_request(number):
     assert signal.getsignal(number) is before
 
 
+def test_a_request_is_heard_where_an_event_loop_takes_the_signals():
+    async def asks():
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(0.01)
+
+    with Stop(jax.make_mesh((1,), ('data',), axis_types=(AxisType.Auto,))) as stop:
+        uvloop.run(asks())
+        _until(stop.agreed)
+
+
 def test_the_second_signal_ends_the_process_even_while_it_computes():
     program = """
 import jax, time
@@ -42,5 +54,5 @@ with Stop(jax.make_mesh((1,), ('data',), axis_types=(AxisType.Auto,))):
     assert process.stdout.readline() == 'ready\n'
     process.send_signal(signal.SIGTERM)
     assert 'SIGTERM: finishing the step' in process.stderr.readline()
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=10) == 128 + signal.SIGINT
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=10) == 128 + signal.SIGTERM
