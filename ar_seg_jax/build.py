@@ -19,7 +19,11 @@ from ar_seg_jax.data.images import DataError
 from ar_seg_jax.evaluation.segmentation import Protocol
 from ar_seg_jax.interfaces import Batch, Method
 from ar_seg_jax.methods.ac import AC
+from ar_seg_jax.methods.arl import ARL
+from ar_seg_jax.methods.views import Views
 from ar_seg_jax.models.autoregressive import Autoregressive
+from ar_seg_jax.models.critics import SeparableCritics
+from ar_seg_jax.objectives.info_nce import ContrastiveLoss
 from ar_seg_jax.objectives.mutual_information import InformationLoss
 from ar_seg_jax.training import sharding
 from ar_seg_jax.training.loop import Schedule
@@ -29,7 +33,6 @@ Config = Mapping[str, Any]
 
 DATASETS = {'coco_stuff': coco_stuff.builder, 'folder': folder.builder, 'potsdam': potsdam.builder, 'textures': textures.builder}
 MODELS = {'autoregressive': Autoregressive}
-METHODS = {'ac': AC}
 ORDERINGS = {
     'raster': tuple(orderings.RASTER),
     'zigzag': tuple(orderings.ZIGZAG),
@@ -40,12 +43,32 @@ ORDERINGS = {
 def method(config: Config) -> Method:
     """The method with its model."""
     options = dict(config['method'])
-    information = InformationLoss(**{field.name: options.pop(field.name) for field in dataclasses.fields(InformationLoss)})
-    names = options.pop('orderings')
-    names = ORDERINGS.get(names) or tuple(name.strip() for name in names.split(','))
-    return _make(
-        METHODS, 'method', options, model=_make(MODELS, 'model', config['model']), information=information, orderings=names
-    )
+    name, names = options.pop('name'), options.pop('orderings')
+    names = ORDERINGS.get(names) or tuple(part.strip() for part in names.split(','))
+    views = _fitting('method', name, Views, _taken(options, Views, 'orderings'), orderings=names)
+    if views.sampling == 'hard_loss' and config['pipeline']['micro_batches'] > 1:
+        raise ValueError("method.sampling 'hard_loss' compares losses of whole batches; set pipeline.micro_batches to 1")
+    if name not in METHODS:
+        raise ValueError(f'no method is called {name!r}; config.method.name is one of {", ".join(METHODS)}')
+    return METHODS[name](config, options, views)
+
+
+def _ac(config: Config, options: dict[str, Any], views: Views) -> AC:
+    information = _fitting('method', 'ac', InformationLoss, _taken(options, InformationLoss))
+    model = _make(MODELS, 'model', config['model'])
+    return _fitting('method', 'ac', AC, options, model=model, information=information, views=views)
+
+
+def _arl(config: Config, options: dict[str, Any], views: Views) -> ARL:
+    """With the keys of `config.arl`; those of `config.method` that are AC's have no say."""
+    own = dict(config['arl'])
+    width, contrast = own.pop('width'), _fitting('arl', 'arl', ContrastiveLoss, _taken(own, ContrastiveLoss))
+    model = _make(MODELS, 'model', {**config['model'], 'num_clusters': width, 'auxiliary_clusters': 0})
+    critics, clusters = SeparableCritics(model.dtype), config['model']['num_clusters']
+    return _fitting('arl', 'arl', ARL, own, model=model, critics=critics, contrast=contrast, num_clusters=clusters, views=views)
+
+
+METHODS = {'ac': _ac, 'arl': _arl}
 
 
 def optimizer(config: Config) -> optax.GradientTransformation:
@@ -83,11 +106,10 @@ class Data:
         examples = self.examples(self.train_split)
         return pipeline.training_iterator(examples, seed=self.seed, start=start, **self.options['pipeline'], **_processes())
 
-    def training_sample(self, count: int) -> list[Batch]:
-        """The first `count` batches, whole on every process."""
+    def training_sample(self, count: int) -> Iterator[Batch]:
+        """The first `count` batches, whole on every process, read when they are asked for."""
         options = self.options['pipeline'] | {'micro_batches': 1}
-        batches = pipeline.training_iterator(self.examples(self.train_split), seed=self.seed, **options)
-        return list(itertools.islice(batches, count))
+        yield from itertools.islice(pipeline.training_iterator(self.examples(self.train_split), seed=self.seed, **options), count)
 
     def evaluation(self, split: str) -> Iterable[Batch]:
         """A split once, as global batches on the devices."""
@@ -164,10 +186,21 @@ def _make(known: Mapping[str, Callable], part: str, options: Config, **more: Any
     name = options.pop('name')
     if name not in known:
         raise ValueError(f'no {part} is called {name!r}; config.{part}.name is one of {", ".join(sorted(known))}')
+    return _fitting(part, name, known[name], options, **more)
+
+
+def _fitting(part: str, name: str, make: Callable, options: Config, **more: Any) -> Any:
+    """`make` called with options as keywords; ValueError, about `config.part` of what is called `name`, for those it has not."""
     try:
-        return known[name](**options, **more)
+        return make(**options, **more)
     except TypeError as error:
         raise ValueError(f'config.{part} does not fit {name!r}: {error}') from error
+
+
+def _taken(options: dict[str, Any], fields_of: type, *but: str) -> dict[str, Any]:
+    """Takes the options that are fields of a dataclass out of `options`."""
+    names = [field.name for field in dataclasses.fields(fields_of) if field.name not in but]
+    return {name: options.pop(name) for name in names if name in options}
 
 
 def _processes() -> dict[str, int]:

@@ -24,11 +24,14 @@ class Outputs(TypedDict):
 
     scores: Float[Array, 'batch height width clusters']  # probabilities, float32
     features: Float[Array, 'batch feature_height feature_width channels']
+    logits: Float[Array, 'batch feature_height feature_width outputs']  # of the decoder
 
 
 @runtime_checkable
 class Method(Protocol):
     """What the loop may ask of a method. Five pure functions of arrays; a frozen dataclass implements them."""
+
+    num_clusters: int  # of the scores of `predict`
 
     def init(self, key: Key[Array, ''], image: UInt8[Array, 'batch height width channels']) -> tuple[Params, Extra]:
         """First parameters and state for images like `image`."""
@@ -46,12 +49,16 @@ class Method(Protocol):
         """The loss, a scalar over the *global* batch, from the outputs of all its images; scalars to log."""
 
     def refresh(self, params: Params, extra: Extra, batches: Iterable[Batch], *, key: Key[Array, '']) -> Extra:
-        """Between epochs: k-means centroids, a frozen teacher. `refresh = no_refresh` where there is none."""
+        """Before a state is saved or evaluated, from some training batches: centroids of what the network computes now.
+
+        Training must not depend on it, since a run that was stopped has been saved more often. `refresh = no_refresh`
+        where there is nothing to do.
+        """
 
     def predict(self, params: Params, extra: Extra, image: UInt8[Array, 'batch height width channels']) -> Outputs:
         """Scores and features of the network of inference; jit prunes what nobody reads."""
 
 
 def no_refresh(self, params: Params, extra: Extra, batches: Iterable[Batch], *, key: Key[Array, '']) -> Extra:
-    """For methods with nothing to do between epochs."""
+    """For methods whose `predict` needs only what was trained."""
     return extra

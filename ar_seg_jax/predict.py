@@ -52,7 +52,7 @@ def main() -> int:
     state = Checkpoints(workdir.checkpoints(directory)).restore(like, _STEP.value)
 
     found = workdir.load_cluster_classes(directory, int(state.step))
-    count = method.model.num_clusters
+    count = method.num_clusters
     mapping, classes = found or (range(count), numbered('cluster', count))
     if len(mapping) != count:
         place = workdir.evaluation(directory, int(state.step))

@@ -52,7 +52,7 @@ def report(run: Run, state: TrainState):
 
 
 def _baselines(run: Run) -> dict[str, list[Result]]:
-    data, clusters = run.data, run.method.model.num_clusters
+    data, clusters = run.data, run.method.num_clusters
     centroids = baselines.pixel_centroids(data.training_sample(_BASELINE_BATCHES), clusters, run.config['seed'])
     count = segmentation.make_counter(baselines.nearest_centroid, clusters, len(data.classes))
     return {
@@ -120,7 +120,7 @@ def _draw(run: Run, state: TrainState, result: Result | None) -> UInt8[np.ndarra
     count = min(run.config['evaluation']['pictures'], len(examples))
     chosen = [pipeline.decode(examples[int(index)]) for index in np.linspace(0, len(examples) - 1, count)]
     size = min(min(example['label'].shape) for example in chosen)
-    classes = run.data.classes if result else numbered('cluster', run.method.model.num_clusters)
+    classes = run.data.classes if result else numbered('cluster', run.method.num_clusters)
     rows = []
     for example in chosen:
         image, label = example['image'][:size, :size], example['label'][:size, :size]

@@ -24,6 +24,8 @@ from ar_seg_jax.training.stopping import Interrupted, Stop
 
 _logger = logging.getLogger(__name__)
 
+_REFRESH_BATCHES = 20  # training batches that a method sees before its state is saved or evaluated
+
 
 @dataclasses.dataclass(frozen=True)
 class Run:
@@ -74,7 +76,7 @@ def open_run(config: Mapping[str, Any], directory: Path, *, training: bool, data
     def segment(state: TrainState, image):
         return jnp.argmax(method.predict(state.params, state.extra, image)['scores'], axis=-1)
 
-    count = segmentation.make_counter(segment, method.model.num_clusters, len(data.classes))
+    count = segmentation.make_counter(segment, method.num_clusters, len(data.classes))
     checkpoints = Checkpoints(workdir.checkpoints(directory), config['keep_checkpoints'], config['keep_every'], writable=training)
     return Run(directory, config, mesh, method, tx, data, checkpoints, jax.jit(segment), count, lock)
 
@@ -105,6 +107,7 @@ def train(run: Run, evaluate: Evaluate) -> tuple[TrainState, bool]:
             seed=run.config['seed'],
             image_shape=run.data.image_shape,
             micro_batches=run.config['pipeline']['micro_batches'],
+            refresh=functools.partial(refreshed, run),
             evaluate=functools.partial(evaluate, run, batches),
             watch=build.watch(run.config),
             stop=stop,
@@ -121,11 +124,22 @@ def initial_state(run: Run) -> TrainState:
     return loop.initial_state(run.method, run.tx, run.config['seed'], run.data.image_shape, run.mesh)
 
 
+def untrained(run: Run) -> TrainState:
+    """The state before training, ready to be evaluated."""
+    return refreshed(run, initial_state(run))
+
+
+def refreshed(run: Run, state: TrainState) -> TrainState:
+    """The state with whatever the method needs for predictions brought up to date."""
+    batches = run.data.training_sample(_REFRESH_BATCHES)
+    key = jax.random.fold_in(jax.random.key(run.config['seed']), state.step)
+    return state.replace(extra=run.method.refresh(state.params, state.extra, batches, key=key))
+
+
 def _announce(run: Run, schedule: loop.Schedule):
     shapes = jax.eval_shape(lambda: initial_state(run))
     parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes.params))
     sizes = ', '.join(f'{split} {info.num_examples}' for split, info in run.data.builder.info.splits.items())
-    clusters = run.method.model.num_clusters
     batch_size, parts = run.data.image_shape[0], run.config['pipeline']['micro_batches']
     _logger.info(
         'Devices: %d x %s in %d process%s, mesh %s; batch %d, %d on each device%s',
@@ -139,11 +153,7 @@ def _announce(run: Run, schedule: loop.Schedule):
         f' in {parts} parts' if parts > 1 else '',
     )
     _logger.info('Data: %s (%s)', run.data.builder.builder_config.name, sizes)
-    _logger.info('Model: %s parameters, %d clusters', f'{parameters:,}', clusters)
+    _logger.info('Model: %s parameters, %d clusters', f'{parameters:,}', run.method.num_clusters)
     _logger.info('Training on %r to step %d; everything goes to %s', run.data.train_split, schedule.steps, run.directory)
     _logger.info('Checkpoints: %s', run.checkpoints.directory)
-    _logger.info(
-        'The loss is minus the mutual information of two views, so it is negative: 0 at the start, -log %d = -%.3f nats at best',
-        clusters,
-        math.log(clusters),
-    )
+    _logger.info('The loss is minus the mutual information of two views (or a bound on it), so it is negative: 0 at the start')

@@ -29,6 +29,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model = {
         'name': 'autoregressive',
         'num_clusters': 3,
+        'auxiliary_clusters': 0,  # of a second head for the loss only (overclustering); 0 has none
         'variant': 'F2',  # F1..F5
         'blocks': 5,  # residual blocks, 1..5
         'output_stride': 4,  # 2 or 4
@@ -39,23 +40,34 @@ def get_config() -> ml_collections.ConfigDict:
         'dtype': 'float32',  # of the computation: float32 or bfloat16
     }
     config.method = {
-        'name': 'ac',
+        'name': 'ac',  # ac or arl, which takes the keys from 'orderings' to 'sobel', and config.arl
         'displacement': 10,  # half-window T of the joint, pixels
         'collapsed': True,  # average the joint over displacements before MI (AC); False averages MI (IIC)
         'symmetric': True,
         'entropy_weight': 1.0,  # lambda; above 1 asks for evener clusters, below 1 allows uneven ones
         'entropy_steps': 0,  # steps over which lambda goes from 1 to its value
         'orderings': 'raster',  # raster, zigzag, all, or names separated by commas
-        'sampling': 'random',  # random or no_repetition
+        'sampling': 'random',  # random, no_repetition, hard (least overlap of the pasts) or hard_loss (worst of some pairs)
+        'candidates': 4,  # pairs that hard_loss compares
+        'transformations': 'none',  # of the second view: none, jitter, flip, turn or all
         'sobel': False,  # append Sobel gradients to the image
         'mask_void': False,  # leave unlabelled pixels out of the loss
+    }
+    config.arl = {
+        'width': 64,  # channels of what is learned
+        'displacement': 1,  # half-window of the positives, places of the feature map
+        'temperature': 1.0,  # scores are divided by it
+        'negatives': 0,  # places of each image that are drawn as negatives; 0 takes all of them
     }
     config.evaluation = {
         # <matching>:<matched on>:<scored on>; the first one is followed during training
         'protocols': ('one-to-one:val:val',),
         'crop_size': 0,  # centre crop, pixels; 0 takes whole images
         'batch_size': 60,
-        'baselines': True,  # also score the untrained network and k-means on pixels
+        'baselines': True,  # also score the untrained network and k-means on pixels and on SIFT descriptors
+        'probes': ('linear', 'non-linear'),  # classifiers of frozen features, trained on labels of train_split; () has none
+        'probe_tap': 'features',  # what they see: features (before the decoder) or logits (after it)
+        'probe_steps': 100,  # batches they are trained on
         'pictures': 6,  # images in the picture of results
     }
     config.log_every = 50  # steps

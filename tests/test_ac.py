@@ -8,7 +8,8 @@ from scipy import ndimage
 
 from ar_seg_jax import orderings
 from ar_seg_jax.interfaces import VOID
-from ar_seg_jax.methods.ac import AC, append_sobel
+from ar_seg_jax.methods.ac import AC
+from ar_seg_jax.methods.views import Views, append_sobel
 from ar_seg_jax.models.autoregressive import Autoregressive
 from ar_seg_jax.objectives.mutual_information import InformationLoss
 from ar_seg_jax.training import gradients
@@ -30,9 +31,9 @@ def with_void(batch, below=4):
     return {**batch, 'label': batch['label'].at[:, :below].set(VOID)}
 
 
-def tiny_ac(**fields):
-    model = Autoregressive(num_clusters=3, variant='F2', blocks=1, output_stride=4)
-    return AC(model, InformationLoss(displacement=2), **fields)
+def tiny_ac(mask_void=False, auxiliary_clusters=0, **views):
+    model = Autoregressive(num_clusters=3, auxiliary_clusters=auxiliary_clusters, variant='F2', blocks=1, output_stride=4)
+    return AC(model, InformationLoss(displacement=2), Views(**views), mask_void=mask_void)
 
 
 @pytest.fixture(scope='module')
@@ -169,7 +170,7 @@ def test_prediction_is_the_unmasked_network_with_running_statistics(state):
 @pytest.mark.parametrize('variant, sobel', [('F1', False), ('F2', True), ('F4', False)])
 def test_a_step_keeps_the_structure_of_the_state(variant, sobel):
     model = Autoregressive(num_clusters=2, variant=variant, blocks=1, output_stride=4)
-    method, batch = AC(model, InformationLoss(1), sobel=sobel), random_batch(2, channels=4)
+    method, batch = AC(model, InformationLoss(1), Views(sobel=sobel)), random_batch(2, channels=4)
     params, extra = jax.eval_shape(method.init, jax.random.key(0), batch['image'])
     assert params['stem']['conv']['kernel'].shape[2] == 4 + 2 * sobel
     (_, (new_extra, _)), gradients = jax.eval_shape(stepper(method), params, extra, batch, jax.random.key(0))

@@ -20,12 +20,14 @@ ALLOWED = {
     'processes': set(),
     'cli': {'processes', 'text', 'training'},
     'workdir': {'classes', 'differences', 'files'},
+    'transformations': {'orderings'},
+    'clustering': set(),
     'layers': {'orderings'},
     'models': {'models', 'layers', 'orderings'},
     'objectives': {'objectives'},
-    'methods': {'objectives', 'orderings', 'interfaces'},
+    'methods': {'methods', 'clustering', 'interfaces', 'layers', 'objectives', 'orderings', 'transformations'},
     'data': {'data', 'classes', 'interfaces'},
-    'evaluation': {'evaluation', 'classes', 'interfaces'},
+    'evaluation': {'evaluation', 'classes', 'clustering', 'interfaces', 'layers'},
     'training': {'training', 'interfaces', 'differences', 'files'},
 }
 TOP = {'main', 'evaluate', 'predict', 'run', 'results', 'build', '__init__'}

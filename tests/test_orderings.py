@@ -1,5 +1,7 @@
 """The sixteen scans and their kernels against tables of the supplement, written out again here from its words."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -290,8 +292,8 @@ def test_an_empty_choice_of_orderings_is_refused():
 
 
 def test_unknown_sampling_and_one_ordering_without_repetition_are_refused():
-    with pytest.raises(ValueError, match=r"'random' or 'no_repetition', found 'hard'"):
-        unchecked(orderings.sample_pair)(jax.random.key(0), STACK, 'hard')
+    with pytest.raises(ValueError, match=r"one of random, no_repetition, hard; found 'best'"):
+        unchecked(orderings.sample_pair)(jax.random.key(0), STACK, 'best')
     with pytest.raises(ValueError, match='at least two'):
         orderings.sample_pair(jax.random.key(0), orderings.stack(('A1',)), 'no_repetition')
 
@@ -315,3 +317,42 @@ def test_a_traced_transpose_refuses_maps_that_are_not_square():
             jax.jit(lambda flag, turn=turn: turn(x, orderings.Ordering(False, False, flag)))(True)
         # flips alone are no obstacle
         jax.jit(lambda flag, turn=turn: turn(x, orderings.Ordering(flag, flag, True)))(True)
+
+
+def _past(ordering, place, side):
+    rank = orderings.rank(ordering, side, side)
+    return {index for index, visited in enumerate(rank.reshape(-1)) if visited < rank.reshape(-1)[place]}
+
+
+def test_overlaps_are_those_of_sets_of_pixels():
+    names = ('A1', 'B1', 'C2', 'D3', 'zigzag_A1')
+    found = orderings.overlaps(orderings.stack(names), side=5)
+    for (row, one), (column, other) in itertools.product(enumerate(names), repeat=2):
+        pasts = [(_past(orderings.by_name(one), place, 5), _past(orderings.by_name(other), place, 5)) for place in range(25)]
+        expected = np.mean([len(first & second) / len(first | second) for first, second in pasts if first | second])
+        np.testing.assert_allclose(found[row, column], expected, rtol=1e-6)
+
+
+def _flags(ordering):
+    return tuple(map(bool, (ordering.flip_rows, ordering.flip_columns, ordering.transpose)))
+
+
+def test_hard_pairs_of_raster_scans_are_exact_reverses():
+    reverse = {'A1': 'D3', 'A2': 'D4', 'B1': 'C3', 'B4': 'C2'}
+    reverse |= {other: one for one, other in reverse.items()}
+    names = tuple(orderings.RASTER)
+    stack = orderings.stack(names)
+    assert [names[place] for place in orderings.hard_partners(stack).argmax(1)] == [reverse[name] for name in names]
+    by_flags = {_flags(known): name for name, known in orderings.RASTER.items()}
+    drawn = set()
+    for seed in range(60):
+        one, other = (by_flags[_flags(each)] for each in orderings.sample_pair(jax.random.key(seed), stack, 'hard'))
+        assert other == reverse[one]
+        drawn.add(one)
+    assert drawn == set(names)
+
+
+def test_hard_pairs_of_few_orderings_are_the_least_alike_of_them():
+    # Twins share .80 of their pasts and quarter turns about .3; no reverse is among these.
+    partners = orderings.hard_partners(orderings.stack(('A1', 'B1', 'A2')))
+    np.testing.assert_array_equal(partners, [[False, False, True], [False, False, True], [False, True, False]])

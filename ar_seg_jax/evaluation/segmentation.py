@@ -105,16 +105,17 @@ def evaluate(
     Raises ValueError for a split in which nothing is labelled.
     """
     splits = dict.fromkeys(split for protocol in protocols for split in (protocol.matched_on, protocol.scored_on))
-    confusions = {split: _confusion(count, variables, split, batches(split)) for split in splits}
+    confusions = {split: confusion(count, variables, split, batches(split)) for split in splits}
     results = []
     for protocol in protocols:
         mapping = protocol.fit(confusions[protocol.matched_on])
-        confusion = confusions[protocol.scored_on]
-        results.append(Result(protocol, score(confusion, mapping), mapping, confusion))
+        scored = confusions[protocol.scored_on]
+        results.append(Result(protocol, score(scored, mapping), mapping, scored))
     return results
 
 
-def _confusion(count: Count, variables: Any, split: str, batches: Iterable[Batch]) -> Confusion:
+def confusion(count: Count, variables: Any, split: str, batches: Iterable[Batch]) -> Confusion:
+    """Counts over the batches of a split; ValueError if nothing in them is labelled."""
     total = sum(np.asarray(count(variables, batch), np.int64) for batch in batches)
     if not np.any(total):
         raise ValueError(

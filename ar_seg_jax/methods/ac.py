@@ -7,18 +7,18 @@ import jax
 import jax.numpy as jnp
 
 from ar_seg_jax.interfaces import VOID, Batch, Extra, Metrics, Outputs, Params, no_refresh
+from ar_seg_jax.methods.views import Views
 from ar_seg_jax.objectives.mutual_information import InformationLoss, Scores
-from ar_seg_jax.orderings import RASTER, Sampling, check_sampling, sample_pair, stack
+
+Heads = dict[str, tuple[Scores, Scores]]  # the two views' scores of each head
 
 
 @dataclasses.dataclass(frozen=True)
 class AC:
     """Maximises the mutual information between the outputs of two random orderings (Ouali et al. 2020, Eqs. 1-6).
 
-    model: takes images in [0, 1] and a sequence of orderings.
-    orderings: names of the orderings to draw from.
-    sampling: how the two are drawn, see `orderings.sample_pair`.
-    sobel: append horizontal and vertical Sobel gradients of the grey image, as IIC does on COCO-Stuff.
+    model: takes images in [0, 1] and a sequence of orderings. Where it has an auxiliary head (overclustering), the loss is
+        the sum of both heads' losses; IIC, which the idea is from, trains its two heads in alternating epochs.
     entropy_steps: steps over which the entropy weight goes from 1 to that of `information`; 0 has it from the start. Weights
         below 1 allow clusters of uneven size, but from the first step they collapse an untrained network.
     mask_void: leave pixels labelled VOID out of the loss. IIC's protocol on COCO-Stuff, where pixels outside the classes
@@ -27,62 +27,47 @@ class AC:
 
     model: nn.Module
     information: InformationLoss
-    orderings: tuple[str, ...] = tuple(RASTER)
-    sampling: Sampling = 'random'
-    sobel: bool = False
+    views: Views = dataclasses.field(default_factory=Views)
     entropy_steps: int = 0
     mask_void: bool = False
 
-    def __post_init__(self):
-        stack(self.orderings)
-        check_sampling(self.sampling, len(self.orderings))
+    @property
+    def num_clusters(self) -> int:
+        return self.model.num_clusters
 
     def init(self, key, image):
-        variables = self.model.init(key, self._input(image))
+        variables = self.model.init(key, self.views.input(image))
         return variables['params'], {'batch_stats': variables.get('batch_stats', {})}
 
-    def forward(self, params: Params, extra: Extra, batch: Batch, *, key, part=0) -> tuple[tuple[Scores, Scores], Extra]:
-        pair_key, dropout_key = jax.random.split(key)
-        pair = sample_pair(pair_key, stack(self.orderings), self.sampling)
-        (first, second), updated = self.model.apply(
-            {'params': params, **extra},
-            self._input(batch['image']),
-            pair,
-            train=True,
-            mutable=['batch_stats'],
-            rngs={'dropout': jax.random.fold_in(dropout_key, part)},
-        )
-        return (first['scores'], second['scores']), {'batch_stats': updated.get('batch_stats', {})}
+    def forward(
+        self, params: Params, extra: Extra, batch: Batch, *, key, part=0
+    ) -> tuple[dict[str, tuple[Scores, Scores]], Extra]:
+        def hardness(first, second):
+            return self.information(first['scores'], second['scores'], self._mask(batch))[0]
 
-    def objective(self, outputs: tuple[Scores, Scores], batch: Batch, *, step) -> tuple[jax.Array, Metrics]:
-        mask = (batch['label'] != VOID).astype(jnp.float32) if self.mask_void else None
+        variables = {'params': params, **extra}
+        first, second, updated = self.views.outputs(self.model, variables, batch['image'], hardness, key=key, part=part)
+        heads = {name: (first[name], second[name]) for name in ('scores', 'auxiliary_scores') if name in first}
+        return heads, {'batch_stats': updated.get('batch_stats', {})}
+
+    def objective(self, outputs: Heads, batch: Batch, *, step) -> tuple[jax.Array, Metrics]:
         information = dataclasses.replace(self.information, entropy_weight=self._entropy_weight(step))
-        return information(*outputs, mask)
+        loss, metrics = information(*outputs['scores'], self._mask(batch))
+        if 'auxiliary_scores' in outputs:
+            auxiliary_loss, auxiliary = information(*outputs['auxiliary_scores'], self._mask(batch))
+            loss += auxiliary_loss
+            metrics |= {f'auxiliary_{name}': value for name, value in auxiliary.items()}
+        return loss, metrics
 
     refresh = no_refresh
 
     def predict(self, params: Params, extra: Extra, image) -> Outputs:
-        (outputs,) = self.model.apply({'params': params, **extra}, self._input(image))
+        (outputs,) = self.model.apply({'params': params, **extra}, self.views.input(image))
         return outputs
 
     def _entropy_weight(self, step):
         final = self.information.entropy_weight
         return 1 + (final - 1) * jnp.minimum(step / self.entropy_steps, 1) if self.entropy_steps else final
 
-    def _input(self, image):
-        image = image.astype(jnp.float32) / 255
-        return append_sobel(image) if self.sobel else image
-
-
-def append_sobel(image):
-    """Images in [0, 1] with two more channels: the Sobel gradients of the grey image along columns and rows.
-
-    Grey is the mean of R, G, B weighted by ITU-R 601-2; the gradients are those of a 3x3 Sobel kernel with weights
-    1, 2, 1, zero padded (IIC's input on COCO-Stuff).
-    """
-    grey = image[..., :3] @ jnp.array([0.299, 0.587, 0.114], image.dtype)
-    padded = jnp.pad(grey, ((0, 0), (1, 1), (1, 1)))
-    rows = padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]
-    columns = padded[:, :, :-2] + 2 * padded[:, :, 1:-1] + padded[:, :, 2:]
-    gradients = (rows[:, :, 2:] - rows[:, :, :-2], columns[:, 2:] - columns[:, :-2])
-    return jnp.concatenate([image, *(gradient[..., None] for gradient in gradients)], axis=-1)
+    def _mask(self, batch: Batch):
+        return (batch['label'] != VOID).astype(jnp.float32) if self.mask_void else None

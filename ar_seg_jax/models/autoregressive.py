@@ -1,7 +1,7 @@
 """The family F = d . g_ar . h of the AC / ARL paper: an encoder, a masked encoder, a decoder, in one class."""
 
 from collections.abc import Sequence
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -22,6 +22,8 @@ class Outputs(TypedDict):
 
     scores: Float[Array, 'batch height width clusters']  # probabilities, float32
     features: Float[Array, 'batch feature_height feature_width channels']  # input of the decoder, in image orientation
+    logits: Float[Array, 'batch feature_height feature_width clusters']  # output of the decoder before interpolation, float32
+    auxiliary_scores: NotRequired[Float[Array, 'batch height width auxiliary_clusters']]  # of the second head
 
 
 class Autoregressive(nn.Module):
@@ -44,10 +46,13 @@ class Autoregressive(nn.Module):
     autoregressive. 'alternate': top shift and left shift in turn, 7 of 9 taps, strictly autoregressive, reaches more of
     the past. 'raster': raster masks below zigzag attention, as the paper's code does; not autoregressive in any order.
 
+    `auxiliary_clusters` above 0 adds a second head with that many clusters (overclustering), which only training looks at.
+
     Computation is in `dtype`; parameters, batch statistics and the softmax are float32.
     """
 
     num_clusters: int
+    auxiliary_clusters: int = 0
     variant: Variant = 'F2'
     blocks: int = 5
     output_stride: int = 4
@@ -60,6 +65,7 @@ class Autoregressive(nn.Module):
     def __post_init__(self):
         for name, value, known in (
             ('num_clusters', self.num_clusters, range(2, 256)),
+            ('auxiliary_clusters', self.auxiliary_clusters, range(256)),
             ('variant', self.variant, ('F1', 'F2', 'F3', 'F4', 'F5')),
             ('blocks', self.blocks, range(1, 6)),
             ('output_stride', self.output_stride, (2, 4)),
@@ -94,7 +100,10 @@ class Autoregressive(nn.Module):
         ]
         attention = layers.MaskedAttention(self.heads, self.dtype, name='attention') if self.attention else None
         masked_stem = MaskedStem(self.output_stride, self._shift(0), self.dtype, name='stem') if self.variant == 'F1' else None
-        decoder = nn.Dense(self.num_clusters, dtype=self.dtype, kernel_init=layers.xavier, name='decoder')
+        decoder, auxiliary = (
+            nn.Dense(clusters, dtype=self.dtype, kernel_init=layers.xavier, name=name) if clusters else None
+            for name, clusters in (('decoder', self.num_clusters), ('auxiliary_decoder', self.auxiliary_clusters))
+        )
 
         def run(x, indices, ordering):
             for index in indices:
@@ -103,13 +112,19 @@ class Autoregressive(nn.Module):
                     x = attention(x, ordering)
             return x
 
+        def scores(logits):
+            return nn.softmax(layers.upsample(logits, self.output_stride, height, width))
+
         def view(ordering):
             x = encoded if ordering is None else orderings.into_frame(encoded, ordering)
             x = x if masked_stem is None else masked_stem(x, ordering)
             x = run(x, range(unmasked, total), ordering)
             x = x if ordering is None else orderings.out_of_frame(x, ordering)
-            logits = layers.upsample(decoder(x).astype(jnp.float32), self.output_stride, height, width)
-            return Outputs(scores=nn.softmax(logits), features=x)
+            logits = decoder(x).astype(jnp.float32)
+            outputs = Outputs(scores=scores(logits), features=x, logits=logits)
+            if auxiliary is not None:
+                outputs['auxiliary_scores'] = scores(auxiliary(x).astype(jnp.float32))
+            return outputs
 
         encoded = image.astype(self.dtype)
         if self.variant == 'F5':

@@ -63,6 +63,7 @@ def run(
     seed: int,
     image_shape: tuple[int, int, int, int],
     micro_batches: int,
+    refresh: Callable[[TrainState], TrainState],
     evaluate: Callable[[TrainState], Evaluation],
     watch: Watch,
     stop: Stop,
@@ -70,9 +71,10 @@ def run(
 ) -> TrainState:
     """Trains from the newest checkpoint, or from the beginning, to the last step or until asked to stop; returns the state.
 
-    `batches_from` gives this process's batches from a step on. `evaluate` raises Interrupted to leave when asked to stop.
-    The state is saved when this returns. A run that ended in any way, and is run again, writes the same records of metrics
-    as one that did not, up to their times. Raises FloatingPointError for `watch`, OSError if the last state was not saved.
+    `batches_from` gives this process's batches from a step on. `refresh` comes before saving and evaluating. `evaluate`
+    raises Interrupted to leave when asked to stop. The state is saved when this returns. A run that ended in any way, and is
+    run again, writes the same records of metrics as one that did not, up to their times. Raises FloatingPointError for
+    `watch`, OSError if the last state was not saved.
     """
     state = initial_state(method, tx, seed, image_shape, mesh)
     if checkpoints.latest is not None:
@@ -107,11 +109,16 @@ def run(
                 # A line shows at once that a resumed run is alive; it is no record of the run's own cadence.
                 report.training(step, scalars, recorded=schedule.logs(step))
                 checkpoints.settle(wait=False)
+            if schedule.saves(step) or schedule.evaluates(step):
+                with report.pause():
+                    state = refresh(state)
             if schedule.saves(step):
                 with report.pause():
                     checkpoints.save(state)
             if schedule.evaluates(step):
                 report.evaluation(step, functools.partial(evaluate, state))
+    if not (schedule.saves(step) or schedule.evaluates(step)):
+        state = refresh(state)
     checkpoints.save(state)
     checkpoints.close()
     return state

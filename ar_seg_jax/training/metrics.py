@@ -130,6 +130,7 @@ def describe(step: int, steps: int, scalars: dict[str, float]) -> str:
     parts = [f'step {step}/{steps}', f'loss {scalars["loss"]:.4f}']
     if 'mutual_information' in scalars:
         parts.append(f'MI {scalars["mutual_information"]:.4f} of at most {scalars["mutual_information_bound"]:.4f} nats')
+    if 'entropy' in scalars:
         parts.append(f'H(y) {scalars["entropy"]:.3f}')
         parts.append(f"H(y|y') {scalars['conditional_entropy']:.3f}")
     if scalars.get('skipped_steps'):

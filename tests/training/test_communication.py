@@ -7,6 +7,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from ar_seg_jax.methods.ac import AC
+from ar_seg_jax.methods.views import Views
 from ar_seg_jax.models.autoregressive import Autoregressive
 from ar_seg_jax.objectives.mutual_information import InformationLoss
 from ar_seg_jax.orderings import ORDERINGS
@@ -18,7 +19,7 @@ CLUSTERS = 5
 
 def _step(side=16, batch_size=16, micro_batches=1, collapsed=True, model=None, **fields):
     model = Autoregressive(num_clusters=CLUSTERS, **{'blocks': 1, **(model or {})})
-    method = AC(model, InformationLoss(displacement=1, collapsed=collapsed), **fields)
+    method = AC(model, InformationLoss(displacement=1, collapsed=collapsed), Views(**fields))
     program, state = communication.compile_step(method, optax.adam(1e-3), (batch_size, side, side, 3), micro_batches)
     return communication.collectives(program.as_text()), state
 

@@ -87,10 +87,10 @@ def test_parts_have_their_own_dropout_and_one_pair_of_orderings():
     method, batch = AC(model, InformationLoss(displacement=1)), _batch(2)
     params, extra = _start(method, batch)
     outputs = jax.jit(lambda part: method.forward(params, extra, batch, key=KEY, part=part)[0])
-    assert not np.allclose(outputs(0)[0], outputs(1)[0])
+    assert not np.allclose(outputs(0)['scores'][0], outputs(1)['scores'][0])
     quiet = AC(Autoregressive(num_clusters=3, blocks=1, variant='F2'), InformationLoss(displacement=1))
     outputs = jax.jit(lambda part: quiet.forward(params, extra, batch, key=KEY, part=part)[0])
-    for one, two in zip(outputs(0), outputs(1), strict=True):
+    for one, two in zip(outputs(0)['scores'], outputs(1)['scores'], strict=True):
         np.testing.assert_array_equal(one, two)
 
 

@@ -124,6 +124,7 @@ def _run(tmp_path, method, *, steps, spoiled, limit=3, checkpoint_every=0, evalu
             seed=0,
             image_shape=SHAPE,
             micro_batches=1,
+            refresh=lambda state: state,
             evaluate=evaluate,
             watch=Watch(limit, 1e-3),
             stop=stop,

@@ -1,0 +1,138 @@
+"""Linear and non-linear evaluation: what a small classifier can read from frozen features, learned from labels."""
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, UInt8
+
+from ar_seg_jax import layers
+from ar_seg_jax.interfaces import VOID, Batch, Outputs
+
+Kind = Literal['linear', 'non-linear']
+KINDS = ('linear', 'non-linear')
+TAPS = ('features', 'logits')
+
+Predict = Callable[[Any, UInt8[Array, 'batch height width channels']], Outputs]  # of the variables of a frozen network
+
+
+@dataclasses.dataclass(frozen=True)
+class Probes:
+    """Which probes are trained, on what, for how long. The sources name the layers only; the rest is ours.
+
+    kinds: 'linear', a 1x1 convolution; 'non-linear', 1x1 convolution, batch norm, ReLU, 1x1 convolution.
+    tap: 'features' that go into the decoder, or the decoder's 'logits', on top of which the supplement (section 5) puts its
+        layers; a linear layer there is little more than a relabelling of the clusters.
+    width: channels of the hidden layer. learning_rate: of Adam.
+    """
+
+    kinds: tuple[str, ...] = KINDS
+    tap: str = 'features'
+    steps: int = 100
+    width: int = 128
+    learning_rate: float = 1e-2
+
+    def __post_init__(self):
+        for kind in self.kinds:
+            if kind not in KINDS:
+                raise ValueError(f'evaluation.probes are among {", ".join(KINDS)}; found {kind!r}')
+        if self.tap not in TAPS:
+            raise ValueError(f'evaluation.probe_tap is one of {", ".join(TAPS)}; found {self.tap!r}')
+        if self.steps < 1:
+            raise ValueError(f'evaluation.probe_steps is at least 1, found {self.steps}')
+
+    def train(self, predict: Predict, variables: Any, batches: Iterable[Batch], num_classes: int, seed: int) -> Any:
+        """Variables of the probes after one pass over `batches`, on whose features all of them are trained at once.
+
+        The loss is the cross-entropy of every labelled pixel by itself.
+        """
+        heads, tx = self._heads(num_classes), optax.adam(self.learning_rate)
+
+        @jax.jit
+        def begin(variables, image):
+            own = heads.init(jax.random.key(seed), predict(variables, image)[self.tap], train=False)
+            return own, tx.init(own['params'])
+
+        @jax.jit
+        def step(variables, own, opt_state, batch: Batch):
+            maps = predict(variables, batch['image'])[self.tap]
+
+            def loss(params):
+                logits, updated = heads.apply({**own, 'params': params}, maps, train=True, mutable=['batch_stats'])
+                return sum(_cross_entropy(each, batch['label']) for each in logits.values()), updated
+
+            gradients, updated = jax.grad(loss, has_aux=True)(own['params'])
+            updates, opt_state = tx.update(gradients, opt_state)
+            return {'params': optax.apply_updates(own['params'], updates), **updated}, opt_state
+
+        state = None
+        for batch in batches:
+            state = step(variables, *(state or begin(variables, batch['image'])), batch)
+        return state[0]
+
+    def segment(self, predict: Predict, kind: str, num_classes: int) -> Callable[[Any, Array], Array]:
+        """A function ((variables of the network, those of the probes), image) -> the class of each pixel."""
+        heads = self._heads(num_classes)
+
+        def segment(variables, image):
+            network, own = variables
+            logits = heads.apply(own, predict(network, image)[self.tap], train=False)[kind]
+            return jnp.argmax(_to_pixels(logits, *image.shape[1:3]), axis=-1)
+
+        return segment
+
+    def _heads(self, num_classes: int) -> 'Heads':
+        return Heads(self.kinds, num_classes, self.width)
+
+
+class Heads(nn.Module):
+    """The probes side by side; logits by kind."""
+
+    kinds: tuple[str, ...]
+    num_classes: int
+    width: int
+
+    @nn.compact
+    def __call__(
+        self, maps: Float[Array, 'batch height width channels'], *, train: bool
+    ) -> dict[str, Float[Array, 'batch height width classes']]:
+        widths = {'linear': 0, 'non-linear': self.width}
+        return {kind: Probe(self.num_classes, widths[kind], name=kind)(maps, train=train) for kind in self.kinds}
+
+
+class Probe(nn.Module):
+    """Logits of classes at each place of a feature map by itself: linear or, with a hidden `width`, non-linear.
+
+    Features come in any scale, since the residual blocks have no normalisation; a batch norm without parameters puts them
+    on one, which keeps a linear probe linear.
+    """
+
+    num_classes: int
+    width: int = 0
+
+    @nn.compact
+    def __call__(
+        self, maps: Float[Array, 'batch height width channels'], *, train: bool
+    ) -> Float[Array, 'batch height width classes']:
+        def norm(name, affine):
+            return nn.BatchNorm(use_running_average=not train, momentum=0.9, use_bias=affine, use_scale=affine, name=name)
+
+        maps = norm('scale', affine=False)(maps.astype(jnp.float32))
+        if self.width:
+            maps = nn.relu(norm('norm', affine=True)(nn.Dense(self.width, name='hidden')(maps)))
+        return nn.Dense(self.num_classes, name='classes')(maps)
+
+
+def _cross_entropy(logits, label):
+    """Mean over labelled pixels; 0 where there are none."""
+    labelled = label != VOID
+    losses = optax.softmax_cross_entropy_with_integer_labels(_to_pixels(logits, *label.shape[1:]), jnp.where(labelled, label, 0))
+    return jnp.sum(losses * labelled) / jnp.maximum(labelled.sum(), 1)
+
+
+def _to_pixels(logits, height: int, width: int):
+    return layers.upsample(logits, -(-height // logits.shape[1]), height, width)

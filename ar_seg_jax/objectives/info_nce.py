@@ -1,0 +1,101 @@
+"""InfoNCE between the representations of two views, over all pairs of places (ARL: Ouali et al. 2020, supplement Eq. 7)."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+Maps = Float[Array, 'batch height width depth']
+Keys = Float[Array, 'batch places depth']
+
+# Anchors (over all images) whose scores against all keys are held at once; memory is linear in images x places.
+_ANCHORS_AT_ONCE = 512
+
+
+@dataclasses.dataclass(frozen=True)
+class ContrastiveLoss:
+    """The negative of the InfoNCE bound on mutual information, and what to know about it.
+
+    displacement: half-window T in places of the feature map; what is up to T rows and columns away in the other view is
+        a positive too, and the loss is the mean over all of them.
+    temperature: scores are divided by it; the supplement has none, which is 1.
+    """
+
+    displacement: int = 1
+    temperature: float = 1.0
+
+    def __post_init__(self):
+        if self.temperature <= 0:
+            raise ValueError(f'the temperature must be above 0, found {self.temperature}')
+
+    def __call__(
+        self, anchors: Maps, positives: Maps, negatives: Keys, places: int
+    ) -> tuple[Float[Array, ''], dict[str, Float[Array, '']]]:
+        """The loss from phi_1(y), phi_2(y') and the keys among phi_2(y'), as scalars in nats.
+
+        `negatives` are all places of each image or some that were drawn from `places` ones; the others then count as if
+        they had the same mean. The bound is log N, of the N - 1 negatives and one positive of an anchor.
+        """
+        batch = anchors.shape[0]
+        if batch < 2:
+            raise ValueError('negatives come from other images, so a batch needs at least 2; found 1')
+        anchors = anchors / self.temperature
+        partition = log_partition(anchors, negatives) + jnp.log(places / negatives.shape[1])
+        bound = jnp.log(1 + (batch - 1) * float(places))
+        value = bound - cross_entropy(anchors, positives, partition, self.displacement)
+        return -value, {'mutual_information': value, 'mutual_information_bound': bound}
+
+
+def log_partition(anchors: Maps, negatives: Keys) -> Float[Array, 'batch height width']:
+    """Log of the sum of e^score over all keys of *other images*, exact (supplement, section 3.2).
+
+    Two places of one image are likely to show the same thing, so they are no negatives. Anchors go through in chunks of a few
+    places of every image, whose scores are computed again in the backward pass: memory is a chunk's scores against all
+    keys, where the full matrix has (batch x places)^2 entries. Images stay on the device where they are.
+    """
+    batch, height, width, depth = anchors.shape
+    places = height * width
+    chunk = min(places, max(1, _ANCHORS_AT_ONCE // batch))
+    chunks = -(-places // chunk)
+    padded = jnp.pad(anchors.reshape(batch, places, depth), ((0, 0), (0, chunks * chunk - places), (0, 0)))
+    same_image = jnp.eye(batch, dtype=bool)[:, None, :, None]
+
+    @jax.checkpoint
+    def of_chunk(queries):
+        scores = jnp.einsum('bpd,kqd->bpkq', queries, negatives)
+        return jax.nn.logsumexp(jnp.where(same_image, -jnp.inf, scores), axis=(2, 3))
+
+    found = jax.lax.map(of_chunk, jnp.moveaxis(padded.reshape(batch, chunks, chunk, depth), 1, 0))
+    return jnp.moveaxis(found, 0, 1).reshape(batch, chunks * chunk)[:, :places].reshape(batch, height, width)
+
+
+def cross_entropy(
+    anchors: Maps, positives: Maps, partition: Float[Array, 'batch height width'], displacement: int
+) -> Float[Array, '']:
+    """Mean of -log(e^s / (e^s + e^partition)) over anchors and displacements, s being the score of a positive pair.
+
+    Pairs that reach beyond the map do not count. Raises ValueError if the window is larger than the map.
+    """
+    height, width = anchors.shape[1:3]
+    if not 0 <= displacement < min(height, width):
+        raise ValueError(
+            f'the displacement half-window must be at least 0 and less than the map, found {displacement} places '
+            f'for a map of {height} x {width}'
+        )
+    window = 2 * displacement + 1
+    around = ((0, 0), (displacement, displacement), (displacement, displacement))
+    padded = jnp.pad(positives, (*around, (0, 0)))
+    inside = jnp.pad(jnp.ones((1, height, width)), around)
+
+    @jax.checkpoint
+    def add(totals, index):
+        place = (0, index // window, index % window)
+        shifted = jax.lax.dynamic_slice(padded, (*place, 0), positives.shape)
+        counts = jax.lax.dynamic_slice(inside, place, (1, height, width))
+        score = jnp.einsum('bhwd,bhwd->bhw', anchors, shifted)
+        total, count = totals
+        return (total + jnp.sum(counts * jax.nn.softplus(partition - score)), count + counts.sum()), None
+
+    (total, count), _ = jax.lax.scan(add, (0.0, 0.0), jnp.arange(window**2))
+    return total / (count * anchors.shape[0])
