@@ -55,7 +55,7 @@ def get_config() -> ml_collections.ConfigDict:
         'protocols': ('one-to-one:val:val',),
         'crop_size': 0,  # centre crop, pixels; 0 takes whole images
         'batch_size': 60,
-        'baselines': True,  # also score the untrained network and k-means on pixels
+        'baselines': True,  # also score the untrained network and k-means on pixels and on SIFT
         'pictures': 6,  # images in the picture of results
     }
     config.log_every = 50  # steps
