@@ -1,15 +1,32 @@
-"""k-means."""
+"""Mini-batch k-means of vectors, and the nearest of its centroids."""
 
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float, Int
 from sklearn.cluster import MiniBatchKMeans
+from threadpoolctl import threadpool_limits
+
+Centroids = Float[Array | np.ndarray, 'clusters channels']
 
 
-def centroids(
-    vectors: Float[np.ndarray, 'vectors channels'], num_clusters: int, seed: int
-) -> Float[np.ndarray, 'clusters channels']:
-    """Mini-batch k-means (Sculley 2010), the best of five starts; ValueError for fewer vectors than clusters."""
-    if len(vectors) < num_clusters:
-        raise ValueError(f'{len(vectors)} vectors do not make {num_clusters} clusters')
-    found = MiniBatchKMeans(num_clusters, batch_size=4096, n_init=5, random_state=seed).fit(vectors)
-    return found.cluster_centers_.astype(np.float32)
+def find_centroids(features: Float[np.ndarray, 'vectors channels'], num_clusters: int, seed: int) -> Centroids:
+    """Centroids (float32) of feature vectors by scikit-learn's mini-batch k-means, as IIC clusters pixels, descriptors and
+    features (code/scripts/segmentation/baselines).
+
+    The best of 5 k-means++ starts is taken, where IIC takes 3; equal seeds give equal centroids. ValueError for fewer
+    vectors than clusters, and for vectors that are not finite.
+    """
+    if len(features) < num_clusters:
+        raise ValueError(f'k-means: {len(features)} vectors are fewer than {num_clusters} clusters')
+    # Threads sum in any order, and when k-means stops depends on the sum: processes would differ.
+    with threadpool_limits(1):
+        fitted = MiniBatchKMeans(num_clusters, n_init=5, random_state=seed).fit(np.asarray(features, np.float32))
+    return fitted.cluster_centers_.astype(np.float32)
+
+
+def nearest(centroids: Centroids, vectors: Float[Array, '*places channels']) -> Int[Array, '*places']:
+    """The cluster of each vector: the number of its nearest centroid."""
+    # |x - c|^2 without |x|^2, which is the same for all c
+    lengths = jnp.sum(centroids**2, axis=1)
+    products = jnp.matmul(vectors, centroids.T, precision='highest')
+    return jnp.argmin(jnp.expand_dims(lengths, range(vectors.ndim - 1)) - 2 * products, axis=-1)

@@ -21,7 +21,7 @@ from ar_seg_jax.training.state import TrainState
 
 _logger = logging.getLogger(__name__)
 
-_BASELINE_BATCHES = 20  # training batches from which k-means draws pixels
+_BASELINE_BATCHES = 20  # training batches from which k-means draws pixels and boxes
 
 
 def evaluate(run: Run, batches: Callable[[str], Iterable[Batch]], state: TrainState) -> Evaluation:
@@ -53,11 +53,15 @@ def report(run: Run, state: TrainState):
 
 def _baselines(run: Run) -> dict[str, list[Result]]:
     data, clusters = run.data, run.method.num_clusters
-    centroids = baselines.pixel_centroids(data.training_sample(_BASELINE_BATCHES), clusters, run.config['seed'])
+    batches = data.training_sample(_BASELINE_BATCHES)
+    colours = baselines.pixel_centroids(batches, clusters, run.config['seed'])
     count = segmentation.make_counter(baselines.nearest_centroid, clusters, len(data.classes))
+    descriptors = baselines.sift_centroids(batches, clusters, run.config['seed'])
+    sift_count = baselines.make_sift_counter(clusters, len(data.classes))
     return {
         'untrained network': segmentation.evaluate(run.count, initial_state(run), data.protocols, data.evaluation),
-        'k-means on pixels': segmentation.evaluate(count, centroids, data.protocols, data.evaluation),
+        'k-means on pixels': segmentation.evaluate(count, colours, data.protocols, data.evaluation),
+        'k-means on SIFT': segmentation.evaluate(sift_count, descriptors, data.protocols, data.evaluation),
     }
 
 

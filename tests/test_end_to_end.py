@@ -65,12 +65,13 @@ def trained(tmp_path_factory):
 
 def test_training_reports_scores_beside_the_baselines_with_their_protocol(trained):
     _, directory, done = trained
-    for row in ('AC, step 6', 'untrained network', 'k-means on pixels'):
+    rows = ['AC, step 6', 'untrained network', 'k-means on pixels', 'k-means on SIFT']
+    for row in rows:
         assert row in done.stdout
     assert "one-to-one matching fitted on 'val', scored on 'val'" in done.stdout
     assert 'so it is negative' in done.stderr and 'images/s' in done.stderr
     saved = json.loads((directory / 'evaluations' / '000006.json').read_text())
-    assert [entry['method'] for entry in saved['results']] == ['AC, step 6', 'untrained network', 'k-means on pixels']
+    assert [entry['method'] for entry in saved['results']] == rows
     assert sum(map(sum, saved['results'][0]['confusion'])) == 4 * 48 * 48
     assert [entry['name'] for entry in saved['clusters']['classes']] == ['brick', 'grass', 'gravel']
     assert Image.open(directory / 'pictures' / '000006.png').size[1] > 4 * 48

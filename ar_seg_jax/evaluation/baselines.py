@@ -1,36 +1,60 @@
-"""What a clustering must beat: k-means on the colours of single pixels."""
+"""What a clustering must beat: k-means on the colours of single pixels, and on SIFT descriptors.
 
-from collections.abc import Iterable
+The protocols are IIC's (code/scripts/segmentation/baselines/kmeans_and_sift.py), but vectors are drawn evenly from training
+batches, and no labels are used: void pixels take part, which IIC leaves out.
+"""
 
+from collections.abc import Iterable, Sequence
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
-from scipy.cluster.vq import kmeans
 
+from ar_seg_jax.clustering import Centroids, find_centroids, nearest
+from ar_seg_jax.evaluation import segmentation
+from ar_seg_jax.evaluation.sift import STEP, sift_descriptors
 from ar_seg_jax.interfaces import Batch
-
-Centroids = Float[Array | np.ndarray, 'clusters channels']
 
 
 def pixel_centroids(batches: Iterable[Batch], num_clusters: int, seed: int, pixels: int = 50_000) -> Centroids:
-    """k-means centroids of the colours (0..1) of pixels drawn evenly from training batches; the best of 5 starts.
-
-    IIC's protocol for this baseline, with SciPy's k-means on a sample in place of mini-batch k-means on all pixels; no
-    labels are used, so void pixels take part.
-    """
-    rng = np.random.default_rng(seed)
+    """k-means centroids of the colours (0..1) of about `pixels` pixels; ValueError for fewer pixels than clusters."""
     images = [np.asarray(batch['image']) for batch in batches]
-    share = -(-pixels // len(images))
-    drawn = [rng.choice(image.reshape(-1, image.shape[-1]), min(share, image[..., 0].size), replace=False) for image in images]
-    centroids, _ = kmeans(np.concatenate(drawn) / 255, num_clusters, iter=5, rng=rng)
-    return centroids.astype(np.float32)
+    colours = _drawn([image.reshape(-1, image.shape[-1]) for image in images], pixels, seed).astype(np.float32) / 255
+    return find_centroids(colours, num_clusters, seed)
 
 
 def nearest_centroid(
     centroids: Centroids, image: UInt8[Array, 'batch height width channels']
 ) -> Int[Array, 'batch height width']:
     """The cluster of each pixel by its colour."""
-    colours = image.astype(jnp.float32) / 255
-    # |x - c|^2 without |x|^2, which is the same for all c
-    distances = jnp.sum(centroids**2, axis=1)[None, None, None] - 2 * colours @ centroids.T
-    return jnp.argmin(distances, axis=-1)
+    return nearest(centroids, image.astype(jnp.float32) / 255)
+
+
+def sift_centroids(batches: Iterable[Batch], num_clusters: int, seed: int, boxes: int = 50_000) -> Centroids:
+    """k-means centroids of the SIFT descriptors of about `boxes` boxes; ValueError for fewer boxes than clusters."""
+    describe = jax.jit(sift_descriptors)
+    descriptors = [np.asarray(describe(np.asarray(batch['image']))) for batch in batches]
+    return find_centroids(_drawn([part.reshape(-1, part.shape[-1]) for part in descriptors], boxes, seed), num_clusters, seed)
+
+
+def make_sift_counter(num_clusters: int, num_classes: int) -> segmentation.Count:
+    """A compiled function (centroids, batch) -> confusion counts at the centres of boxes, whose pixels count nowhere else."""
+
+    @jax.jit
+    def count(centroids: Centroids, batch: Batch) -> Int[Array, 'clusters classes']:
+        clusters = nearest(centroids, sift_descriptors(batch['image']))
+        high, wide = clusters.shape[1:]
+        label = batch['label'][:, STEP // 2 :: STEP, STEP // 2 :: STEP][:, :high, :wide]
+        return segmentation.confusion_counts(clusters, label, num_clusters, num_classes)
+
+    return count
+
+
+def _drawn(
+    parts: Sequence[UInt8[np.ndarray, '_ channels'] | Float[np.ndarray, '_ channels']], count: int, seed: int
+) -> UInt8[np.ndarray, 'vectors channels'] | Float[np.ndarray, 'vectors channels']:
+    """About `count` rows, as many from each part where it has them."""
+    rng = np.random.default_rng(seed)
+    share = -(-count // len(parts))
+    return np.concatenate([rng.choice(part, min(share, len(part)), replace=False) for part in parts])

@@ -1,28 +1,30 @@
 """Label maps as pictures."""
 
 import io
+import math
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Int, UInt8
-from PIL import Image, ImageDraw
+from jaxtyping import Int, Integer, UInt8
+from PIL import Image, ImageDraw, ImageFont
 
 from ar_seg_jax.classes import Class
 from ar_seg_jax.interfaces import VOID
 
 _GAP = 4  # pixels between pictures
-_LINE = 16  # pixels of a line of text
+_LINE = 1.6  # height of a line of text in font sizes
 RGB = UInt8[np.ndarray, 'height width 3']
+_Font = ImageFont.FreeTypeFont
 
 
-def paint(label: Int[np.ndarray, 'height width'], classes: Sequence[Class]) -> RGB:
+def paint(label: Integer[np.ndarray, 'height width'], classes: Sequence[Class]) -> RGB:
     """A label map in the colours of its classes; VOID and unmatched labels are black."""
     table = np.zeros((256, 3), np.uint8)
     table[: len(classes)] = [colour for _, colour in classes]
     return table[label.astype(np.uint8)]
 
 
-def palette_image(label: Int[np.ndarray, 'height width'], classes: Sequence[Class]) -> Image.Image:
+def palette_image(label: Integer[np.ndarray, 'height width'], classes: Sequence[Class]) -> Image.Image:
     """An 8-bit palette image whose pixel values are the labels and whose palette is the colours of the classes."""
     image = Image.fromarray(label.astype(np.uint8), 'P')
     palette = np.zeros((256, 3), np.uint8)
@@ -36,26 +38,38 @@ def overlay(image: UInt8[np.ndarray, 'height width channels'], painted: RGB, opa
     return np.array(Image.blend(Image.fromarray(image[..., :3].copy()), Image.fromarray(painted), opacity))
 
 
-def panel(rows: Sequence[Sequence[RGB]], titles: Sequence[str], classes: Sequence[Class], caption: str) -> Image.Image:
-    """Rows of pictures of one size under column titles, above a legend of the classes and a caption."""
+def panel(
+    rows: Sequence[Sequence[RGB]],
+    titles: Sequence[str],
+    classes: Sequence[Class],
+    caption: str,
+    row_titles: Sequence[str] = (),
+    font_size: int = 10,
+) -> Image.Image:
+    """Rows of pictures of one size under column titles, above a legend of the classes and a caption.
+
+    row_titles: left of the rows, where there are any; they may have several lines. font_size: in pixels.
+    """
+    font, line = ImageFont.load_default(font_size), round(_LINE * font_size)
     height, width = rows[0][0].shape[:2]
-    columns = len(titles)
-    total_width = max(columns * (width + _GAP) + _GAP, 480)
-    legend_top = _GAP + _LINE + len(rows) * (height + _GAP)
-    entries = _legend(classes, total_width)
-    canvas = Image.new('RGB', (total_width, legend_top + (entries[-1][1] + 2) * _LINE + 2 * _GAP), 'white')
+    margin = max((_text_width(part, font) + 2 * _GAP for title in row_titles for part in title.splitlines()), default=0)
+    total_width = max(margin + len(titles) * (width + _GAP) + _GAP, 480)
+    legend_top = _GAP + line + len(rows) * (height + _GAP)
+    entries = _legend(classes, total_width, font)
+    canvas = Image.new('RGB', (total_width, legend_top + (entries[-1][1] + 2) * line + 2 * _GAP), 'white')
     draw = ImageDraw.Draw(canvas)
-    for column, title in enumerate(titles):
-        draw.text((_GAP + column * (width + _GAP), _GAP // 2), title, fill='black')
-    for row, pictures in enumerate(rows):
-        for column, picture in enumerate(pictures):
-            place = (_GAP + column * (width + _GAP), _GAP + _LINE + row * (height + _GAP))
-            canvas.paste(Image.fromarray(picture), place)
-    for (left, line, _), (name, colour) in zip(entries, classes, strict=True):
-        top = legend_top + line * _LINE
-        draw.rectangle((left, top + 2, left + 10, top + 12), fill=tuple(colour), outline='black')
-        draw.text((left + 15, top), name, fill='black')
-    draw.text((_GAP, legend_top + (entries[-1][1] + 1) * _LINE), caption, fill='black')
+    lefts = [margin + _GAP + column * (width + _GAP) for column in range(len(titles))]
+    tops = [_GAP + line + row * (height + _GAP) for row in range(len(rows))]
+    for left, title in zip(lefts, titles, strict=True):
+        draw.text((left, _GAP // 2), title, 'black', font)
+    for top, title in zip(tops, row_titles, strict=bool(row_titles)):
+        draw.multiline_text((_GAP, top + height / 2), title, 'black', font, anchor='lm')
+    for top, pictures in zip(tops, rows, strict=True):
+        for left, picture in zip(lefts, pictures, strict=True):
+            canvas.paste(Image.fromarray(picture), (left, top))
+    for (left, row), entry in zip(entries, classes, strict=True):
+        _draw_entry(draw, left, legend_top + row * line, entry, font)
+    draw.text((_GAP, legend_top + (entries[-1][1] + 1) * line), caption, 'black', font)
     return canvas
 
 
@@ -66,18 +80,28 @@ def png(image: Image.Image) -> bytes:
     return stream.getvalue()
 
 
-def _legend(classes: Sequence[Class], width: int) -> list[tuple[int, int, int]]:
-    """Left edge, line and width of each legend entry, broken into lines that fit."""
+def classes_of(clusters: Int[np.ndarray, '*shape'], mapping: Int[np.ndarray, 'clusters']) -> UInt8[np.ndarray, '*shape']:
+    """Class of each pixel from its cluster; VOID for unmatched clusters."""
+    return np.where(mapping < 0, VOID, mapping).astype(np.uint8)[clusters]
+
+
+def _legend(classes: Sequence[Class], width: int, font: _Font) -> list[tuple[int, int]]:
+    """Left edge and line of each legend entry, broken into lines that fit."""
     places, left, line = [], _GAP, 0
     for name, _ in classes:
-        length = 30 + round(ImageDraw.Draw(Image.new('RGB', (1, 1))).textlength(name))
+        length = 3 * round(font.size) + _text_width(name, font)
         if left + length > width and left > _GAP:
             left, line = _GAP, line + 1
-        places.append((left, line, length))
+        places.append((left, line))
         left += length
     return places
 
 
-def classes_of(clusters: Int[np.ndarray, '*shape'], mapping: Int[np.ndarray, 'clusters']) -> UInt8[np.ndarray, '*shape']:
-    """Class of each pixel from its cluster; VOID for unmatched clusters."""
-    return np.where(mapping < 0, VOID, mapping).astype(np.uint8)[clusters]
+def _draw_entry(draw: ImageDraw.ImageDraw, left: int, top: int, entry: Class, font: _Font):
+    side = round(font.size)
+    draw.rectangle((left, top + 2, left + side, top + 2 + side), tuple(entry.colour), 'black')
+    draw.text((left + 1.5 * side, top), entry.name, 'black', font)
+
+
+def _text_width(text: str, font: _Font) -> int:
+    return math.ceil(font.getlength(text))

@@ -71,7 +71,7 @@ class ARL:
         found = [np.asarray(compute(batch['image'])).reshape(-1, self.model.num_clusters) for batch in batches]
         share = -(-_VECTORS // len(found))
         drawn = np.concatenate([rng.choice(each, min(share, len(each)), replace=False) for each in found])
-        centroids = clustering.centroids(drawn, self.num_clusters, int(rng.integers(2**31)))
+        centroids = clustering.find_centroids(drawn, self.num_clusters, int(rng.integers(2**31)))
         return {**extra, 'centroids': jax.device_put(centroids, extra['centroids'].sharding)}
 
     def predict(self, params: Params, extra: Extra, image) -> Outputs:

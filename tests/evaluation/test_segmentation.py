@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ar_seg_jax.evaluation import baselines, matching, segmentation
+from ar_seg_jax.evaluation import matching, segmentation
 from ar_seg_jax.evaluation.segmentation import Protocol
 from ar_seg_jax.interfaces import VOID
 
@@ -92,15 +92,3 @@ def test_a_split_without_labels_cannot_be_scored():
 def test_a_wrong_protocol_is_explained(text):
     with pytest.raises(ValueError, match=r"a protocol is|matching is 'one-to-one' or 'many-to-one', found 'best'"):
         Protocol.parse(text)
-
-
-def test_pixel_k_means_finds_separate_colours_and_assigns_the_nearest():
-    colours = np.array([[250, 10, 10], [10, 250, 10], [10, 10, 250]])
-    truth = RNG.integers(0, 3, (2, 20, 20))
-    image = (colours[truth] + RNG.integers(-5, 6, (2, 20, 20, 3))).astype(np.uint8)
-    centroids = baselines.pixel_centroids([{'image': image}], 3, seed=0)
-    clusters = np.asarray(baselines.nearest_centroid(centroids, jnp.asarray(image)))
-    distance = ((image[..., None, :] / 255 - np.asarray(centroids)) ** 2).sum(-1)
-    np.testing.assert_array_equal(clusters, distance.argmin(-1))
-    confusion = np.asarray(segmentation.confusion_counts(jnp.asarray(clusters), jnp.asarray(truth, jnp.uint8), 3, 3))
-    assert segmentation.score(confusion, matching.one_to_one(confusion)).accuracy == 1.0
