@@ -1,6 +1,6 @@
 """The figures of the documentation: which orderings and layers are drawn side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import flax.linen as nn
 import numpy as np
@@ -70,9 +70,10 @@ def scans() -> Figure:
     return geometry.scans([('raster', ranks(RASTER)), ('zigzag', ranks(ZIGZAG))], 'The sixteen orderings')
 
 
-def _each(names: Sequence[str], layers: Sequence[nn.Module], size: int) -> list[Panel]:
+def _each(names: Iterable[str], layers: Sequence[nn.Module], size: int) -> list[Panel]:
     """A panel for each ordering, of what is read after the last layer."""
-    found = fields.of_centre(layers, tuple(names), size)[:, -1]
+    names = tuple(names)
+    found = fields.of_centre(layers, names, size)[:, -1]
     return [_panel(name, read, name) for name, read in zip(names, found, strict=True)]
 
 

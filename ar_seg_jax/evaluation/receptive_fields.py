@@ -2,12 +2,12 @@
 
 After section 4 of the supplement: the receptive field of a pixel is where the gradient of its features with respect to the
 input is not zero. Weights are drawn positive and convolutions are linear, so that no two paths cancel; the input is
-constant, which leaves attention even.
+constant, so that attention alone is even.
 """
 
 import math
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 import flax.linen as nn
 import jax
@@ -27,13 +27,11 @@ MOST_LAYERS = 16
 def convolutions(count: int, zigzag: Zigzag = 'corner') -> tuple[nn.Module, ...]:
     """Consecutive 3x3 masked convolutions; under 'alternate' the zigzag shifts are 'top' and 'left' in turn, as in the models.
 
-    Raises ValueError unless `count` is from 1 to MOST_LAYERS, and for an unknown `zigzag`.
+    Raises ValueError unless `count` is from 1 to MOST_LAYERS.
     """
     if not 1 <= count <= MOST_LAYERS:
         raise ValueError(f'receptive fields are drawn for 1 to {MOST_LAYERS} layers, found {count}')
-    if zigzag not in get_args(Zigzag):
-        raise ValueError(f'zigzag is one of {", ".join(get_args(Zigzag))}; found {zigzag!r}')
-    shifts = ('top', 'left') if zigzag == 'alternate' else ('corner', 'corner')
+    shifts = {'corner': ('corner', 'corner'), 'alternate': ('top', 'left')}[zigzag]
     return tuple(MaskedConv(_CHANNELS, zigzag_shift=shifts[index % 2]) for index in range(count))
 
 
