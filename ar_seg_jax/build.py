@@ -16,6 +16,7 @@ from ar_seg_jax.classes import Class
 from ar_seg_jax.data import coco_stuff, folder, pipeline, potsdam, textures
 from ar_seg_jax.data.builder import SegmentationBuilder, prepare
 from ar_seg_jax.data.images import DataError
+from ar_seg_jax.evaluation.probes import Probes
 from ar_seg_jax.evaluation.segmentation import Protocol
 from ar_seg_jax.interfaces import Batch, Method
 from ar_seg_jax.methods.ac import AC
@@ -111,6 +112,12 @@ class Data:
         options = self.options['pipeline'] | {'micro_batches': 1}
         yield from itertools.islice(pipeline.training_iterator(self.examples(self.train_split), seed=self.seed, **options), count)
 
+    def labelled_training(self, count: int) -> Iterator[Batch]:
+        """`count` batches of the training split on the devices, whole even where training divides them."""
+        options = self.options['pipeline'] | {'micro_batches': 1}
+        batches = pipeline.training_iterator(self.examples(self.train_split), seed=self.seed, **options, **_processes())
+        return (sharding.place(batch, sharding.split_batch(self.mesh)) for batch in itertools.islice(batches, count))
+
     def evaluation(self, split: str) -> Iterable[Batch]:
         """A split once, as global batches on the devices."""
         batches = pipeline.evaluation_batches(
@@ -160,6 +167,12 @@ def schedule(config: Config, data: Data) -> Schedule:
 def watch(config: Config) -> Watch:
     """What happens when steps are not applied."""
     return Watch(config['stop_after_skipped'], config['learning_rate'])
+
+
+def probes(config: Config) -> Probes:
+    """The probes of frozen features."""
+    options = config['evaluation']
+    return Probes(tuple(options['probes']), options['probe_tap'], options['probe_steps'])
 
 
 def compilation_cache(config: Config, workdir: Path) -> Path | None:

@@ -1,4 +1,4 @@
-"""What the three commands share: flags that fail with a sentence, errors without a traceback, processes, logging."""
+"""What the commands share: flags that fail with a sentence, errors without a traceback, processes, logging."""
 
 import faulthandler
 import logging

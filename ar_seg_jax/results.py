@@ -1,21 +1,18 @@
-"""What is found out about the state of a run: scores beside baselines, tables, pictures."""
+"""What is found out about the state of a run: scores beside baselines, probes, tables."""
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import jax
 import numpy as np
-from jaxtyping import UInt8
 
-from ar_seg_jax import files, workdir
-from ar_seg_jax.classes import numbered
-from ar_seg_jax.data import pipeline
-from ar_seg_jax.evaluation import baselines, pictures, segmentation
+from ar_seg_jax import illustrations, workdir
+from ar_seg_jax.evaluation import baselines, segmentation
 from ar_seg_jax.evaluation.segmentation import Result
+from ar_seg_jax.illustrations import Probed
 from ar_seg_jax.interfaces import Batch
-from ar_seg_jax.run import Run, initial_state
-from ar_seg_jax.training import sharding
+from ar_seg_jax.run import Run, untrained
 from ar_seg_jax.training.metrics import Evaluation
 from ar_seg_jax.training.state import TrainState
 
@@ -27,12 +24,12 @@ _BASELINE_BATCHES = 20  # training batches from which k-means draws pixels and b
 def evaluate(run: Run, batches: Callable[[str], Iterable[Batch]], state: TrainState) -> Evaluation:
     """Scores under the first protocol, where there is one, and the pictures."""
     if not run.data.protocols:
-        return Evaluation({}, _draw(run, state, None))
+        return Evaluation({}, illustrations.sample(run, state, None))
     (result,) = segmentation.evaluate(run.count, state, run.data.protocols[:1], batches)
     accuracy, mean_iou = _headline(result)
     _logger.info('step %d  accuracy %.4f  mIoU %.4f  (%s)', state.step, accuracy, mean_iou, result.protocol)
     name = result.protocol.short
-    return Evaluation({f'{name}/accuracy': accuracy, f'{name}/mean_iou': mean_iou}, _draw(run, state, result))
+    return Evaluation({f'{name}/accuracy': accuracy, f'{name}/mean_iou': mean_iou}, illustrations.sample(run, state, result))
 
 
 def report(run: Run, state: TrainState):
@@ -40,26 +37,42 @@ def report(run: Run, state: TrainState):
     step = int(state.step)
     rows: dict[str, list[Result]] = {}
     if run.data.protocols:
-        name = f'{run.config["method"]["name"].upper()}, step {step}'
-        rows[name] = segmentation.evaluate(run.count, state, run.data.protocols, run.data.evaluation)
-        if run.config['evaluation']['baselines']:
+        rows[f'{run.title}, step {step}'] = segmentation.evaluate(run.count, state, run.data.protocols, run.data.evaluation)
+        if run.config['evaluation']['baselines'] and step > 0:  # before that the network itself is a baseline
             rows |= _baselines(run)
+    probed = _probe(run, state) if rows else []
     if jax.process_index() == 0:
-        _print_table(run, rows)
-        _save(run, step, rows)
-    if _draw(run, state, next(iter(rows.values()))[0] if rows else None) is not None:
-        print(f'Pictures: {workdir.picture(run.directory, step)}')
+        _print_table(run, rows, probed)
+        _save(run, step, rows, probed)
+    for path in illustrations.write(run, state, next(iter(rows.values()))[0] if rows else None, probed):
+        print(f'Picture: {path}')
+
+
+def _probe(run: Run, state: TrainState) -> list[Probed]:
+    """Probes of the frozen network, trained on labels of the training split and scored on that of the first protocol."""
+    probes, classes, split = run.probes, len(run.data.classes), run.data.protocols[0].scored_on
+    if not probes.kinds:
+        return []
+    batches = run.data.labelled_training(probes.steps)
+    variables = (state, probes.train(run.predict, state, batches, classes, run.config['seed']))
+    found = []
+    for kind in probes.kinds:
+        segment = probes.segment(run.predict, kind, classes)
+        counts = segmentation.make_counter(segment, classes, classes)
+        confusion = segmentation.confusion(counts, variables, split, run.data.evaluation(split))
+        found.append(Probed(kind, segmentation.score(confusion, np.arange(classes)), confusion, segment, variables))
+    return found
 
 
 def _baselines(run: Run) -> dict[str, list[Result]]:
     data, clusters = run.data, run.method.num_clusters
-    batches = data.training_sample(_BASELINE_BATCHES)
+    batches = list(data.training_sample(_BASELINE_BATCHES))
     colours = baselines.pixel_centroids(batches, clusters, run.config['seed'])
     count = segmentation.make_counter(baselines.nearest_centroid, clusters, len(data.classes))
     descriptors = baselines.sift_centroids(batches, clusters, run.config['seed'])
     sift_count = baselines.make_sift_counter(clusters, len(data.classes))
     return {
-        'untrained network': segmentation.evaluate(run.count, initial_state(run), data.protocols, data.evaluation),
+        'untrained network': segmentation.evaluate(run.count, untrained(run), data.protocols, data.evaluation),
         'k-means on pixels': segmentation.evaluate(count, colours, data.protocols, data.evaluation),
         'k-means on SIFT': segmentation.evaluate(sift_count, descriptors, data.protocols, data.evaluation),
     }
@@ -69,7 +82,7 @@ def _headline(result: Result) -> tuple[float, float]:
     return result.scores.accuracy, result.scores.mean_iou
 
 
-def _print_table(run: Run, rows: Mapping[str, list[Result]]):
+def _print_table(run: Run, rows: Mapping[str, list[Result]], probed: Sequence[Probed]):
     if not rows:
         reason = 'config.evaluation.protocols is empty' if run.data.classes else 'The data has no labels'
         print(f'{reason}: nothing was scored, and clusters have numbers instead of names.')
@@ -79,7 +92,7 @@ def _print_table(run: Run, rows: Mapping[str, list[Result]]):
         print(f'{"":24}{"accuracy":>10}{"mIoU":>10}')
         for name, results in rows.items():
             accuracy, mean_iou = _headline(results[index])
-            print(f'{name:24}{accuracy:10.4f}{mean_iou:10.4f}')
+            _print_row(name, accuracy, mean_iou)
         scores = next(iter(rows.values()))[index].scores
         print(
             '  class (accuracy, IoU): '
@@ -89,8 +102,17 @@ def _print_table(run: Run, rows: Mapping[str, list[Result]]):
             )
         )
 
+    if probed:
+        print(f'\n{run.probes.in_words(run.data.train_split, run.data.protocols[0].scored_on)}')
+    for probe in probed:
+        _print_row(f'{probe.kind} probe', probe.scores.accuracy, probe.scores.mean_iou)
 
-def _save(run: Run, step: int, rows: Mapping[str, list[Result]]):
+
+def _print_row(name: str, accuracy: float, mean_iou: float):
+    print(f'{name:24}{accuracy:10.4f}{mean_iou:10.4f}')
+
+
+def _save(run: Run, step: int, rows: Mapping[str, list[Result]], probed: Sequence[Probed]):
     """All numbers, and the class of each cluster under the first protocol."""
     if not rows:
         return
@@ -98,6 +120,7 @@ def _save(run: Run, step: int, rows: Mapping[str, list[Result]]):
     own = next(iter(rows.values()))
     content = {
         'step': step,
+        'device': f'{run.mesh.size} x {jax.devices()[0].device_kind}',
         'results': [
             {
                 'method': name,
@@ -108,34 +131,19 @@ def _save(run: Run, step: int, rows: Mapping[str, list[Result]]):
             for name, results in rows.items()
             for result in results
         ],
+        'probes': [
+            {
+                'probe': probe.kind,
+                'features': run.probes.tap,
+                'trained_on': run.data.train_split,
+                'scored_on': own[0].protocol.scored_on,
+                **dataclasses.asdict(probe.scores),
+                'confusion': probe.confusion.tolist(),
+            }
+            for probe in probed
+        ],
         'clusters': {'protocol': str(own[0].protocol), 'mapping': own[0].mapping.tolist(), 'classes': classes},
     }
     path = workdir.evaluation(run.directory, step)
     workdir.write_json(path, content)
     print(f'\nScores and the class of each cluster: {path}')
-
-
-def _draw(run: Run, state: TrainState, result: Result | None) -> UInt8[np.ndarray, 'height width 3'] | None:
-    """Writes some images of the scored split with their labels and predictions; process 0 only, and if the config asks."""
-    if jax.process_index() or not run.config['evaluation']['pictures']:
-        return None
-    state = sharding.local(state)
-    examples = run.data.examples(run.data.picture_split)
-    count = min(run.config['evaluation']['pictures'], len(examples))
-    chosen = [pipeline.decode(examples[int(index)]) for index in np.linspace(0, len(examples) - 1, count)]
-    size = min(min(example['label'].shape) for example in chosen)
-    classes = run.data.classes if result else numbered('cluster', run.method.num_clusters)
-    rows = []
-    for example in chosen:
-        image, label = example['image'][:size, :size], example['label'][:size, :size]
-        clusters = np.asarray(run.segment(state, image[None]))[0]
-        predicted = pictures.classes_of(clusters, result.mapping) if result else clusters
-        painted = pictures.paint(predicted, classes)
-        truth = [pictures.paint(label, classes)] if result else []
-        rows.append([image[..., :3], *truth, painted, pictures.overlay(image, painted)])
-    titles = ['image', *(['label (black: none)'] if result else []), 'prediction', 'overlay']
-    step = int(state.step)
-    caption = f'{run.directory.name}, step {step}'
-    panel = pictures.panel(rows, titles, classes, caption)
-    files.write(workdir.picture(run.directory, step), pictures.png(panel))
-    return np.asarray(panel)

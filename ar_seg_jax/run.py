@@ -12,10 +12,12 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
+from jaxtyping import Array, UInt8
 
 from ar_seg_jax import build, workdir
 from ar_seg_jax.evaluation import segmentation
-from ar_seg_jax.interfaces import Batch, Method
+from ar_seg_jax.evaluation.probes import Probes
+from ar_seg_jax.interfaces import Batch, Method, Outputs
 from ar_seg_jax.training import loop, peers, sharding
 from ar_seg_jax.training.checkpoint import Checkpoints
 from ar_seg_jax.training.metrics import Evaluation
@@ -40,7 +42,17 @@ class Run:
     checkpoints: Checkpoints
     segment: segmentation.Segment
     count: segmentation.Count
+    probes: Probes
     lock: IO[str] | None
+
+    @property
+    def title(self) -> str:
+        """What the method is called."""
+        return self.config['method']['name'].upper()
+
+    def predict(self, state: TrainState, image: UInt8[Array, 'batch height width channels']) -> Outputs:
+        """The outputs of the network of inference at a state."""
+        return self.method.predict(state.params, state.extra, image)
 
 
 def open_run(config: Mapping[str, Any], directory: Path, *, training: bool, data_dir: str | None = None) -> Run:
@@ -78,7 +90,8 @@ def open_run(config: Mapping[str, Any], directory: Path, *, training: bool, data
 
     count = segmentation.make_counter(segment, method.num_clusters, len(data.classes))
     checkpoints = Checkpoints(workdir.checkpoints(directory), config['keep_checkpoints'], config['keep_every'], writable=training)
-    return Run(directory, config, mesh, method, tx, data, checkpoints, jax.jit(segment), count, lock)
+    probes = build.probes(config)
+    return Run(directory, config, mesh, method, tx, data, checkpoints, jax.jit(segment), count, probes, lock)
 
 
 # Of a run, with the batches of a split that is named, at a state.

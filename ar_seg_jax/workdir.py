@@ -6,6 +6,9 @@ checkpoints/<step>/   the state (Orbax) and checksums of it
 damaged/<step>/       checkpoints that were found damaged, for whoever wants to look
 evaluations/<step>.json  scores with their protocols, and the class of each cluster
 pictures/<step>.png   images, labels and predictions
+pictures/<step>-panel.png      the best, median and worst of the scored images, with the predictions of probes
+pictures/<step>-confusion.png  clusters against classes
+pictures/curves.png            mutual information and scores over the steps
 metrics.jsonl, tensorboard/   what was logged, pictures and traces
 lock                  held while a run lives; says which
 """
@@ -51,8 +54,12 @@ def evaluation(workdir: Path, step: int) -> Path:
     return workdir / 'evaluations' / f'{step:06d}.json'
 
 
-def picture(workdir: Path, step: int) -> Path:
-    return workdir / 'pictures' / f'{step:06d}.png'
+def picture(workdir: Path, step: int, kind: str = '') -> Path:
+    return workdir / 'pictures' / f'{step:06d}{kind and "-"}{kind}.png'
+
+
+def curves(workdir: Path) -> Path:
+    return workdir / 'pictures' / 'curves.png'
 
 
 def claim(workdir: Path) -> IO[str]:

@@ -45,6 +45,13 @@ class Probes:
         if self.steps < 1:
             raise ValueError(f'evaluation.probe_steps is at least 1, found {self.steps}')
 
+    def in_words(self, trained_on: str, scored_on: str) -> str:
+        """What a score of these probes means."""
+        return (
+            f'probes of the frozen {self.tap}: {self.steps} batches of {trained_on!r} with labels, scored on {scored_on!r}; no '
+            'matching, pixels without a label left out'
+        )
+
     def train(self, predict: Predict, variables: Any, batches: Iterable[Batch], num_classes: int, seed: int) -> Any:
         """Variables of the probes after one pass over `batches`, on whose features all of them are trained at once.
 

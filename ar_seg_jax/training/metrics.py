@@ -38,7 +38,7 @@ class MetricWriter:
 
     def __init__(self, workdir: Path, start: int = 0, active: bool = True):
         path = workdir / 'metrics.jsonl'
-        kept = [record for record in _records(path) if record['step'] <= start]
+        kept = [record for record in records(path) if record['step'] <= start]
         self.evaluated = any(record['step'] == start and record['kind'] == 'evaluation' for record in kept)
         self._file = self._board = None
         if active:
@@ -70,12 +70,26 @@ class MetricWriter:
                 self._board.add_scalar(name, value, step)
 
 
-def _records(path: Path) -> list[dict[str, Any]]:
-    """The records of a file; a last line that a killed run left half written does not count."""
+def records(path: Path) -> list[dict[str, Any]]:
+    """The records of a `metrics.jsonl`, see `MetricWriter`; none where there is no file.
+
+    A last line that a killed run left half written does not count. Raises ValueError, which names the file and the line, for
+    any other line that is no record.
+    """
     if not path.exists():
         return []
-    lines = path.read_text().splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith('\n')]
+    lines = path.read_bytes().splitlines(keepends=True)
+    return [_parsed(f'{path}, line {number}', line) for number, line in enumerate(lines, 1) if line.endswith(b'\n')]
+
+
+def _parsed(place: str, line: bytes) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f'{place}: not the JSON that was written here ({error}); remove the line') from error
+    if not isinstance(record, dict) or type(record.get('step')) is not int or not isinstance(record.get('kind'), str):
+        raise ValueError(f'{place}: expected an object with a "step" and a "kind"; remove the line')
+    return record
 
 
 def _line(record: dict[str, Any]) -> str:

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ar_seg_jax.evaluation import baselines, kmeans, segmentation
+from ar_seg_jax import clustering
+from ar_seg_jax.evaluation import baselines, segmentation
 from ar_seg_jax.evaluation.sift import sift_descriptors
 from ar_seg_jax.interfaces import VOID
 from ar_seg_jax.training import sharding
@@ -41,7 +42,7 @@ def test_centroids_are_equal_for_equal_seeds_and_differ_for_others():
     for find in (
         lambda seed: baselines.pixel_centroids(batches, 5, seed, pixels=500),
         lambda seed: baselines.sift_centroids(batches, 5, seed),
-        lambda seed: kmeans.find_centroids(features, 5, seed),
+        lambda seed: clustering.find_centroids(features, 5, seed),
     ):
         np.testing.assert_array_equal(find(3), find(3))
         assert not np.array_equal(find(3), find(4))
@@ -50,14 +51,14 @@ def test_centroids_are_equal_for_equal_seeds_and_differ_for_others():
 def test_features_are_clustered_around_their_centres():
     centres = 10 * np.eye(4, 7, dtype=np.float32)
     features = np.repeat(centres, 400, axis=0) + 0.1 * RNG.standard_normal((1600, 7)).astype(np.float32)
-    found = kmeans.find_centroids(features, 4, seed=1)
+    found = clustering.find_centroids(features, 4, seed=1)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found[np.argsort(found.argmax(1))], centres, atol=0.05)
 
 
 def test_fewer_vectors_than_clusters_are_refused():
     with pytest.raises(ValueError, match='k-means: 2 vectors are fewer than 3 clusters'):
-        kmeans.find_centroids(np.zeros((2, 5), np.float32), 3, seed=0)
+        clustering.find_centroids(np.zeros((2, 5), np.float32), 3, seed=0)
 
 
 def test_the_nearest_centroid_is_that_of_a_loop():

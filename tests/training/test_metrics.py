@@ -78,6 +78,23 @@ def test_what_was_written_after_the_last_save_is_dropped(tmp_path):
     assert not metrics.MetricWriter(tmp_path, start=1).evaluated
 
 
+def test_records_are_read_up_to_a_last_line_that_is_half_written(tmp_path):
+    path = tmp_path / 'metrics.jsonl'
+    assert metrics.records(path) == []
+    path.write_text('{"step": 1, "kind": "training", "loss": null}\n{"step": 2, "kind": "evalu')
+    assert metrics.records(path) == [{'step': 1, 'kind': 'training', 'loss': None}]
+
+
+@pytest.mark.parametrize(
+    'line', [b'{"step": 2, "ki', b'', b'\xff\xfe\xfd', b'7', b'{"step": "2", "kind": "training"}', b'{"step": 2}', b'[' * 100_000]
+)
+def test_a_line_that_is_no_record_is_named(tmp_path, line):
+    good = b'{"step": 1, "kind": "training"}\n'
+    (tmp_path / 'metrics.jsonl').write_bytes(good + line + b'\n' + good)
+    with pytest.raises(ValueError, match=r'metrics\.jsonl, line 2: .*remove the line'):
+        metrics.records(tmp_path / 'metrics.jsonl')
+
+
 def test_only_one_process_writes(tmp_path):
     writer = metrics.MetricWriter(tmp_path, active=False)
     writer.training(1, {'loss': -0.1})
