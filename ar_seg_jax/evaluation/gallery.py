@@ -1,4 +1,8 @@
-"""The figures of the documentation: which orderings and layers are drawn side by side."""
+"""The figures of the documentation: which orderings and layers are drawn side by side.
+
+Receptive fields are those of the centre of `size` x `size` pixels after `layers` masked convolutions; both are checked in
+`receptive_fields`, which raises ValueError.
+"""
 
 from collections.abc import Iterable, Sequence
 
@@ -15,25 +19,22 @@ from ar_seg_jax.orderings import ORDERINGS, RASTER, ZIGZAG
 
 _SCAN_SIZE = 6  # pixels a side: enough to see the turns of a zigzag
 _ATTENTION_AFTER = 2  # convolutions, as many as blocks in the models
-_CORNERS = {'A1': 'row by row', 'A2': 'column by column'}
+_GROWING = {'A1': 'row by row', 'A2': 'column by column'}
 _WITH_AND_WITHOUT = ('A1', 'B4', 'zigzag_A1', 'zigzag_D4')
 
 
 def growth(size: int, layers: int) -> Figure:
-    """Figure 2 of the supplement: the orderings A1 and A2 after each of `layers` masked convolutions.
-
-    Like the other figures it is of the centre of `size` x `size` pixels, and raises ValueError where `receptive_fields` does.
-    """
-    found = fields.of_centre(fields.convolutions(layers), tuple(_CORNERS), size)
+    """Figure 2 of the supplement: the orderings A1 and A2 (Conv_A with Shift_1 and Shift_2) after each convolution."""
+    found = fields.of_centre(fields.convolutions(layers), tuple(_GROWING), size)
     rows = [
         Row(f'{name}: {words}', [_panel(_convolutions(depth), read, name) for depth, read in enumerate(of_name, 1)])
-        for (name, words), of_name in zip(_CORNERS.items(), found, strict=True)
+        for (name, words), of_name in zip(_GROWING.items(), found, strict=True)
     ]
     return geometry.receptive_fields(rows, 'What a pixel reads through consecutive masked convolutions')
 
 
 def receptive_fields(size: int, layers: int) -> Figure:
-    """Figure 3 of the supplement: all raster orderings after `layers` masked convolutions; and the zigzags, for both shifts."""
+    """Figure 3 of the supplement: all raster orderings after the last convolution; and the zigzags, for both of their shifts."""
     corner, alternate = fields.convolutions(layers), fields.convolutions(layers, 'alternate')
     rows = [
         Row('raster', _each(RASTER, corner, size)),

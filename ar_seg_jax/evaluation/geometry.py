@@ -19,6 +19,8 @@ _MEANINGS = {
     'later': _LATER,
 }
 _PANEL = 1.5  # inches a side
+_LARGEST_WITH_GRID = 32  # pixels a side; lines would hide smaller cells
+_FEWEST = 5  # columns, for the title and the legend to fit
 
 
 class Panel(NamedTuple):
@@ -60,7 +62,7 @@ def scans(rows: Sequence[tuple[str, Sequence[tuple[str, Int[np.ndarray, 'size si
 
 def _grid(columns: Sequence[int], title: str, below: float = 0.0) -> tuple[Figure, list[list[Axes]]]:
     """A figure with `columns[i]` empty panels in row i, and room for `below` inches under them."""
-    most = max(columns)
+    most = max(*columns, _FEWEST)
     size = (_PANEL * most + 0.7, (_PANEL + 0.3) * len(columns) + 0.4 + below)
     figure = Figure(figsize=size, dpi=100, layout='constrained')
     figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06)
@@ -77,7 +79,8 @@ def _grid(columns: Sequence[int], title: str, below: float = 0.0) -> tuple[Figur
 def _draw_field(axes: Axes, panel: Panel):
     size = len(panel.read)
     codes = np.where(panel.read, 2, np.where(panel.past, 1, 0))
-    axes.pcolormesh(codes, cmap=ListedColormap([_LATER, _UNREAD, _READ]), vmin=0, vmax=2, edgecolors=_GRID, linewidth=0.4)
+    grid = _GRID if size <= _LARGEST_WITH_GRID else 'none'
+    axes.pcolormesh(codes, cmap=ListedColormap([_LATER, _UNREAD, _READ]), vmin=0, vmax=2, edgecolors=grid, linewidth=0.4)
     axes.add_patch(Rectangle((size // 2, size // 2), 1, 1, facecolor=_TARGET, edgecolor='none'))
     axes.set(xlim=(0, size), ylim=(size, 0))
     axes.set_title(panel.title, fontsize=9, pad=4)
