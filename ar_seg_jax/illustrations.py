@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Integer, UInt8
 
 from ar_seg_jax import files, workdir
 from ar_seg_jax.classes import numbered
@@ -102,9 +102,7 @@ def _spread(run: Run, count: int) -> list[pipeline.Example]:
     return [pipeline.decode(examples[int(place)]) for place in places]
 
 
-def _predicted(
-    run: Run, state: TrainState, result: Result | None, image
-) -> Int[np.ndarray, 'height width'] | UInt8[np.ndarray, 'height width']:
+def _predicted(run: Run, state: TrainState, result: Result | None, image) -> Integer[np.ndarray, 'height width']:
     """The class of each pixel, or its cluster where nothing names the classes; `state` is on one device."""
     clusters = np.asarray(run.segment(state, image[None]))[0]
     return pictures.classes_of(clusters, result.mapping) if result else clusters
