@@ -2,8 +2,8 @@
 
     python -m ar_seg_jax.main --config configs/textures.py
 
-Seed 0: accuracy 0.776, mIoU 0.647 (one-to-one on val) after 3 minutes on two CPU cores; k-means on pixels 0.381, untrained
-network 0.362.
+Seed 0: accuracy 0.776, mIoU 0.647 (one-to-one on val) after 3 minutes on two CPU cores; k-means on SIFT 0.486, on
+pixels 0.385, untrained network 0.362.
 """
 
 from configs import common

@@ -106,6 +106,12 @@ def test_a_descriptor_knows_the_direction_of_a_ramp():
         assert np.abs(np.delete(entries, orientation, axis=-1)).max() < 1e-5
 
 
+def test_colours_count_by_their_rounded_grey():
+    image = _noise(1, 20, 20, 4)
+    grey = np.rint(image[..., :3] @ np.array([0.299, 0.587, 0.114]))
+    np.testing.assert_allclose(sift_descriptors(jnp.asarray(image)), sift_descriptors(_grey(grey)), atol=1e-6)
+
+
 def test_brightness_and_contrast_leave_descriptors_as_they_are():
     values = RNG.integers(0, 60, (2, 30, 30))
     expected = sift_descriptors(_grey(values))
