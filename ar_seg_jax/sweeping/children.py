@@ -1,6 +1,7 @@
 """Commands that run as processes of their own until they end or are asked to."""
 
 import os
+import shlex
 import signal
 import subprocess
 import threading
@@ -32,12 +33,17 @@ class Children:
             signal.signal(number, handler)
 
     def run(self, command: Sequence[str], log: Path) -> int:
-        """The exit status of a command, -n if signal n ended it; what it says is appended to `log`. Raises Stopped."""
+        """The exit status of a command, -n if signal n ended it; the command and what it says are appended to `log`.
+
+        Raises Stopped if a signal asked for the end, or if the command says so by its status.
+        """
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open('ab') as output:
             with self._lock:
                 if self._stopping:
                     raise Stopped
+                output.write(f'$ {shlex.join(command)}\n'.encode())
+                output.flush()
                 child = subprocess.Popen(
                     command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
                 )

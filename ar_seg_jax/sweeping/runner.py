@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import shlex
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -78,11 +77,11 @@ def scoring(sweep: Sweep, run: Run) -> list[str]:
 
 def _evaluation(config: Config, run: Run) -> dict[str, Any]:
     """What the evaluation of a run has different from the base config; only base runs have baselines and pictures."""
-    known = {'probes': ()} | config['evaluation']
+    known = workdir.plain({'probes': ()} | config['evaluation'])
     values = {'protocols': run.protocols, 'probes': run.probes, 'baselines': run.slug == BASE}
     if run.slug != BASE:
         values['pictures'] = 0
-    return {f'evaluation.{name}': value for name, value in values.items() if workdir.plain(known)[name] != workdir.plain(value)}
+    return {f'evaluation.{name}': value for name, value in values.items() if known[name] != workdir.plain(values)[name]}
 
 
 def _run(sweep: Sweep, run: Run, children: Children) -> Outcome:
@@ -103,7 +102,7 @@ def _run(sweep: Sweep, run: Run, children: Children) -> Outcome:
 
 def _call(children: Children, sweep: Sweep, run: Run, command: Sequence[str]) -> str:
     log = places.log(sweep.directory, run.key)
-    _logger.info('%s, seed %d: %s (log: %s)', *run.key, shlex.join(command), log)
+    _logger.info('%s, seed %d: %s, log in %s', *run.key, command[2], log)
     status = children.run(command, log)
     if not status:
         return ''

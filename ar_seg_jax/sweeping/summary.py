@@ -10,7 +10,7 @@ from ar_seg_jax.sweeping.collect import Line, Score, Spread, spread
 from ar_seg_jax.sweeping.runner import Sweep
 from ar_seg_jax.sweeping.tables import Table, column
 
-_NOTHING = '–'  # noqa: RUF001
+_NOTHING = '-'
 _CSV = (
     'table', 'row', 'measure', 'accuracy', 'accuracy_std', 'mean_iou', 'mean_iou_std', 'n', 'accuracies', 'paper', 'paper_std',
     'source', 'steps', 'seconds', 'device', 'protocol', 'failed', 'waiting',
