@@ -87,17 +87,19 @@ def _evaluation(config: Config, run: Run) -> dict[str, Any]:
 def _run(sweep: Sweep, run: Run, children: Children) -> Outcome:
     """Brings a run to its end."""
     try:
-        if not state.finished(sweep.directory, run, sweep.config):
-            run = state.keeping(state.evaluation(sweep.directory, run.key), run)
-            if failure := _call(children, sweep, run, training(sweep, run)):
-                return Outcome(failure, failure)
-            state.finish(sweep.directory, run, sweep.config)
         before = state.evaluation(sweep.directory, run.key, untrained=True)
-        if run.untrained and state.lacking(before, dataclasses.replace(run, methods=())):
-            return Outcome('', _call(children, sweep, run, scoring(sweep, run)))
+        if state.finished(sweep.directory, run, sweep.config):
+            missing = run.untrained and state.lacking(before, dataclasses.replace(run, methods=()))
+            return Outcome('', _call(children, sweep, run, scoring(sweep, run)) if missing else '')
+        run = state.keeping(state.evaluation(sweep.directory, run.key), run)
+        if failure := _call(children, sweep, run, training(sweep, run)):
+            return Outcome(failure, failure)
+        # What was scored before may have been scored in another way.
+        failure = _call(children, sweep, run, scoring(sweep, run)) if run.untrained or before else ''
+        state.finish(sweep.directory, run, sweep.config)
+        return Outcome('', failure)
     except (ValueError, OSError) as error:
         return Outcome(str(error), str(error))
-    return Outcome('', '')
 
 
 def _call(children: Children, sweep: Sweep, run: Run, command: Sequence[str]) -> str:

@@ -11,11 +11,13 @@ from ar_seg_jax import workdir
 from ar_seg_jax.sweeping import places
 from ar_seg_jax.sweeping.plan import Config, Key, Run
 
+_CHOSEN = ('protocols', 'probes', 'baselines', 'pictures', 'batch_size')  # keys of evaluation that do not change a score
+
 
 def wanted(run: Run, config: Config) -> dict[str, Any]:
-    """The config that the run should have had, as JSON has it; without `evaluation`, which may change later."""
+    """The config that the run should have had, as JSON has it; of `evaluation` only what changes scores, not which there are."""
     content = copy.deepcopy(dict(config))
-    content.pop('evaluation')
+    content['evaluation'] = {name: value for name, value in config['evaluation'].items() if name not in _CHOSEN}
     for name, value in (*run.overrides.items(), ('seed', run.seed)):
         *parts, last = name.split('.')
         place = content
@@ -33,8 +35,8 @@ def finished(sweep: Path, run: Run, config: Config) -> bool:
 
 def evaluation(sweep: Path, key: Key, untrained: bool = False) -> dict[str, Any]:
     """The evaluation of the last step of a finished run, or of its network before training; empty if there is none."""
-    step = 0 if untrained else read(places.done(sweep, key)).get('step', -1)
-    return read(workdir.evaluation(places.run(sweep, key), step))
+    step = 0 if untrained else read(places.done(sweep, key)).get('step')
+    return {} if step is None else read(workdir.evaluation(places.run(sweep, key), step))
 
 
 def finish(sweep: Path, run: Run, config: Config):

@@ -57,7 +57,7 @@ def test_mean_and_sample_standard_deviation():
         summary.percent(Spread(0.6644, 0.0123, 3)) == '66.4 ± 1.2 (n = 3)'
         and summary.percent(Spread(0.5, None, 1)) == '50.0 (n = 1)'
     )
-    assert [summary.duration(seconds) for seconds in (5, 125.4, 3723)] == ['0:05', '2:05', '1:02:03']
+    assert [summary.duration(seconds) for seconds in (5.0, 125.4, 3723.0)] == ['0:05', '2:05', '1:02:03']
 
 
 def test_a_table_has_our_scores_beside_the_paper_s(sweep):
@@ -130,7 +130,9 @@ def test_a_longer_training_or_another_config_is_not_finished(sweep):
     run = plan.runs(tables.load('dropout'), sweep.config, [0])[0]
     _finish(sweep, run, 0.6)
     assert state.finished(sweep.directory, run, sweep.config)
-    assert state.finished(sweep.directory, run, sweep.config | {'evaluation': {'protocols': ()}})
+    evaluation = sweep.config['evaluation']
+    assert state.finished(sweep.directory, run, sweep.config | {'evaluation': evaluation | {'pictures': 1}})
+    assert not state.finished(sweep.directory, run, sweep.config | {'evaluation': evaluation | {'crop_size': 128}})
     assert not state.finished(sweep.directory, run, sweep.config | {'epochs': 20.0})
 
 
