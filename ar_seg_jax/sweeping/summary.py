@@ -58,7 +58,7 @@ def _facts(table: Table, sweep: Sweep, seeds: Sequence[int], lines: Sequence[Lin
         f'- Budget: {_steps(lines)} of {sweep.config["pipeline"]["batch_size"]} images, seeds {_listed(seeds, ", ")}',
         f'- Device: {_listed(score.device for score in scores)}',
         f'- Config: `{Path(sweep.file).name}`{f" with {changed}" if changed else ""}',
-        f'- Paper: {table.source}, {known}' if known else '- Paper: it has no numbers for this data',
+        f'- Paper: {table.source}; {known}, one-to-one matching' if known else '- Paper: it has no numbers for this data',
         '',
         'Accuracy and mIoU in percent, mean ± sample standard deviation over n seeds; time is that of training, mean over runs.',
     ]
