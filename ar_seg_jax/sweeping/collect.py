@@ -1,0 +1,102 @@
+"""From what the runs of a table left to its numbers."""
+
+import dataclasses
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ar_seg_jax.sweeping import state
+from ar_seg_jax.sweeping.plan import key, protocol
+from ar_seg_jax.sweeping.runner import Outcomes, Sweep
+from ar_seg_jax.sweeping.tables import Row, Table
+
+
+class Spread(NamedTuple):
+    """Mean and sample standard deviation of `count` values; None for what so few values do not have."""
+
+    mean: float | None
+    deviation: float | None
+    count: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """What one run says about one measure: shares of pixels, 0 to 1, and how they were found."""
+
+    accuracy: float
+    mean_iou: float
+    protocol: str
+    step: int
+    device: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """A row with its scores by measure, one for each seed that has them.
+
+    seconds: training time of each run; empty for what was not trained. failures: a sentence for each run that failed.
+    waiting: number of seeds whose run is still to come.
+    """
+
+    row: Row
+    scores: Mapping[str, Sequence[Score]]
+    seconds: Sequence[float] = ()
+    failures: Sequence[str] = ()
+    waiting: int = 0
+
+
+def spread(values: Sequence[float]) -> Spread:
+    mean = statistics.fmean(values) if values else None
+    return Spread(mean, statistics.stdev(values) if len(values) > 1 else None, len(values))
+
+
+def lines(table: Table, sweep: Sweep, seeds: Sequence[int], outcomes: Outcomes) -> list[Line]:
+    """The rows of a table as far as they are there."""
+    return [_line(row, table, sweep, seeds, outcomes) for row in table.rows]
+
+
+def _line(row: Row, table: Table, sweep: Sweep, seeds: Sequence[int], outcomes: Outcomes) -> Line:
+    scores: dict[str, list[Score]] = {measure: [] for measure in table.measures}
+    if row.kind == 'not implemented':
+        return Line(row, scores)
+    keys = [key(row, sweep.config, seed) for seed in seeds]
+    seconds, failures = [], []
+    for found in keys:
+        if found not in outcomes:
+            continue
+        if reason := outcomes[found].untrained if row.kind == 'untrained' else outcomes[found].trained:
+            failures.append(f'seed {found[1]}: {reason}')
+            continue
+        content = state.evaluation(sweep.directory, found, row.kind == 'untrained')
+        for measure in table.measures:
+            try:
+                scores[measure].append(_score(content, row, measure, protocol(row, sweep.config)))
+            except ValueError as error:
+                failures.append(f'seed {found[1]}: {error}')
+        if row.kind == 'trained':
+            seconds.append(state.training_seconds(sweep.directory, found, sweep.config['pipeline']['batch_size']))
+    return Line(row, scores, seconds, failures, sum(found not in outcomes for found in keys))
+
+
+def _score(content: Mapping[str, Any], row: Row, measure: str, wanted: str) -> Score:
+    """ValueError if the evaluation does not hold it."""
+    if measure == 'clustering':
+        results = [entry for entry in content['results'] if entry['method'] == row.method] if row.method else state.own(content)
+        entries = [entry for entry in results if state.short(entry['protocol']) == wanted]
+    else:
+        entries = [entry for entry in content.get('probes', []) if entry['probe'] == measure]
+    if not entries:
+        raise ValueError(f'the evaluation of step {content.get("step")} has no {row.method or measure} score ({wanted})')
+    return Score(
+        entries[0]['accuracy'],
+        entries[0]['mean_iou'],
+        _in_words(entries[0], measure),
+        content['step'],
+        content.get('device', 'not recorded'),
+    )
+
+
+def _in_words(entry: Mapping[str, Any], measure: str) -> str:
+    if measure == 'clustering':
+        return entry['protocol']['in_words']
+    return f'{measure} probe trained on {entry["trained_on"]!r}, scored on {entry["scored_on"]!r}'

@@ -1,0 +1,143 @@
+"""A table as Markdown for people and as CSV for programs."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from ar_seg_jax.sweeping import plan
+from ar_seg_jax.sweeping.collect import Line, Score, Spread, spread
+from ar_seg_jax.sweeping.runner import Sweep
+from ar_seg_jax.sweeping.tables import Table, column
+
+_NOTHING = '-'
+_CSV = (
+    'table', 'row', 'measure', 'accuracy', 'accuracy_std', 'mean_iou', 'mean_iou_std', 'n', 'accuracies', 'paper', 'paper_std',
+    'source', 'steps', 'seconds', 'device', 'protocol', 'failed', 'waiting',
+)  # fmt: skip
+
+
+def markdown(table: Table, sweep: Sweep, seeds: Sequence[int], lines: Sequence[Line]) -> str:
+    """All of a table, with what it was made of; scores are in percent, as the paper's."""
+    parts = ['', *_heading(table), *(_row(table, sweep, line) for line in lines), '', *_notes(table, seeds, lines)]
+    return '\n'.join([f'# {table.title}', '', *_facts(table, sweep, seeds, lines), *parts]).rstrip() + '\n'
+
+
+def as_csv(table: Table, sweep: Sweep, lines: Sequence[Line]) -> str:
+    """A line for each row and measure; scores are in percent, empty cells are what there is not."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, _CSV, lineterminator='\n')
+    writer.writeheader()
+    for line in lines:
+        for measure in table.measures:
+            writer.writerow(_record(table, sweep, line, measure))
+    return text.getvalue()
+
+
+def percent(found: Spread) -> str:
+    """Such as '66.4 ± 1.2 (n = 3)', from shares."""
+    deviation = '' if found.deviation is None else f' ± {100 * found.deviation:.1f}'
+    return f'{100 * found.mean:.1f}{deviation} (n = {found.count})'
+
+
+def duration(seconds: float) -> str:
+    """Such as '1:02:03' or '2:03'."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f'{hours}:{minutes:02d}:{seconds:02d}' if hours else f'{minutes}:{seconds:02d}'
+
+
+def _facts(table: Table, sweep: Sweep, seeds: Sequence[int], lines: Sequence[Line]) -> list[str]:
+    data, known = sweep.config['data'], column(sweep.config)
+    classes = f', {data["num_classes"]} classes' if 'num_classes' in data else ''
+    changed = ', '.join(f'`{name}={value}`' for name, value in sweep.overrides.items())
+    scores = [score for line in lines for found in line.scores.values() for score in found]
+    return [
+        f'- Data: {data["name"]}{classes}; trained on {data["train_split"]!r}',
+        f'- Protocol: {_listed(score.protocol for score in scores)}',
+        f'- Budget: {_steps(lines)} of {sweep.config["pipeline"]["batch_size"]} images, seeds {_listed(seeds, ", ")}',
+        f'- Device: {_listed(score.device for score in scores)}',
+        f'- Config: `{Path(sweep.file).name}`{f" with {changed}" if changed else ""}',
+        f'- Paper: {table.source}; {known}, one-to-one matching' if known else '- Paper: it has no numbers for this data',
+        '',
+        'Accuracy and mIoU in percent, mean ± sample standard deviation over n seeds; time is that of training, mean over runs.',
+    ]
+
+
+def _heading(table: Table) -> list[str]:
+    cells = ['']
+    for measure in table.measures:
+        prefix = f'{measure}: ' if len(table.measures) > 1 else ''
+        cells += [f'{prefix}ours, accuracy', f'{prefix}mIoU', f'{prefix}paper, accuracy']
+    cells.append('time per run')
+    return [_cells(cells), _cells(['---'] * len(cells))]
+
+
+def _row(table: Table, sweep: Sweep, line: Line) -> str:
+    cells = [line.row.name]
+    for measure in table.measures:
+        cells += [*_ours(line, line.scores[measure]), _paper(line.row.reference(measure, column(sweep.config)))]
+    cells.append(duration(spread(line.seconds).mean) if line.seconds else _NOTHING)
+    return _cells(cells)
+
+
+def _ours(line: Line, scores: Sequence[Score]) -> tuple[str, str]:
+    """Accuracy and mIoU, or why there are none; a row that is incomplete says so."""
+    failed = 'failed' if line.failures else ''
+    if not scores:
+        return ('not implemented' if line.row.kind == 'not implemented' else failed or 'not yet run'), _NOTHING
+    more = f', {len(line.failures)} failed' if failed else f', {line.waiting} not yet run' if line.waiting else ''
+    accuracy = percent(spread([score.accuracy for score in scores]))
+    return f'{accuracy}{more}', percent(spread([score.mean_iou for score in scores])).partition(' (')[0]
+
+
+def _paper(value: tuple[float, float | None] | None) -> str:
+    if value is None:
+        return _NOTHING
+    mean, deviation = value
+    return str(mean) if deviation is None else f'{mean} ± {deviation}'
+
+
+def _notes(table: Table, seeds: Sequence[int], lines: Sequence[Line]) -> list[str]:
+    subsets = [f'{line.row.name}: {"; ".join(found)}.' for line in lines if (found := plan.choices(line.row, seeds))]
+    failures = [f'{line.row.name} failed: {reason}' for line in lines for reason in line.failures]
+    return [f'- {note}' for note in (*table.notes, *subsets, *failures)]
+
+
+def _record(table: Table, sweep: Sweep, line: Line, measure: str) -> dict[str, str | float | int | None]:
+    scores = line.scores[measure]
+    accuracy, mean_iou = (spread([100 * getattr(score, name) for score in scores]) for name in ('accuracy', 'mean_iou'))
+    paper, paper_std = line.row.reference(measure, column(sweep.config)) or (None, None)
+    return {
+        'table': table.name,
+        'row': line.row.name,
+        'measure': measure,
+        'accuracy': accuracy.mean,
+        'accuracy_std': accuracy.deviation,
+        'mean_iou': mean_iou.mean,
+        'mean_iou_std': mean_iou.deviation,
+        'n': accuracy.count,
+        'accuracies': ' '.join(f'{100 * score.accuracy:.4f}' for score in scores),
+        'paper': paper,
+        'paper_std': paper_std,
+        'source': table.source if paper is not None else None,
+        'steps': _listed((score.step for score in scores), ' ', ''),
+        'seconds': spread(line.seconds).mean,
+        'device': _listed((score.device for score in scores), '; ', ''),
+        'protocol': _listed((score.protocol for score in scores), '; ', ''),
+        'failed': len(line.failures),
+        'waiting': line.waiting,
+    }
+
+
+def _steps(lines: Sequence[Line]) -> str:
+    trained = [score.step for line in lines if line.row.kind == 'trained' for found in line.scores.values() for score in found]
+    return f'{_listed(sorted(trained), " and ")} steps'
+
+
+def _listed(values: Iterable, separator: str = '; ', nothing: str = 'not yet known') -> str:
+    return separator.join(dict.fromkeys(map(str, values))) or nothing
+
+
+def _cells(cells: Sequence[str]) -> str:
+    return f'| {" | ".join(cell.replace("|", "/") for cell in cells)} |'
