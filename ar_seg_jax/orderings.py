@@ -113,9 +113,10 @@ def overlaps(orderings: Ordering, side: int = 16) -> Float[np.ndarray, 'stack st
 
     A past is all that is visited before a pixel, itself left out; pixels where neither has one do not count.
     """
-    count = len(orderings.zigzag)
-    ranks = [rank(jax.tree.map(lambda flag, index=index: bool(flag[index]), orderings), side, side) for index in range(count)]
-    pasts = np.stack([ranks[index].reshape(-1)[None, :] < ranks[index].reshape(-1)[:, None] for index in range(count)])
+    each = [jax.tree.map(lambda flag, index=index: bool(flag[index]), orderings) for index in range(len(orderings.zigzag))]
+    with jax.ensure_compile_time_eval():  # the geometry is static, also where a step is traced
+        ranks = [rank(one, side, side).reshape(-1) for one in each]
+    pasts = np.stack([visited[None, :] < visited[:, None] for visited in ranks])
     both = np.einsum('iqk,jqk->ijq', pasts.astype(np.float32), pasts.astype(np.float32))
     sizes = pasts.sum(-1)
     either = sizes[:, None] + sizes[None, :] - both

@@ -101,7 +101,7 @@ def _run(row: Row, table: Table, config: Config, seed: int) -> Run:
         seed,
         overrides,
         _union(config['evaluation']['protocols'], (protocol(row, config),)),
-        _union(config['evaluation'].get('probes', ()), (measure for measure in table.measures if measure != 'clustering')),
+        tuple(measure for measure in table.measures if measure != 'clustering'),
         _union(BASELINES if name == BASE else (), (row.method,) if row.method else ()),
         row.kind == 'untrained',
     )

@@ -77,7 +77,7 @@ def scoring(sweep: Sweep, run: Run) -> list[str]:
 
 def _evaluation(config: Config, run: Run) -> dict[str, Any]:
     """What the evaluation of a run has different from the base config; only base runs have baselines and pictures."""
-    known = workdir.plain({'probes': ()} | config['evaluation'])
+    known = workdir.plain(config['evaluation'])
     values = {'protocols': run.protocols, 'probes': run.probes, 'baselines': run.slug == BASE}
     if run.slug != BASE:
         values['pictures'] = 0

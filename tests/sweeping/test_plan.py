@@ -79,7 +79,7 @@ def test_the_subsets_of_orderings_have_the_numbers_that_their_rows_say():
 def test_multiples_follow_the_config():
     config = CONFIG | {'model': CONFIG['model'] | {'num_clusters': 7}}
     slugs = [plan.key(row, config, 0)[0] for row in tables.load('overclustering').rows]
-    assert slugs == ['base', 'method.auxiliary_clusters=35', 'base', 'model.num_clusters=14', 'model.num_clusters=35']
+    assert slugs == ['base', 'model.auxiliary_clusters=35', 'base', 'model.num_clusters=14', 'model.num_clusters=35']
 
 
 def test_slugs_are_safe_names_of_their_own():
