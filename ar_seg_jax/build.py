@@ -34,7 +34,7 @@ Config = Mapping[str, Any]
 
 DATASETS = {'coco_stuff': coco_stuff.builder, 'folder': folder.builder, 'potsdam': potsdam.builder, 'textures': textures.builder}
 MODELS = {'autoregressive': Autoregressive}
-ORDERINGS = {
+SETS_OF_ORDERINGS = {
     'raster': tuple(orderings.RASTER),
     'zigzag': tuple(orderings.ZIGZAG),
     'all': tuple(orderings.ORDERINGS),
@@ -45,13 +45,23 @@ def method(config: Config) -> Method:
     """The method with its model."""
     options = dict(config['method'])
     name, names = options.pop('name'), options.pop('orderings')
-    names = ORDERINGS.get(names) or tuple(part.strip() for part in names.split(','))
+    names = SETS_OF_ORDERINGS.get(names) or tuple(part.strip() for part in names.split(','))
     views = _fitting('method', name, Views, _taken(options, Views, 'orderings'), orderings=names)
-    if views.sampling == 'hard_loss' and config['pipeline']['micro_batches'] > 1:
-        raise ValueError("method.sampling 'hard_loss' compares losses of whole batches; set pipeline.micro_batches to 1")
+    _check_views(views, config)
     if name not in METHODS:
         raise ValueError(f'no method is called {name!r}; config.method.name is one of {", ".join(METHODS)}')
     return METHODS[name](config, options, views)
+
+
+def _check_views(views: Views, config: Config):
+    if views.sampling == 'hard_loss' and config['pipeline']['micro_batches'] > 1:
+        raise ValueError("method.sampling 'hard_loss' compares losses of whole batches; set pipeline.micro_batches to 1")
+    crop, stride = config['pipeline']['crop_size'], config['model']['output_stride']
+    if views.transformations in ('flip', 'turn', 'all') and crop % stride:
+        raise ValueError(
+            f'method.transformations {views.transformations!r} needs a crop that the output stride divides, so that cells stay '
+            f'cells: set pipeline.crop_size to a multiple of {stride}, found {crop}'
+        )
 
 
 def _ac(config: Config, options: dict[str, Any], views: Views) -> AC:
@@ -61,7 +71,11 @@ def _ac(config: Config, options: dict[str, Any], views: Views) -> AC:
 
 
 def _arl(config: Config, options: dict[str, Any], views: Views) -> ARL:
-    """With the keys of `config.arl`; those of `config.method` that are AC's have no say."""
+    """With the keys of `config.arl`. Those of `config.method` that are AC's must exist, but have no say."""
+    if unknown := options.keys() - {field.name for of in (AC, InformationLoss) for field in dataclasses.fields(of)}:
+        raise ValueError(f'config.method has no {", ".join(sorted(unknown))}')
+    if options.get('mask_void'):
+        raise ValueError('method.mask_void leaves pixels out of the loss of AC; ARL cannot, so set it to False')
     own = dict(config['arl'])
     width, contrast = own.pop('width'), _fitting('arl', 'arl', ContrastiveLoss, _taken(own, ContrastiveLoss))
     model = _make(MODELS, 'model', {**config['model'], 'num_clusters': width, 'auxiliary_clusters': 0})
@@ -108,15 +122,28 @@ class Data:
         return pipeline.training_iterator(examples, seed=self.seed, start=start, **self.options['pipeline'], **_processes())
 
     def training_sample(self, count: int) -> Iterator[Batch]:
-        """The first `count` batches, whole on every process, read when they are asked for."""
+        """The first `count` batches, whole on every process."""
         options = self.options['pipeline'] | {'micro_batches': 1}
         yield from itertools.islice(pipeline.training_iterator(self.examples(self.train_split), seed=self.seed, **options), count)
 
-    def labelled_training(self, count: int) -> Iterator[Batch]:
-        """`count` batches of the training split on the devices, whole even where training divides them."""
+    @property
+    def probe_split(self) -> str:
+        """The split whose labels probes are trained with."""
+        return self.options['evaluation']['probe_split'] or self.train_split
+
+    def labelled(self, count: int) -> Iterator[Batch]:
+        """`count` batches for probes, as global batches on the devices."""
+        return self._on_devices(self.probe_split, count)
+
+    def placed_sample(self, count: int) -> Iterator[Batch]:
+        """The first `count` batches of the training split as global batches on the devices, read when they are asked for."""
+        return self._on_devices(self.train_split, count)
+
+    def _on_devices(self, split: str, count: int) -> Iterator[Batch]:
         options = self.options['pipeline'] | {'micro_batches': 1}
-        batches = pipeline.training_iterator(self.examples(self.train_split), seed=self.seed, **options, **_processes())
-        return (sharding.place(batch, sharding.split_batch(self.mesh)) for batch in itertools.islice(batches, count))
+        batches = pipeline.training_iterator(self.examples(split), seed=self.seed, **options, **_processes())
+        for batch in itertools.islice(batches, count):
+            yield sharding.place(batch, sharding.split_batch(self.mesh))
 
     def evaluation(self, split: str) -> Iterable[Batch]:
         """A split once, as global batches on the devices."""
@@ -172,7 +199,7 @@ def watch(config: Config) -> Watch:
 def probes(config: Config) -> Probes:
     """The probes of frozen features."""
     options = config['evaluation']
-    return Probes(tuple(options['probes']), options['probe_tap'], options['probe_steps'])
+    return Probes(tuple(options['probes']), options['probe_steps'])
 
 
 def compilation_cache(config: Config, workdir: Path) -> Path | None:

@@ -28,7 +28,11 @@ def find_centroids(features: Float[np.ndarray, 'vectors channels'], num_clusters
 
 def nearest(centroids: Centroids, vectors: Float[Array, '*places channels']) -> Int[Array, '*places']:
     """The cluster of each vector: the number of its nearest centroid."""
-    # |x - c|^2 without |x|^2, which is the same for all c
+    return jnp.argmax(nearness(centroids, vectors), axis=-1)
+
+
+def nearness(centroids: Centroids, vectors: Float[Array, '*places channels']) -> Float[Array, '*places clusters']:
+    """Minus the squared distance to each centroid, up to |x|^2, which is the same for all of them; linear in the vectors."""
     lengths = jnp.sum(centroids**2, axis=1)
     products = jnp.matmul(vectors, centroids.T, precision='highest')
-    return jnp.argmin(jnp.expand_dims(lengths, range(vectors.ndim - 1)) - 2 * products, axis=-1)
+    return 2 * products - jnp.expand_dims(lengths, range(vectors.ndim - 1))

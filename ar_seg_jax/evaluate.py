@@ -1,9 +1,9 @@
 """Scores a checkpoint of a run with the unmasked network, and draws its pictures.
 
-    python -m ar_seg_jax.evaluate --workdir runs/coco3 [--step N] [--probes linear,non-linear] [--data_dir DIR]
+    python -m ar_seg_jax.evaluate --workdir runs/coco3 [--step N] [--probes linear,non-linear:logits] [--data_dir DIR]
 
-Step 0 is the untrained network. --probes and --probe_tap are used in place of the config's keys of these names. Data is
-read where the run prepared it; --data_dir is for a run that comes from another machine.
+Step 0 is the untrained network. --probes is used in place of config.evaluation.probes. Data is read where the run prepared
+it; --data_dir is for a run that comes from another machine.
 """
 
 from pathlib import Path
@@ -15,8 +15,7 @@ from ar_seg_jax import cli
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the run.', required=True)
 _STEP = flags.DEFINE_integer('step', None, 'Step of the checkpoint, or 0; the last checkpoint if not given.')
 _DATA_DIR = flags.DEFINE_string('data_dir', None, 'Directory of prepared data, where it is prepared if it is not there yet.')
-_PROBES = flags.DEFINE_list('probes', None, 'Probes to train on the frozen network: linear, non-linear; empty for none.')
-_PROBE_TAP = flags.DEFINE_string('probe_tap', None, 'What they see: features or logits.')
+_PROBES = flags.DEFINE_list('probes', None, 'Probes to train on the frozen network, such as linear:logits; empty for none.')
 cli.define_process_flags()
 
 
@@ -27,8 +26,8 @@ def main():
     directory = Path(_WORKDIR.value)
     with workdir.explained(directory):
         config = workdir.load_config(directory)
-        chosen = {'probes': _PROBES.value, 'probe_tap': _PROBE_TAP.value}
-        config['evaluation'] |= {key: value for key, value in chosen.items() if value is not None}
+        if _PROBES.value is not None:
+            config['evaluation'] |= {'probes': _PROBES.value}
         run = runs.open_run(config, directory, training=False, data_dir=_DATA_DIR.value)
         state = runs.untrained(run) if _STEP.value == 0 else runs.initial_state(run)
     results.report(run, state if _STEP.value == 0 else run.checkpoints.restore(state, _STEP.value))

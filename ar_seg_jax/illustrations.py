@@ -1,21 +1,22 @@
 """The pictures of a run: images with their label maps, confusion, training curves."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Integer, UInt8
+from PIL import Image
 
-from ar_seg_jax import files, workdir
+from ar_seg_jax import files, records, workdir
 from ar_seg_jax.classes import numbered
 from ar_seg_jax.data import pipeline
 from ar_seg_jax.evaluation import panels, pictures, plots
 from ar_seg_jax.evaluation.segmentation import Confusion, Result, Scores
 from ar_seg_jax.run import Run
-from ar_seg_jax.training import metrics, sharding
+from ar_seg_jax.training import sharding
 from ar_seg_jax.training.state import TrainState
 
 _RANKED = 100  # images of the scored split among which the best, median and worst are looked for
@@ -23,13 +24,18 @@ _RANKED = 100  # images of the scored split among which the best, median and wor
 
 @dataclasses.dataclass(frozen=True)
 class Probed:
-    """A trained probe: its scores, and `segment` with the `variables` to call it with, network and probe."""
+    """A trained probe: its '<kind>:<tap>', its scores, and `segment` with the `variables` to call it with."""
 
-    kind: str
+    name: str
     scores: Scores
     confusion: Confusion
     segment: Callable
     variables: Any
+
+    @property
+    def title(self) -> str:
+        kind, tap = self.name.split(':')
+        return f'{kind} probe of {tap}'
 
 
 def sample(run: Run, state: TrainState, result: Result | None) -> UInt8[np.ndarray, 'height width 3'] | None:
@@ -54,30 +60,30 @@ def sample(run: Run, state: TrainState, result: Result | None) -> UInt8[np.ndarr
     return np.asarray(panel)
 
 
-def write(run: Run, state: TrainState, result: Result | None, probed: Sequence[Probed]) -> Iterator[Path]:
-    """Writes all pictures of a state whose evaluation is over, and the curves of its run; where they are, one by one."""
+def write(run: Run, state: TrainState, result: Result | None, probed: Sequence[Probed]) -> list[Path]:
+    """Writes all pictures of a state whose evaluation is over, and the curves of its run; process 0 only, and if the config
+    asks. Returns where they are."""
     if jax.process_index() or not run.config['evaluation']['pictures']:
-        return
+        return []
     step = int(state.step)
     sample(run, state, result)
-    yield workdir.picture(run.directory, step)
-    title = f'{run.directory.name}, step {step}'
+    contents = {}
     if result:
-        panel = panels.draw(*_panel(run, state, result, probed), run.data.classes, title)
-        confusion = plots.confusion(result.confusion, result.mapping, run.data.classes, title)
-        for kind, content in (('panel', pictures.png(panel)), ('confusion', plots.png(confusion))):
-            path = workdir.picture(run.directory, step, kind)
-            files.write(path, content)
-            yield path
-    records = metrics.records(run.directory / 'metrics.jsonl')
-    if any(record['kind'] == 'training' for record in records):
-        path = workdir.curves(run.directory)
-        files.write(path, plots.png(plots.curves(records, run.directory.name)))
-        yield path
+        if panel := _panel(run, state, result, probed):
+            contents[workdir.picture(run.directory, step, 'panel')] = pictures.png(panel)
+        confusion = plots.confusion(result.confusion, result.mapping, run.data.classes, f'{run.directory.name}, step {step}')
+        contents[workdir.picture(run.directory, step, 'confusion')] = plots.png(confusion)
+    found = records.read(run.directory / 'metrics.jsonl')
+    if any(record['kind'] == 'training' for record in found):
+        contents[workdir.curves(run.directory)] = plots.png(plots.curves(found, run.directory.name))
+    for path, content in contents.items():
+        files.write(path, content)
+    return [workdir.picture(run.directory, step), *contents]
 
 
-def _panel(run: Run, state: TrainState, result: Result, probed: Sequence[Probed]) -> tuple[list[panels.Row], list[str]]:
-    """The best, median and worst images by accuracy, with the predictions of the network and of its probes."""
+def _panel(run: Run, state: TrainState, result: Result, probed: Sequence[Probed]) -> Image.Image | None:
+    """The best, median and worst images by accuracy, with the predictions of the network and of its probes; None if none of
+    those looked at has a label."""
     state = sharding.local(state)
     probes = [(jax.jit(probe.segment), sharding.local(probe.variables)) for probe in probed]
     chosen = _spread(run, _RANKED)
@@ -92,7 +98,12 @@ def _panel(run: Run, state: TrainState, result: Result, probed: Sequence[Probed]
             of_probes = [np.asarray(segment(variables, image[None]))[0] for segment, variables in probes]
             labels = [chosen[index]['label'], predicted[index], *of_probes]
             rows.append(panels.Row(group, float(accuracies[index]), image, labels))
-    return rows, ['ground truth', run.title, *(probe.kind for probe in probed)]
+    if not rows:
+        return None
+    titles = ['ground truth', run.title, *(probe.name.removesuffix(':features') for probe in probed)]
+    split = run.data.picture_split
+    caption = f'{run.directory.name}, step {int(state.step)}: best, median and worst of {len(chosen)} images of {split!r}'
+    return panels.draw(rows, titles, run.data.classes, caption)
 
 
 def _spread(run: Run, count: int) -> list[pipeline.Example]:

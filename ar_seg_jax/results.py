@@ -49,18 +49,18 @@ def report(run: Run, state: TrainState):
 
 
 def _probe(run: Run, state: TrainState) -> list[Probed]:
-    """Probes of the frozen network, trained on labels of the training split and scored on that of the first protocol."""
+    """Probes of the frozen network, scored on the split of the first protocol."""
     probes, classes, split = run.probes, len(run.data.classes), run.data.protocols[0].scored_on
-    if not probes.kinds:
+    if not probes.names:
         return []
-    batches = run.data.labelled_training(probes.steps)
+    batches = run.data.labelled(probes.steps)
     variables = (state, probes.train(run.predict, state, batches, classes, run.config['seed']))
     found = []
-    for kind in probes.kinds:
-        segment = probes.segment(run.predict, kind, classes)
+    for name in probes.full_names:
+        segment = probes.segment(run.predict, name, classes)
         counts = segmentation.make_counter(segment, classes, classes)
         confusion = segmentation.confusion(counts, variables, split, run.data.evaluation(split))
-        found.append(Probed(kind, segmentation.score(confusion, np.arange(classes)), confusion, segment, variables))
+        found.append(Probed(name, segmentation.score(confusion, np.arange(classes)), confusion, segment, variables))
     return found
 
 
@@ -103,9 +103,9 @@ def _print_table(run: Run, rows: Mapping[str, list[Result]], probed: Sequence[Pr
         )
 
     if probed:
-        print(f'\n{run.probes.in_words(run.data.train_split, run.data.protocols[0].scored_on)}')
+        print(f'\nprobes {run.probes.in_words(run.data.probe_split, run.data.protocols[0].scored_on)}')
     for probe in probed:
-        _print_row(f'{probe.kind} probe', probe.scores.accuracy, probe.scores.mean_iou)
+        _print_row(probe.title, probe.scores.accuracy, probe.scores.mean_iou)
 
 
 def _print_row(name: str, accuracy: float, mean_iou: float):
@@ -133,10 +133,8 @@ def _save(run: Run, step: int, rows: Mapping[str, list[Result]], probed: Sequenc
         ],
         'probes': [
             {
-                'probe': probe.kind,
-                'features': run.probes.tap,
-                'trained_on': run.data.train_split,
-                'scored_on': own[0].protocol.scored_on,
+                'probe': probe.name,
+                'in_words': f'{probe.title} {run.probes.in_words(run.data.probe_split, own[0].protocol.scored_on)}',
                 **dataclasses.asdict(probe.scores),
                 'confusion': probe.confusion.tolist(),
             }

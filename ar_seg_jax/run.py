@@ -144,7 +144,7 @@ def untrained(run: Run) -> TrainState:
 
 def refreshed(run: Run, state: TrainState) -> TrainState:
     """The state with whatever the method needs for predictions brought up to date."""
-    batches = run.data.training_sample(_REFRESH_BATCHES)
+    batches = run.data.placed_sample(_REFRESH_BATCHES)
     key = jax.random.fold_in(jax.random.key(run.config['seed']), state.step)
     return state.replace(extra=run.method.refresh(state.params, state.extra, batches, key=key))
 
@@ -169,4 +169,4 @@ def _announce(run: Run, schedule: loop.Schedule):
     _logger.info('Model: %s parameters, %d clusters', f'{parameters:,}', run.method.num_clusters)
     _logger.info('Training on %r to step %d; everything goes to %s', run.data.train_split, schedule.steps, run.directory)
     _logger.info('Checkpoints: %s', run.checkpoints.directory)
-    _logger.info('The loss is minus the mutual information of two views (or a bound on it), so it is negative: 0 at the start')
+    _logger.info('The loss is minus the mutual information of two views in nats (ARL: minus a bound on it)')

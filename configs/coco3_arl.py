@@ -11,5 +11,5 @@ from configs import coco3
 
 def get_config():
     config = coco3.get_config()
-    config.method.name = 'arl'
+    config.method.update(name='arl', mask_void=False)
     return config

@@ -53,7 +53,7 @@ def get_config() -> ml_collections.ConfigDict:
         'sobel': False,  # append Sobel gradients to the image
         'mask_void': False,  # leave unlabelled pixels out of the loss
     }
-    config.arl = {
+    config.arl = {  # its training ends as AC's does, after `steps` or `epochs`
         'width': 64,  # channels of what is learned
         'displacement': 1,  # half-window of the positives, places of the feature map
         'temperature': 1.0,  # scores are divided by it
@@ -65,8 +65,9 @@ def get_config() -> ml_collections.ConfigDict:
         'crop_size': 0,  # centre crop, pixels; 0 takes whole images
         'batch_size': 60,
         'baselines': True,  # also score the untrained network and k-means on pixels and on SIFT descriptors
-        'probes': ('linear', 'non-linear'),  # classifiers of frozen features, trained on labels of train_split; () has none
-        'probe_tap': 'features',  # what they see: features (before the decoder) or logits (after it)
+        # classifiers of the frozen network, linear or non-linear, of its features or ('linear:logits') of its decoder's output
+        'probes': ('linear', 'non-linear'),
+        'probe_split': '',  # whose labels they are trained with; '' is data.train_split
         'probe_steps': 100,  # batches they are trained on
         'pictures': 6,  # images in the picture of results
     }

@@ -20,6 +20,8 @@ def get_config():
     config.model.update(variant='F2', blocks=5, num_clusters=3, output_stride=2, attention=True)
     config.method.update(displacement=10)
     config.evaluation.update(
-        protocols=('one-to-one:labelled_test:labelled_test', 'many-to-one:labelled_train:labelled_test'), batch_size=30
+        protocols=('one-to-one:labelled_test:labelled_test', 'many-to-one:labelled_train:labelled_test'),
+        batch_size=30,
+        probe_split='labelled_train',
     )
     return config

@@ -17,6 +17,7 @@ ALLOWED = {
     'tiling': set(),
     'differences': set(),
     'files': set(),
+    'records': set(),
     'processes': set(),
     'cli': {'processes', 'text', 'training'},
     'workdir': {'classes', 'differences', 'files'},
@@ -28,8 +29,8 @@ ALLOWED = {
     'methods': {'methods', 'clustering', 'interfaces', 'layers', 'objectives', 'orderings', 'transformations'},
     'data': {'data', 'classes', 'interfaces'},
     'evaluation': {'evaluation', 'classes', 'clustering', 'interfaces', 'layers', 'orderings'},
-    'training': {'training', 'interfaces', 'differences', 'files'},
-    'sweeping': {'sweeping', 'files', 'text', 'workdir'},
+    'training': {'training', 'interfaces', 'differences', 'files', 'records'},
+    'sweeping': {'sweeping', 'files', 'records', 'text', 'workdir'},
 }
 TOP = {'main', 'evaluate', 'predict', 'figures', 'sweep', 'run', 'results', 'illustrations', 'build', '__init__'}
 

@@ -82,7 +82,7 @@ def _write_numbers(axes: Axes, shares: Float[np.ndarray, 'clusters classes']):
 
 
 def curves(records: Sequence[Mapping[str, Any]], title: str) -> Figure:
-    """A run over its steps, from the records of its `metrics.jsonl` (see `training.metrics.records`).
+    """A run over its steps, from the records of its `metrics.jsonl` (see `records.read`).
 
     Above: mutual information in nats and, dashed, its bound; the loss, where the objective knows no mutual information. Below:
     accuracy and mIoU, where there were labels to evaluate with. A null interrupts its line.

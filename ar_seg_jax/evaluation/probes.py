@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -13,7 +13,6 @@ from jaxtyping import Array, Float, UInt8
 from ar_seg_jax import layers
 from ar_seg_jax.interfaces import VOID, Batch, Outputs
 
-Kind = Literal['linear', 'non-linear']
 KINDS = ('linear', 'non-linear')
 TAPS = ('features', 'logits')
 
@@ -22,34 +21,42 @@ Predict = Callable[[Any, UInt8[Array, 'batch height width channels']], Outputs] 
 
 @dataclasses.dataclass(frozen=True)
 class Probes:
-    """Which probes are trained, on what, for how long. The sources name the layers only; the rest is ours.
+    """Which probes are trained, for how long. The sources name their layers only; the rest is ours.
 
-    kinds: 'linear', a 1x1 convolution; 'non-linear', 1x1 convolution, batch norm, ReLU, 1x1 convolution.
-    tap: 'features' that go into the decoder, or the decoder's 'logits', on top of which the supplement (section 5) puts its
-        layers; a linear layer there is little more than a relabelling of the clusters.
-    width: channels of the hidden layer. learning_rate: of Adam.
+    names: '<kind>:<tap>', or the kind alone for the features. Kinds are 'linear', a 1x1 convolution, and 'non-linear', 1x1
+        convolution, batch norm, ReLU, 1x1 convolution. Taps are the 'features' that go into the decoder, and the decoder's
+        'logits', on top of which the supplement (section 5) puts its layers; a linear layer there is little more than a
+        relabelling of the clusters.
+    steps: batches. width: channels of the hidden layer. learning_rate: of Adam.
     """
 
-    kinds: tuple[str, ...] = KINDS
-    tap: str = 'features'
+    names: tuple[str, ...] = KINDS
     steps: int = 100
     width: int = 128
     learning_rate: float = 1e-2
 
     def __post_init__(self):
-        for kind in self.kinds:
-            if kind not in KINDS:
-                raise ValueError(f'evaluation.probes are among {", ".join(KINDS)}; found {kind!r}')
-        if self.tap not in TAPS:
-            raise ValueError(f'evaluation.probe_tap is one of {", ".join(TAPS)}; found {self.tap!r}')
+        for name in self.names:
+            kind, tap = _parsed(name)
+            if kind not in KINDS or tap not in TAPS:
+                raise ValueError(
+                    f"evaluation.probes are '<kind>:<tap>' with a kind of {', '.join(KINDS)} and a tap of {', '.join(TAPS)}; "
+                    f'found {name!r}'
+                )
         if self.steps < 1:
             raise ValueError(f'evaluation.probe_steps is at least 1, found {self.steps}')
 
+    @property
+    def full_names(self) -> tuple[str, ...]:
+        """'<kind>:<tap>' of each, once."""
+        return tuple(dict.fromkeys(':'.join(_parsed(name)) for name in self.names))
+
     def in_words(self, trained_on: str, scored_on: str) -> str:
         """What a score of these probes means."""
+        overlap = set(trained_on.split('+')) & set(scored_on.split('+'))
         return (
-            f'probes of the frozen {self.tap}: {self.steps} batches of {trained_on!r} with labels, scored on {scored_on!r}; no '
-            'matching, pixels without a label left out'
+            f'trained on the frozen network with the labels of {self.steps} batches of {trained_on!r}, scored on {scored_on!r}'
+            f'{" (images it was trained on: no held-out score)" if overlap else ""}; no matching, pixels without a label left out'
         )
 
     def train(self, predict: Predict, variables: Any, batches: Iterable[Batch], num_classes: int, seed: int) -> Any:
@@ -61,15 +68,15 @@ class Probes:
 
         @jax.jit
         def begin(variables, image):
-            own = heads.init(jax.random.key(seed), predict(variables, image)[self.tap], train=False)
+            own = heads.init(jax.random.key(seed), predict(variables, image), train=False)
             return own, tx.init(own['params'])
 
         @jax.jit
         def step(variables, own, opt_state, batch: Batch):
-            maps = predict(variables, batch['image'])[self.tap]
+            outputs = predict(variables, batch['image'])
 
             def loss(params):
-                logits, updated = heads.apply({**own, 'params': params}, maps, train=True, mutable=['batch_stats'])
+                logits, updated = heads.apply({**own, 'params': params}, outputs, train=True, mutable=['batch_stats'])
                 return sum(_cross_entropy(each, batch['label']) for each in logits.values()), updated
 
             gradients, updated = jax.grad(loss, has_aux=True)(own['params'])
@@ -81,34 +88,36 @@ class Probes:
             state = step(variables, *(state or begin(variables, batch['image'])), batch)
         return state[0]
 
-    def segment(self, predict: Predict, kind: str, num_classes: int) -> Callable[[Any, Array], Array]:
-        """A function ((variables of the network, those of the probes), image) -> the class of each pixel."""
+    def segment(self, predict: Predict, name: str, num_classes: int) -> Callable[[Any, Array], Array]:
+        """A function ((variables of the network, those of the probes), image) -> the class of each pixel by one of `full_names`."""
         heads = self._heads(num_classes)
 
         def segment(variables, image):
             network, own = variables
-            logits = heads.apply(own, predict(network, image)[self.tap], train=False)[kind]
+            logits = heads.apply(own, predict(network, image), train=False)[name]
             return jnp.argmax(_to_pixels(logits, *image.shape[1:3]), axis=-1)
 
         return segment
 
     def _heads(self, num_classes: int) -> 'Heads':
-        return Heads(self.kinds, num_classes, self.width)
+        return Heads(self.full_names, num_classes, self.width)
 
 
 class Heads(nn.Module):
-    """The probes side by side; logits by kind."""
+    """The probes side by side; logits by name."""
 
-    kinds: tuple[str, ...]
+    names: tuple[str, ...]
     num_classes: int
     width: int
 
     @nn.compact
-    def __call__(
-        self, maps: Float[Array, 'batch height width channels'], *, train: bool
-    ) -> dict[str, Float[Array, 'batch height width classes']]:
-        widths = {'linear': 0, 'non-linear': self.width}
-        return {kind: Probe(self.num_classes, widths[kind], name=kind)(maps, train=train) for kind in self.kinds}
+    def __call__(self, outputs: Outputs, *, train: bool) -> dict[str, Float[Array, 'batch height width classes']]:
+        logits = {}
+        for name in self.names:
+            kind, tap = _parsed(name)
+            probe = Probe(self.num_classes, self.width if kind == 'non-linear' else 0, name=name)
+            logits[name] = probe(outputs[tap], train=train)
+        return logits
 
 
 class Probe(nn.Module):
@@ -143,3 +152,8 @@ def _cross_entropy(logits, label):
 
 def _to_pixels(logits, height: int, width: int):
     return layers.upsample(logits, -(-height // logits.shape[1]), height, width)
+
+
+def _parsed(name: str) -> tuple[str, str]:
+    kind, _, tap = name.partition(':')
+    return kind, tap or 'features'

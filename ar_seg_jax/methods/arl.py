@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jaxtyping import Array, Float
 
 from ar_seg_jax import clustering, layers
@@ -17,7 +18,7 @@ from ar_seg_jax.objectives.info_nce import ContrastiveLoss, Keys, Maps
 
 Compared = tuple[Maps, Maps, Keys]
 
-_VECTORS = 50_000  # features that k-means sees
+_VECTORS_OF_BATCH = 2500  # features of each batch that k-means sees
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +53,10 @@ class ARL:
         return params, {'batch_stats': statistics, 'centroids': jnp.zeros((self.num_clusters, width))}
 
     def forward(self, params: Params, extra: Extra, batch: Batch, *, key, part=0) -> tuple[Compared, Extra]:
+        frozen = jax.lax.stop_gradient(params)
+
         def hardness(first, second):
-            (anchors, positives), _ = self._compare(params, extra, first, second)
+            (anchors, positives), _ = self._compare(frozen, extra, first, second)
             return self._loss(anchors, positives, self._keys(positives, key, part))[0]
 
         network = self._network(params, extra)
@@ -68,20 +71,21 @@ class ARL:
     def refresh(self, params: Params, extra: Extra, batches: Iterable[Batch], *, key) -> Extra:
         """Centroids by k-means, a few starts, of the outputs of the unmasked network at places drawn from the batches."""
         rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-        maps = (np.asarray(_logits(self, params, extra, batch['image'])) for batch in batches)
-        found = [each.reshape(-1, self.model.num_clusters) for each in maps]
-        share = -(-_VECTORS // len(found))
-        drawn = np.concatenate([rng.choice(each, min(share, len(each)), replace=False) for each in found])
-        centroids = clustering.find_centroids(drawn, self.num_clusters, int(rng.integers(2**31)))
+        drawn = []
+        for batch in batches:
+            maps = multihost_utils.process_allgather(_logits(self, params, extra, batch['image']), tiled=True)
+            vectors = maps.reshape(-1, maps.shape[-1])
+            drawn.append(rng.choice(vectors, min(_VECTORS_OF_BATCH, len(vectors)), replace=False))
+        centroids = clustering.find_centroids(np.concatenate(drawn), self.num_clusters, int(rng.integers(2**31)))
+        # Processes on unlike hosts may differ in the last bit, and all must go on with the same.
+        centroids = multihost_utils.broadcast_one_to_all(centroids)
         return {**extra, 'centroids': jax.device_put(centroids, extra['centroids'].sharding)}
 
     def predict(self, params: Params, extra: Extra, image) -> Outputs:
         """Each pixel's scores are highest for the centroid nearest to its interpolated features."""
         outputs = self._features(params, extra, image)
-        centroids = extra['centroids']
-        # |y - c|^2 without |y|^2, which is the same for all c; linear in y, so interpolation may follow.
-        products = jnp.matmul(outputs['logits'], centroids.T, precision='highest')
-        nearness = 2 * products - jnp.sum(centroids**2, axis=1)[None, None, None]
+        # Linear in the features, so interpolation may follow.
+        nearness = clustering.nearness(extra['centroids'], outputs['logits'])
         scores = nn.softmax(layers.upsample(nearness, self.model.output_stride, *image.shape[1:3]))
         return {**outputs, 'scores': scores}
 

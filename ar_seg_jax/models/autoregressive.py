@@ -64,7 +64,7 @@ class Autoregressive(nn.Module):
 
     def __post_init__(self):
         for name, value, known in (
-            ('num_clusters', self.num_clusters, range(2, 256)),
+            ('num_clusters', self.num_clusters, range(2, 4097)),
             ('auxiliary_clusters', self.auxiliary_clusters, range(256)),
             ('variant', self.variant, ('F1', 'F2', 'F3', 'F4', 'F5')),
             ('blocks', self.blocks, range(1, 6)),

@@ -4,12 +4,13 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jax.sharding import PartitionSpec
+from jaxtyping import Array, Float, Int
 
 Maps = Float[Array, 'batch height width depth']
-Keys = Float[Array, 'batch places depth']
+Keys = Float[Array, 'images places depth']
 
-# Anchors (over all images) whose scores against all keys are held at once; memory is linear in images x places.
+# Anchors (over all images of a device) whose scores against all keys are held at once; memory is linear in images x places.
 _ANCHORS_AT_ONCE = 512
 
 
@@ -35,7 +36,8 @@ class ContrastiveLoss:
         """The loss from phi_1(y), phi_2(y') and the keys among phi_2(y'), as scalars in nats.
 
         `negatives` are all places of each image or some that were drawn from `places` ones; the others then count as if
-        they had the same mean. The bound is log N, of the N - 1 negatives and one positive of an anchor.
+        they had the same mean, which makes the value somewhat too high on average. The bound is log N, of the N - 1 negatives
+        and one positive of an anchor.
         """
         batch = anchors.shape[0]
         if batch < 2:
@@ -52,14 +54,31 @@ def log_partition(anchors: Maps, negatives: Keys) -> Float[Array, 'batch height 
 
     Two places of one image are likely to show the same thing, so they are no negatives. Anchors go through in chunks of a few
     places of every image, whose scores are computed again in the backward pass: memory is a chunk's scores against all
-    keys, where the full matrix has (batch x places)^2 entries. Images stay on the device where they are.
+    keys, where the full matrix has (batch x places)^2 entries.
+
+    Under a mesh (`jax.set_mesh`) each device gathers all keys once and sends their gradients back once; left to itself XLA
+    would communicate in every chunk.
     """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
+        return _log_partition(anchors, negatives, jnp.arange(len(anchors)))
+    (axis,) = mesh.axis_names
+
+    def on_device(anchors, negatives):
+        images = jax.lax.axis_index(axis) * len(anchors) + jnp.arange(len(anchors))
+        return _log_partition(anchors, jax.lax.all_gather(negatives, axis, tiled=True), images)
+
+    return jax.shard_map(on_device, in_specs=PartitionSpec(axis), out_specs=PartitionSpec(axis))(anchors, negatives)
+
+
+def _log_partition(anchors: Maps, negatives: Keys, images: Int[Array, 'batch']) -> Float[Array, 'batch height width']:
+    """`images` are the numbers of the anchors' images among those of the keys."""
     batch, height, width, depth = anchors.shape
     places = height * width
     chunk = min(places, max(1, _ANCHORS_AT_ONCE // batch))
     chunks = -(-places // chunk)
     padded = jnp.pad(anchors.reshape(batch, places, depth), ((0, 0), (0, chunks * chunk - places), (0, 0)))
-    same_image = jnp.eye(batch, dtype=bool)[:, None, :, None]
+    same_image = (images[:, None] == jnp.arange(len(negatives))[None])[:, None, :, None]
 
     @jax.checkpoint
     def of_chunk(queries):

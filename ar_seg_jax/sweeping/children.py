@@ -14,12 +14,16 @@ class Stopped(Exception):
 
 
 class Children:
-    """Runs commands, from any thread; inside a `with`, SIGTERM and SIGINT are handed on to those that live, and no more begin.
+    """Runs commands, `jobs` of them at once, from any thread; inside a `with`, SIGTERM and SIGINT are handed on to those that
+    live, and no more begin.
 
     Children are no part of the terminal's group, which would get Ctrl-C too, so that each gets every signal once.
     """
 
-    def __init__(self):
+    def __init__(self, jobs: int = 1):
+        # Each of several on one accelerator would take most of its memory.
+        share = {'XLA_PYTHON_CLIENT_MEM_FRACTION': f'{0.9 / jobs:.3f}'} if jobs > 1 else {}
+        self._environment = share | dict(os.environ)
         self._lock = threading.RLock()  # a second signal may come while the first is handed on
         self._living: set[subprocess.Popen] = set()
         self._stopping = False
@@ -45,7 +49,12 @@ class Children:
                 output.write(f'$ {shlex.join(command)}\n'.encode())
                 output.flush()
                 child = subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    env=self._environment,
                 )
                 self._living.add(child)
             status = child.wait()

@@ -74,7 +74,10 @@ def _line(row: Row, table: Table, sweep: Sweep, seeds: Sequence[int], outcomes: 
             except ValueError as error:
                 failures.append(f'seed {found[1]}: {error}')
         if row.kind == 'trained':
-            seconds.append(state.training_seconds(sweep.directory, found, sweep.config['pipeline']['batch_size']))
+            try:
+                seconds.append(state.training_seconds(sweep.directory, found))
+            except ValueError as error:
+                failures.append(f'seed {found[1]}: {error}')
     return Line(row, scores, seconds, failures, sum(found not in outcomes for found in keys))
 
 
@@ -97,6 +100,4 @@ def _score(content: Mapping[str, Any], row: Row, measure: str, wanted: str) -> S
 
 
 def _in_words(entry: Mapping[str, Any], measure: str) -> str:
-    if measure == 'clustering':
-        return entry['protocol']['in_words']
-    return f'{measure} probe trained on {entry["trained_on"]!r}, scored on {entry["scored_on"]!r}'
+    return entry['protocol']['in_words'] if measure == 'clustering' else entry['in_words']

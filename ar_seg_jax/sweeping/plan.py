@@ -77,7 +77,13 @@ def protocol(row: Row, config: Config) -> str:
         return known[0]
     parts = [text.split(':') for text in known]
     fitting = [':'.join(part) for part in parts if part[0] == row.matching and part[1] != part[-1]]
-    return fitting[0] if fitting else f'{row.matching}:{config["data"]["train_split"]}:{parts[0][-1]}'
+    fitted_on, scored_on = config['data']['train_split'], parts[0][-1]
+    if not fitting and fitted_on == scored_on:
+        raise ValueError(
+            f'{row.name!r} needs a matching fitted on other images than those scored, and both are {scored_on!r}; name another '
+            'split first in --config.evaluation.protocols'
+        )
+    return fitting[0] if fitting else f'{row.matching}:{fitted_on}:{scored_on}'
 
 
 def slug(overrides: Mapping[str, Any]) -> str:

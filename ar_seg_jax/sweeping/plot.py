@@ -4,7 +4,6 @@ import io
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ar_seg_jax.sweeping.collect import Line, spread
@@ -15,8 +14,7 @@ _OURS, _PAPER = '#1f6fb4', '#d95f02'
 
 def png(table: Table, lines: Sequence[Line], column: str | None) -> bytes:
     """A panel for each measure and a place for each row; what there is not, is left out. `column`: the paper's data set."""
-    figure = Figure(figsize=(2 + 4.5 * len(table.measures), 1.6 + 0.45 * len(lines)), layout='constrained', dpi=120)
-    FigureCanvasAgg(figure)
+    figure = Figure(figsize=(2.5 + 3.5 * len(table.measures), 1.6 + 0.45 * len(lines)), layout='constrained', dpi=120)
     panels = figure.subplots(1, len(table.measures), sharey=True, squeeze=False)[0]
     for axes, measure in zip(panels, table.measures, strict=True):
         _draw(axes, lines, measure, column)

@@ -47,7 +47,7 @@ def run_all(sweep: Sweep, runs: Sequence[Run], jobs: int, tell: Callable[[Outcom
     Returns the outcomes, and whether they are all there: False if a signal ended it before.
     """
     outcomes: dict[Key, Outcome] = {}
-    with Children() as children, ThreadPoolExecutor(jobs) as pool:
+    with Children(jobs) as children, ThreadPoolExecutor(jobs) as pool:
         try:
             futures = {pool.submit(_run, sweep, run, children): run for run in runs}
             for future in as_completed(futures):

@@ -3,11 +3,11 @@
 import copy
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ar_seg_jax import workdir
+from ar_seg_jax import records, workdir
 from ar_seg_jax.sweeping import places
 from ar_seg_jax.sweeping.plan import Config, Key, Run
 
@@ -45,6 +45,8 @@ def finish(sweep: Path, run: Run, config: Config):
     steps = [int(path.stem) for path in (directory / 'evaluations').glob('*.json') if path.stem.isdecimal() and int(path.stem)]
     if not steps:
         raise ValueError(f'{directory} holds no scores; a table needs data with labels')
+    if config['steps'] and max(steps) > config['steps']:
+        raise ValueError(f'{directory} was trained to step {max(steps)}, beyond {config["steps"]}; use another --workdir')
     workdir.write_json(places.done(sweep, run.key), {'config': wanted(run, config), 'step': max(steps)})
 
 
@@ -77,10 +79,12 @@ def short(protocol: Mapping[str, str]) -> str:
     return f'{protocol["matching"]}:{protocol["matched_on"]}:{protocol["scored_on"]}'
 
 
-def training_seconds(sweep: Path, key: Key, batch_size: int) -> float:
-    """Time of the training steps, without evaluations and saves."""
+def training_seconds(sweep: Path, key: Key) -> float:
+    """Time of the training steps, without evaluations and saves; ValueError for records that are damaged."""
+    directory = places.run(sweep, key)
+    batch_size = workdir.load_config(directory)['pipeline']['batch_size']
     seconds, before = 0.0, 0
-    for record in _records(places.run(sweep, key) / 'metrics.jsonl'):
+    for record in records.read(directory / 'metrics.jsonl'):
         if record['kind'] == 'training' and record['images_per_second']:
             seconds += (record['step'] - before) * batch_size / record['images_per_second']
             before = record['step']
@@ -100,10 +104,3 @@ def _held(content: Mapping[str, Any]) -> tuple[list[str], list[str], list[str]]:
     protocols = [short(entry['protocol']) for entry in own(content)]
     probes = [entry['probe'] for entry in content.get('probes', [])]
     return protocols, probes, [entry['method'] for entry in content.get('results', [])]
-
-
-def _records(path: Path) -> Iterator[dict[str, Any]]:
-    if path.exists():
-        for line in path.read_text().splitlines(keepends=True):
-            if line.endswith('\n'):
-                yield json.loads(line)

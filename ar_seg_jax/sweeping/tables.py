@@ -8,7 +8,7 @@ from typing import Any
 
 FILE = Path(__file__).with_name('tables.json')
 KINDS = ('trained', 'untrained', 'baseline', 'not implemented')
-MEASURES = ('clustering', 'linear', 'non-linear')
+MEASURES = ('clustering', 'linear:logits', 'non-linear:logits', 'linear:features', 'non-linear:features')
 
 # Data sets of the paper, by `data.name` and `data.num_classes`.
 _COLUMNS = {('coco_stuff', 3): 'coco3', ('coco_stuff', 15): 'coco15', ('potsdam', 3): 'potsdam3', ('potsdam', 6): 'potsdam6'}
@@ -18,7 +18,7 @@ _COLUMNS = {('coco_stuff', 3): 'coco3', ('coco_stuff', 15): 'coco15', ('potsdam'
 class Row:
     """A row of a table.
 
-    kind: 'trained' by the row's overrides; 'untrained', the network before training; 'baseline', which the evaluation of the
+    kind: 'trained' with the row's overrides; 'untrained', the network of such a run before training; 'baseline', which the evaluation of the
         base run holds under the name `method`; 'not implemented', with the paper's number only.
     overrides: values by 'part.key'. A list is a choice by seed; {'times': n, 'of': key} is n times the base config's value.
     matching: 'many-to-one' for a score with that matching; '' for the first protocol of the config.
@@ -37,8 +37,8 @@ class Row:
             raise ValueError(f'row {self.name!r}: kind is one of {", ".join(KINDS)}, found {self.kind!r}')
         if (self.kind == 'baseline') != bool(self.method):
             raise ValueError(f'row {self.name!r}: a baseline, and nothing else, has a method')
-        if self.kind != 'trained' and self.overrides:
-            raise ValueError(f'row {self.name!r}: only a trained row has overrides')
+        if self.kind not in ('trained', 'untrained') and self.overrides:
+            raise ValueError(f'row {self.name!r}: only a network has overrides')
         if self.matching not in ('', 'many-to-one'):
             raise ValueError(f"row {self.name!r}: matching is 'many-to-one' or '', found {self.matching!r}")
         if any(key == 'seed' or key.startswith('evaluation.') for key in self.overrides):

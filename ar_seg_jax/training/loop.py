@@ -97,7 +97,8 @@ def run(
             with trace.step(step):
                 with report.waiting():
                     batch = sharding.place(next(batches), batch_sharding)
-                state, scalars, health = train_step(state, batch)
+                with jax.set_mesh(mesh):
+                    state, scalars, health = train_step(state, batch)
                 if before:
                     watch.check(*before, state)
             before = (step, scalars, health)

@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
-from ar_seg_jax import files
+from ar_seg_jax import files, records
 
 # H(y) below this share of log K means that nearly all pixels are in one cluster.
 _COLLAPSED = 0.1
@@ -38,7 +38,7 @@ class MetricWriter:
 
     def __init__(self, workdir: Path, start: int = 0, active: bool = True):
         path = workdir / 'metrics.jsonl'
-        kept = [record for record in records(path) if record['step'] <= start]
+        kept = [record for record in records.read(path) if record['step'] <= start]
         self.evaluated = any(record['step'] == start and record['kind'] == 'evaluation' for record in kept)
         self._file = self._board = None
         if active:
@@ -68,28 +68,6 @@ class MetricWriter:
         for name, value in finite.items():
             if value is not None:
                 self._board.add_scalar(name, value, step)
-
-
-def records(path: Path) -> list[dict[str, Any]]:
-    """The records of a `metrics.jsonl`, see `MetricWriter`; none where there is no file.
-
-    A last line that a killed run left half written does not count. Raises ValueError, which names the file and the line, for
-    any other line that is no record.
-    """
-    if not path.exists():
-        return []
-    lines = path.read_bytes().splitlines(keepends=True)
-    return [_parsed(f'{path}, line {number}', line) for number, line in enumerate(lines, 1) if line.endswith(b'\n')]
-
-
-def _parsed(place: str, line: bytes) -> dict[str, Any]:
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f'{place}: not the JSON that was written here ({error}); remove the line') from error
-    if not isinstance(record, dict) or type(record.get('step')) is not int or not isinstance(record.get('kind'), str):
-        raise ValueError(f'{place}: expected an object with a "step" and a "kind"; remove the line')
-    return record
 
 
 def _line(record: dict[str, Any]) -> str:

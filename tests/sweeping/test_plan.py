@@ -6,9 +6,10 @@ import pytest
 
 from ar_seg_jax.sweeping import plan, tables
 from ar_seg_jax.sweeping.tables import Row, Table
-from configs import common, potsdam3, textures
+from configs import common, folder, potsdam3, textures
 
-CONFIG = potsdam3.get_config().to_dict()
+POTSDAM = potsdam3.get_config().to_dict()
+CONFIG = POTSDAM | {'model': POTSDAM['model'] | {'attention': False, 'output_stride': 4}}
 
 
 def _flat(tree, prefix=''):
@@ -28,16 +29,11 @@ def test_every_override_names_a_key_that_configs_have(name):
 
 def test_overrides_that_the_config_has_already_are_dropped_so_that_tables_share_the_base_run():
     shared = {name: {run.slug for run in runs} for name, runs in _all_runs([0]).items()}
-    # Potsdam-3 is F2 with attention and raster orderings, without dropout.
-    assert shared['models'] == {
-        'base',
-        'model.variant=F1',
-        'model.variant=F3',
-        'model.attention=False+model.variant=F4',
-        'model.attention=False+model.variant=F5',
-    }
+    # F2 without attention and dropout, raster orderings.
+    assert shared['models'] == {'base', *(f'model.variant=F{number}' for number in (1, 3, 4, 5))}
     assert shared['dropout'] == {'base', 'model.dropout=0.1', 'model.dropout=0.2'}
-    assert shared['orderings'] == {'base', 'model.attention=False', 'method.orderings=zigzag', 'method.orderings=all'}
+    attention = {f'{orderings}model.attention=True' for orderings in ('', 'method.orderings=zigzag+', 'method.orderings=all+')}
+    assert shared['orderings'] == {'base', *attention}
     assert shared['num_orderings'] == {
         'base',
         'method.orderings=A1,D3',
@@ -47,14 +43,15 @@ def test_overrides_that_the_config_has_already_are_dropped_so_that_tables_share_
     assert shared['comparison'] == {'base'}
 
 
-def test_with_another_base_another_row_is_the_base():
-    config = textures.get_config().to_dict()  # no attention
-    table = tables.load('orderings')
-    assert [plan.key(row, config, 0)[0] for row in table.rows] == [
-        'base',
-        'model.attention=True',
-        'method.orderings=zigzag+model.attention=True',
-        'method.orderings=all+model.attention=True',
+def test_tables_have_the_network_of_the_paper_s_table_whatever_the_config_has():
+    # Potsdam-3 has attention and an output stride of 2.
+    assert plan.key(tables.load('dropout').rows[0], POTSDAM, 0)[0] == 'model.attention=False'
+    assert plan.key(tables.load('models').rows[0], POTSDAM, 0)[0] == 'model.attention=False'
+    assert [plan.key(row, POTSDAM, 0)[0] for row in tables.load('orderings').rows] == [
+        'model.attention=False+model.output_stride=4',
+        'model.output_stride=4',
+        'method.orderings=zigzag+model.output_stride=4',
+        'method.orderings=all+model.output_stride=4',
     ]
 
 
@@ -96,14 +93,16 @@ def test_many_to_one_is_fitted_on_images_that_are_not_scored():
     assert plan.protocol(Row('r'), CONFIG) == 'one-to-one:labelled_test:labelled_test'
     assert plan.protocol(row, CONFIG) == 'many-to-one:labelled_train:labelled_test'
     assert plan.protocol(row, textures.get_config().to_dict()) == 'many-to-one:train:val'
+    with pytest.raises(ValueError, match=r"'r' needs a matching fitted on other images than those scored, and both are 'train'"):
+        plan.protocol(row, folder.get_config().to_dict())
     unlabelled = CONFIG | {'evaluation': {'protocols': ()}}
     with pytest.raises(ValueError, match=r'evaluation\.protocols is empty'):
         plan.protocol(row, unlabelled)
 
 
 def test_a_shared_run_holds_what_all_its_rows_want():
-    (objectives,) = (run for run in plan.runs(tables.load('objectives'), CONFIG, [0]) if run.slug == 'base')
-    assert objectives.untrained and objectives.probes == ('linear', 'non-linear')
+    objectives = plan.runs(tables.load('objectives'), CONFIG, [0])[0]
+    assert objectives.untrained and objectives.probes == tables.MEASURES[1:]
     (comparison,) = plan.runs(tables.load('comparison'), CONFIG, [0])
     assert comparison.untrained and comparison.probes == () and 'k-means on SIFT' in comparison.methods
 

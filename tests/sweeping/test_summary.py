@@ -40,12 +40,15 @@ def _finish(sweep, run, accuracy, probes=()):
     ]
     text = ''.join(json.dumps(record) + '\n' for record in records)
     (places.run(sweep.directory, run.key) / 'metrics.jsonl').write_text(text)
+    (places.run(sweep.directory, run.key) / 'config.json').write_text(json.dumps(sweep.config))
     state.finish(sweep.directory, run, sweep.config)
 
 
 @pytest.fixture
 def sweep(tmp_path):
-    return Sweep(tmp_path, 'configs/potsdam3.py', {'steps': 7}, potsdam3.get_config().to_dict())
+    config = potsdam3.get_config()
+    config.model.update(attention=False, output_stride=4)
+    return Sweep(tmp_path, 'configs/potsdam3.py', {'steps': 7}, config.to_dict())
 
 
 def test_mean_and_sample_standard_deviation():
@@ -110,20 +113,24 @@ def test_an_untrained_network_that_could_not_be_scored_fails_its_own_row_only(sw
 
 def test_probes_have_columns_of_their_own(sweep):
     table = tables.load('objectives')
-    probe = {'trained_on': 'a', 'scored_on': 'b', 'mean_iou': 0.1}
-    probes = [probe | {'probe': 'linear', 'accuracy': 0.41}, probe | {'probe': 'non-linear', 'accuracy': 0.82}]
+    names = tables.MEASURES[1:]
+    probes = [
+        {'probe': name, 'accuracy': accuracy, 'mean_iou': 0.1, 'in_words': f'{name} in words'}
+        for name, accuracy in zip(names, (0.41, 0.82, 0.5, 0.9), strict=True)
+    ]
     run = plan.runs(table, sweep.config, [0])[0]
     _finish(sweep, run, 0.6)
-    assert state.lacking(state.evaluation(sweep.directory, run.key), run) == ['linear', 'non-linear']
+    assert state.lacking(state.evaluation(sweep.directory, run.key), run) == list(names)
     assert not state.finished(sweep.directory, run, sweep.config)
     _finish(sweep, run, 0.6, probes)
     assert state.finished(sweep.directory, run, sweep.config)
     text = summary.markdown(table, sweep, [0], collect.lines(table, sweep, [0], {run.key: DONE}))
     cells = '60.0 (n = 1) | 25.0 | 66.4 | 41.0 (n = 1) | 10.0 | 41.4 | 82.0 (n = 1) | 10.0 | 81.8'
-    assert f'| AC | {cells} | 0:12 |' in text
+    assert f'| AC | {cells} | 50.0 (n = 1) | 10.0 | - | 90.0 (n = 1) | 10.0 | - | 0:12 |' in text
+    assert 'linear:logits in words' in text
     # another table does not want the probes, and a new evaluation would lose them
-    (other,) = plan.runs(tables.load('comparison'), sweep.config, [0])
-    assert state.keeping(state.evaluation(sweep.directory, run.key), other).probes == ('linear', 'non-linear')
+    other = plan.runs(tables.load('sampling'), sweep.config, [0])[0]
+    assert state.keeping(state.evaluation(sweep.directory, run.key), other).probes == names
 
 
 def test_a_longer_training_or_another_config_is_not_finished(sweep):

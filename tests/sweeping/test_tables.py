@@ -41,9 +41,9 @@ def test_numbers_are_those_of_the_slides(line):
 def test_spreads_probes_and_missing_numbers():
     assert _row('num_orderings', '2').reference('clustering', 'potsdam3') == (59.5, 5.12)
     assert _row('num_orderings', '16').reference('clustering', 'potsdam3') is None
-    assert _row('objectives', 'AC').reference('non-linear', 'potsdam6') == (68.0, None)
-    assert _row('objectives', 'ARL').reference('linear', 'potsdam3') == (38.5, None)
-    assert _row('objectives', 'ARL').reference('linear', 'coco3') is None
+    assert _row('objectives', 'AC').reference('non-linear:logits', 'potsdam6') == (68.0, None)
+    assert _row('objectives', 'ARL').reference('linear:logits', 'potsdam3') == (38.5, None)
+    assert _row('objectives', 'ARL').reference('linear:logits', 'coco3') is None
     assert _row('comparison', 'Isola').reference('clustering', 'coco15') == (24.3, None)
     assert _row('comparison', 'Isola').reference('clustering', None) is None
 

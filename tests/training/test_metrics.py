@@ -4,6 +4,7 @@ import math
 import numpy as np
 import pytest
 
+from ar_seg_jax import records
 from ar_seg_jax.training import loop, metrics
 
 SCALARS = {
@@ -80,9 +81,9 @@ def test_what_was_written_after_the_last_save_is_dropped(tmp_path):
 
 def test_records_are_read_up_to_a_last_line_that_is_half_written(tmp_path):
     path = tmp_path / 'metrics.jsonl'
-    assert metrics.records(path) == []
+    assert records.read(path) == []
     path.write_text('{"step": 1, "kind": "training", "loss": null}\n{"step": 2, "kind": "evalu')
-    assert metrics.records(path) == [{'step': 1, 'kind': 'training', 'loss': None}]
+    assert records.read(path) == [{'step': 1, 'kind': 'training', 'loss': None}]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +93,7 @@ def test_a_line_that_is_no_record_is_named(tmp_path, line):
     good = b'{"step": 1, "kind": "training"}\n'
     (tmp_path / 'metrics.jsonl').write_bytes(good + line + b'\n' + good)
     with pytest.raises(ValueError, match=r'metrics\.jsonl, line 2: .*remove the line'):
-        metrics.records(tmp_path / 'metrics.jsonl')
+        records.read(tmp_path / 'metrics.jsonl')
 
 
 def test_only_one_process_writes(tmp_path):

@@ -1,0 +1,15 @@
+"""ARL on the data of configs/coco15.py, with the same network and budget.
+
+    python -m ar_seg_jax.main --config configs/coco15_arl.py --config.data.root=/path/to/coco --workdir runs/coco15_arl
+
+The papers give no ARL number for COCO-Stuff. Our score: not yet measured. Pixels outside the fifteen classes take part in the
+loss, unlike in coco15.
+"""
+
+from configs import coco15
+
+
+def get_config():
+    config = coco15.get_config()
+    config.method.update(name='arl', mask_void=False)
+    return config
