@@ -2,7 +2,6 @@
 
 from typing import Literal, NamedTuple, get_args
 
-import dm_pix
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
@@ -72,6 +71,9 @@ def _geometric(turn, maps, kind: Kind, transformation: Transformation):
 
 def _jitter(image, brightness, contrast, saturation, hue):
     """The four in a fixed order; the result is cut to [0, 1]."""
+    # Imported here: it brings modules for tests that try out a temporary directory, and prediction must not write there.
+    import dm_pix
+
     image = dm_pix.adjust_contrast(image * brightness, contrast)
     image = dm_pix.adjust_saturation(jnp.clip(image, 0, 1), saturation)
     return jnp.clip(dm_pix.adjust_hue(image, hue), 0, 1)

@@ -199,3 +199,33 @@ def test_orderings_and_sampling_are_checked_when_the_method_is_built():
         tiny_ac(orderings=('A1', 'A3'))
     with pytest.raises(ValueError, match='at least two'):
         tiny_ac(orderings=('A1',), sampling='no_repetition')
+
+
+def test_the_loss_is_the_sum_of_those_of_both_heads_and_only_the_first_predicts(state):
+    """The second head's scores by hand, from the features of each view."""
+    method, batch = tiny_ac(auxiliary_clusters=5, orderings=('D3',)), random_batch(4)
+    own, extra = jax.jit(method.init, compiler_options=QUICK)(jax.random.key(0), batch['image'])
+    count, plain = (sum(leaf.size for leaf in jax.tree.leaves(params)) for params in (own, state[0]))
+    assert count - plain == 128 * 5 + 5
+    second = jax.tree.map(lambda leaf: 5 * leaf, own['auxiliary_decoder'])
+    params = {**state[0], 'auxiliary_decoder': second}
+
+    def scores(features):
+        logits = features @ second['kernel'] + second['bias'][None, None, None]
+        return jax.nn.softmax(jax.image.resize(logits, (4, 16, 16, 5), 'bilinear'))
+
+    views, _ = jax.jit(
+        lambda image: tiny_ac().model.apply(
+            {'params': state[0], **extra}, image, [orderings.by_name('D3')] * 2, train=True, mutable=['batch_stats']
+        ),
+        compiler_options=QUICK,
+    )(jnp.float32(batch['image']) / 255)
+    first, _ = method.information(*(view['scores'] for view in views))
+    other, _ = method.information(*(scores(view['features']) for view in views))
+    (loss, (_, metrics)), gradients = stepper(method)(params, extra, batch, jax.random.key(0))
+    assert min(abs(first), abs(other)) > 1e-3
+    np.testing.assert_allclose(loss, first + other, rtol=1e-4)
+    np.testing.assert_allclose(metrics['auxiliary_mutual_information'], -other, rtol=1e-4)
+    assert float(jnp.abs(gradients['auxiliary_decoder']['kernel']).max()) > 1e-5
+    predicted = jax.eval_shape(method.predict, params, extra, batch['image'])
+    assert predicted['scores'].shape == (4, 16, 16, 3)

@@ -136,13 +136,12 @@ def test_eight_devices_compute_what_one_does_and_one_compilation_serves_all_pair
     assert_trees_close(found, expected_gradients, rtol=1e-2)
 
 
-@pytest.mark.parametrize('negatives', [0, 5])
-def test_parts_have_statistics_of_their_own_and_one_loss(state, negatives):
+def test_parts_have_statistics_and_negatives_of_their_own_and_one_loss(state):
     """By hand: the outputs of each part by itself, then the objective of them all, differentiated at once.
 
     The undivided batch has another loss, since critics normalise what they see together.
     """
-    method, batch, key = tiny_arl(negatives), random_batch(), jax.random.key(4)
+    method, batch, key = tiny_arl(negatives=5), random_batch(), jax.random.key(4)
     params, extra = state
     parts = {name: array.reshape(2, 4, *array.shape[1:]) for name, array in batch.items()}
 
@@ -161,8 +160,6 @@ def test_parts_have_statistics_of_their_own_and_one_loss(state, negatives):
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
     assert_trees_close(found, expected_gradients, rtol=1e-2)
     assert_trees_close(new_extra, jax.tree.map(lambda one, two: (one + two) / 2, *extras), rtol=1e-5)
-    if not negatives:
-        assert abs(loss - stepper(method)(params, extra, batch, key)[0][0]) > 1e-3
 
 
 def test_drawn_negatives_are_places_of_their_image_and_differ_by_step_image_and_part(state):
@@ -217,7 +214,7 @@ def test_pixels_have_the_nearest_centroid_of_their_interpolated_features(state):
 
 
 def test_refreshed_centroids_are_those_of_the_unmasked_features_and_follow_from_the_key(state):
-    method, batches = tiny_arl(), [random_batch(4, 24), random_batch(8)]
+    method, batches = tiny_arl(), [random_batch(), {**random_batch(), 'image': random_batch()['image'] // 2}]
     params, extra = state
     before = jax.tree.map(np.asarray, state)
     found = _refresh(method, state, iter(batches), 1)

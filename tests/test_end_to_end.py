@@ -23,6 +23,7 @@ TINY = (
     '--config.pipeline.crop_size=32',
     '--config.pipeline.batch_size=4',
     '--config.evaluation.batch_size=4',
+    '--config.evaluation.probe_steps=3',
     '--config.model.blocks=1',
     '--config.evaluate_every=3',
     '--config.checkpoint_every=2',
@@ -74,7 +75,22 @@ def test_training_reports_scores_beside_the_baselines_with_their_protocol(traine
     assert [entry['method'] for entry in saved['results']] == rows
     assert sum(map(sum, saved['results'][0]['confusion'])) == 4 * 48 * 48
     assert [entry['name'] for entry in saved['clusters']['classes']] == ['brick', 'grass', 'gravel']
+    assert saved['device'] == '1 x cpu'
+    assert [(entry['probe'], entry['features']) for entry in saved['probes']] == [
+        ('linear', 'features'),
+        ('non-linear', 'features'),
+    ]
+    for entry in saved['probes']:
+        confusion = np.array(entry['confusion'])
+        assert confusion.shape == (3, 3) and confusion.sum() == 4 * 48 * 48
+        np.testing.assert_allclose(entry['accuracy'], np.trace(confusion) / confusion.sum())
+        assert f'{entry["probe"]} probe'.ljust(24) + f'{entry["accuracy"]:10.4f}' in done.stdout
     assert Image.open(directory / 'pictures' / '000006.png').size[1] > 4 * 48
+    for name in ('000006.png', '000006-panel.png', '000006-confusion.png', 'curves.png'):
+        assert (
+            min(Image.open(directory / 'pictures' / name).size) > 3 * 48
+            and f'Picture: {directory / "pictures" / name}' in done.stdout
+        )
     steps = [json.loads(line)['step'] for line in (directory / 'metrics.jsonl').read_text().splitlines()]
     assert steps == [1, 2, 3, 3, 4, 5, 6, 6]  # evaluations at 3 and 6
 
@@ -86,6 +102,56 @@ def test_a_run_that_stopped_goes_on_to_the_very_same_parameters(trained):
     assert 'Resuming after step 2' in done.stderr
     for one, two in zip(_leaves(whole, 6), _leaves(base / 'halves', 6), strict=True):
         np.testing.assert_array_equal(one, two)
+
+
+def test_the_untrained_network_of_a_run_and_chosen_probes_are_evaluated_on_their_own(trained):
+    _, directory, _ = trained
+    done = _run('evaluate', f'--workdir={directory}', '--step=0', '--probes=linear', '--probe_tap=logits')
+    assert done.returncode == 0 and 'AC, step 0' in done.stdout and 'k-means' not in done.stdout, done.stderr
+    saved, after = (json.loads((directory / 'evaluations' / f'{step:06d}.json').read_text()) for step in (0, 6))
+    (own,) = saved['results']
+    (beside,) = (entry for entry in after['results'] if entry['method'] == 'untrained network')
+    assert own['confusion'] == beside['confusion'] != after['results'][0]['confusion']
+    assert [(entry['probe'], entry['features']) for entry in saved['probes']] == [('linear', 'logits')]
+    assert (directory / 'pictures' / '000000-panel.png').exists()
+    wrong = _run('evaluate', f'--workdir={directory}', '--probe_tap=scores')
+    assert wrong.returncode == 1 and "probe_tap is one of features, logits; found 'scores'" in wrong.stderr
+    assert 'config.json' not in wrong.stderr and 'Traceback' not in wrong.stderr, wrong.stderr
+
+
+def test_arl_stops_goes_on_to_the_very_same_centroids_and_predicts(trained):
+    base, _, _ = trained
+    more = ('--config.method.name=arl', '--config.arl.width=8', '--config.arl.negatives=9', '--config.evaluation.baselines=False',
+            '--config.evaluation.probes=()', '--config.evaluation.pictures=1')  # fmt: skip
+    whole, halves = base / 'arl', base / 'arl_halves'
+    done = _train(base / 'tfds', whole, 4, *more)
+    assert 'ARL, step 4' in done.stdout and 'probe' not in done.stdout
+    _train(base / 'tfds', halves, 1, *more)
+    assert 'Resuming after step 1' in _train(base / 'tfds', halves, 4, *more).stderr
+    centroids = [leaf for leaf in _leaves(whole, 4) if leaf.shape == (3, 8)]
+    assert len(centroids) == 1 and np.abs(centroids[0]).max() > 0
+    for one, two in zip(_leaves(whole, 4), _leaves(halves, 4), strict=True):
+        np.testing.assert_array_equal(one, two)
+    image = np.random.default_rng(0).integers(0, 256, (37, 61, 3), dtype=np.uint8)
+    image[:, :30] //= 8
+    Image.fromarray(image).save(base / 'arl.png')
+    done = _run('predict', f'--workdir={halves}', f'--input={base / "arl.png"}', f'--output={base / "arl_labels"}')
+    assert done.returncode == 0, done.stderr
+    labels = np.array(Image.open(base / 'arl_labels' / 'arl_labels.png'))
+    assert labels.shape == (37, 61) and len(np.unique(labels)) > 1
+
+
+def test_an_auxiliary_head_trains_on_hard_changed_views_and_without_pictures(trained):
+    base, _, _ = trained
+    done = _train(base / 'tfds', base / 'auxiliary', 1, '--config.model.auxiliary_clusters=7', '--config.evaluation.pictures=0',
+                  '--config.method.sampling=hard_loss', '--config.method.transformations=all', '--config.evaluation.probes=()',
+                  '--config.evaluation.baselines=False')  # fmt: skip
+    assert 'AC, step 1' in done.stdout and 'Picture' not in done.stdout
+    assert not list((base / 'auxiliary').rglob('*.png'))
+    (record, *_) = map(json.loads, (base / 'auxiliary' / 'metrics.jsonl').read_text().splitlines())
+    assert record['loss'] == pytest.approx(-record['mutual_information'] - record['auxiliary_mutual_information'], abs=1e-5)
+    shapes = [leaf.shape for leaf in _leaves(base / 'auxiliary', 1)]
+    assert (128, 7) in shapes and (128, 3) in shapes
 
 
 def _first(process, beginning):

@@ -558,6 +558,7 @@ def trained(tmp_path_factory):
         'pipeline.crop_size': 32,
         'pipeline.batch_size': 4,
         'evaluation.batch_size': 2,
+        'evaluation.probe_steps': 2,
         'model.blocks': 1,
         'steps': 2,
     }

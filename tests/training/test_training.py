@@ -106,7 +106,7 @@ class Spoilable(AC):
         loss, metrics = super().objective(outputs, batch, step=step)
         spoiled = jnp.any(batch['label'] == 1)
         if self.only_gradients:  # the square root of zero is finite, and its derivative is not
-            return loss + 0 * jnp.sqrt(jnp.where(spoiled, 0, 1) * jnp.sum(outputs[0])), metrics
+            return loss + 0 * jnp.sqrt(jnp.where(spoiled, 0, 1) * jnp.sum(outputs['scores'][0])), metrics
         return jnp.where(spoiled, jnp.nan, loss), metrics
 
 
