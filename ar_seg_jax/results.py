@@ -89,7 +89,7 @@ def _print_table(run: Run, rows: Mapping[str, list[Result]], probed: Sequence[Pr
         return
     for index, protocol in enumerate(run.data.protocols):
         print(f'\n{protocol}')
-        print(f'{"":24}{"accuracy":>10}{"mIoU":>10}')
+        print(f'{"":30}{"accuracy":>10}{"mIoU":>10}')
         for name, results in rows.items():
             accuracy, mean_iou = _headline(results[index])
             _print_row(name, accuracy, mean_iou)
@@ -109,7 +109,7 @@ def _print_table(run: Run, rows: Mapping[str, list[Result]], probed: Sequence[Pr
 
 
 def _print_row(name: str, accuracy: float, mean_iou: float):
-    print(f'{name:24}{accuracy:10.4f}{mean_iou:10.4f}')
+    print(f'{name:30}{accuracy:10.4f}{mean_iou:10.4f}')
 
 
 def _save(run: Run, step: int, rows: Mapping[str, list[Result]], probed: Sequence[Probed]):

@@ -70,21 +70,19 @@ def test_training_reports_scores_beside_the_baselines_with_their_protocol(traine
     for row in rows:
         assert row in done.stdout
     assert "one-to-one matching fitted on 'val', scored on 'val'" in done.stdout
-    assert 'so it is negative' in done.stderr and 'images/s' in done.stderr
+    assert 'minus the mutual information' in done.stderr and 'images/s' in done.stderr
     saved = json.loads((directory / 'evaluations' / '000006.json').read_text())
     assert [entry['method'] for entry in saved['results']] == rows
     assert sum(map(sum, saved['results'][0]['confusion'])) == 4 * 48 * 48
     assert [entry['name'] for entry in saved['clusters']['classes']] == ['brick', 'grass', 'gravel']
     assert saved['device'] == '1 x cpu'
-    assert [(entry['probe'], entry['features']) for entry in saved['probes']] == [
-        ('linear', 'features'),
-        ('non-linear', 'features'),
-    ]
+    assert [entry['probe'] for entry in saved['probes']] == ['linear:features', 'non-linear:features']
     for entry in saved['probes']:
         confusion = np.array(entry['confusion'])
         assert confusion.shape == (3, 3) and confusion.sum() == 4 * 48 * 48
         np.testing.assert_allclose(entry['accuracy'], np.trace(confusion) / confusion.sum())
-        assert f'{entry["probe"]} probe'.ljust(24) + f'{entry["accuracy"]:10.4f}' in done.stdout
+        assert f'{entry["probe"].replace(":", " probe of "):30}{entry["accuracy"]:10.4f}' in done.stdout
+        assert "'train', scored on 'val'; no matching" in entry['in_words']
     assert Image.open(directory / 'pictures' / '000006.png').size[1] > 4 * 48
     for name in ('000006.png', '000006-panel.png', '000006-confusion.png', 'curves.png'):
         assert (
@@ -106,16 +104,16 @@ def test_a_run_that_stopped_goes_on_to_the_very_same_parameters(trained):
 
 def test_the_untrained_network_of_a_run_and_chosen_probes_are_evaluated_on_their_own(trained):
     _, directory, _ = trained
-    done = _run('evaluate', f'--workdir={directory}', '--step=0', '--probes=linear', '--probe_tap=logits')
+    done = _run('evaluate', f'--workdir={directory}', '--step=0', '--probes=linear:logits')
     assert done.returncode == 0 and 'AC, step 0' in done.stdout and 'k-means' not in done.stdout, done.stderr
     saved, after = (json.loads((directory / 'evaluations' / f'{step:06d}.json').read_text()) for step in (0, 6))
     (own,) = saved['results']
     (beside,) = (entry for entry in after['results'] if entry['method'] == 'untrained network')
     assert own['confusion'] == beside['confusion'] != after['results'][0]['confusion']
-    assert [(entry['probe'], entry['features']) for entry in saved['probes']] == [('linear', 'logits')]
+    assert [entry['probe'] for entry in saved['probes']] == ['linear:logits']
     assert (directory / 'pictures' / '000000-panel.png').exists()
-    wrong = _run('evaluate', f'--workdir={directory}', '--probe_tap=scores')
-    assert wrong.returncode == 1 and "probe_tap is one of features, logits; found 'scores'" in wrong.stderr
+    wrong = _run('evaluate', f'--workdir={directory}', '--probes=linear:scores')
+    assert wrong.returncode == 1 and "a tap of features, logits; found 'linear:scores'" in wrong.stderr
     assert 'config.json' not in wrong.stderr and 'Traceback' not in wrong.stderr, wrong.stderr
 
 

@@ -89,7 +89,7 @@ class Probes:
         return state[0]
 
     def segment(self, predict: Predict, name: str, num_classes: int) -> Callable[[Any, Array], Array]:
-        """A function ((variables of the network, those of the probes), image) -> the class of each pixel by one of `full_names`."""
+        """A function ((network's variables, those of the probes), image) -> the class of each pixel by one of `full_names`."""
         heads = self._heads(num_classes)
 
         def segment(variables, image):

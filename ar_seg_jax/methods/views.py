@@ -25,8 +25,8 @@ class Views:
 
     orderings: names of the orderings to draw from.
     sampling: how the two are drawn, see `orderings.sample_pair`; or 'hard_loss', the hardest of `candidates` random pairs
-        of different orderings by the method's loss (AC: of the main head), each of which costs a forward pass. That is the other way to
-        read the paper's row 'Hard'.
+        of different orderings by the method's loss (AC: of the main head), each of which costs a forward pass. That is the
+        other way to read the paper's row 'Hard'.
     transformations: what happens to the images of the second view, see `transformations.draw`. It is undone on the
         outputs. The first view is left as it is, like IIC's; the encoder then runs twice.
     sobel: append horizontal and vertical Sobel gradients of the grey image, as IIC does on COCO-Stuff.

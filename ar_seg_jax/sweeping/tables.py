@@ -18,8 +18,8 @@ _COLUMNS = {('coco_stuff', 3): 'coco3', ('coco_stuff', 15): 'coco15', ('potsdam'
 class Row:
     """A row of a table.
 
-    kind: 'trained' with the row's overrides; 'untrained', the network of such a run before training; 'baseline', which the evaluation of the
-        base run holds under the name `method`; 'not implemented', with the paper's number only.
+    kind: 'trained' with the row's overrides; 'untrained', the network of such a run before training; 'baseline', which the
+        evaluation of the base run holds under the name `method`; 'not implemented', with the paper's number only.
     overrides: values by 'part.key'. A list is a choice by seed; {'times': n, 'of': key} is n times the base config's value.
     matching: 'many-to-one' for a score with that matching; '' for the first protocol of the config.
     paper: accuracy in percent by measure and data set (`column`); a pair is mean and standard deviation.

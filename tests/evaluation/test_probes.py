@@ -54,8 +54,8 @@ def test_what_a_plane_separates_both_probes_learn_and_xor_only_the_non_linear_on
     for name, task, classes in (('plane', _linear, 3), ('xor', _xor, 2)):
         variables = (VARIABLES, _train(probes, _batches(task, 150), classes))
         (unseen,) = _batches(task, 1, seed=1)
-        for kind in probes.kinds:
-            accuracies[name, kind] = _accuracy(probes, variables, kind, unseen, classes)
+        for kind in ('linear', 'non-linear'):
+            accuracies[name, kind] = _accuracy(probes, variables, f'{kind}:features', unseen, classes)
     assert accuracies['plane', 'linear'] > 0.95 and accuracies['plane', 'non-linear'] > 0.9, accuracies
     assert accuracies['xor', 'linear'] < 0.75 and accuracies['xor', 'non-linear'] > 0.95, accuracies
 
@@ -64,10 +64,10 @@ def test_probes_trained_together_are_those_trained_alone():
     together = _train(Probes(steps=5, **QUICK), _batches(_linear, 5), 3)
     for kind in ('linear', 'non-linear'):
         alone = _train(Probes((kind,), steps=5, **QUICK), _batches(_linear, 5), 3)
-        own = {part: {kind: tree[kind]} for part, tree in together.items()}
+        own = {part: {f'{kind}:features': tree[f'{kind}:features']} for part, tree in together.items()}
         jax.tree.map(lambda one, two: np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5), own, alone)
     other = _train(Probes(steps=5, **QUICK), _batches(_linear, 5), 3, seed=1)
-    kernels = [tree['params']['linear']['classes']['kernel'] for tree in (together, other)]
+    kernels = [tree['params']['linear:features']['classes']['kernel'] for tree in (together, other)]
     assert float(jnp.abs(kernels[0] - kernels[1]).max()) > 0.1
 
 
@@ -81,7 +81,9 @@ def test_void_pixels_have_no_say():
 
     probes = Probes(('linear',), steps=60, **QUICK)
     (unseen,) = _batches(_linear, 1, seed=1)
-    accuracies = [_accuracy(probes, (VARIABLES, _train(probes, spoiled(value), 3)), 'linear', unseen, 3) for value in (VOID, 0)]
+    accuracies = [
+        _accuracy(probes, (VARIABLES, _train(probes, spoiled(value), 3)), 'linear:features', unseen, 3) for value in (VOID, 0)
+    ]
     assert accuracies[0] > 0.93 and accuracies[1] < 0.8, accuracies
     void = [{**batch, 'label': np.full_like(batch['label'], VOID)} for batch in _batches(_linear, 3)]
     untouched = [_train(probes, iter(void[:count]), 3)['params'] for count in (1, 3)]
@@ -90,11 +92,11 @@ def test_void_pixels_have_no_say():
 
 @pytest.mark.parametrize('tap', ['features', 'logits'])
 def test_classes_are_the_highest_logits_after_interpolation(tap):
-    probes = Probes(('linear', 'non-linear'), tap, 4, **QUICK)
+    probes = Probes((f'linear:{tap}', f'non-linear:{tap}'), 4, **QUICK)
     own = _train(probes, _batches(_linear, 4), 3)
     (batch,) = _batches(_linear, 1, seed=2, side=6)
     maps = np.asarray(_colours(VARIABLES, batch['image'])[tap], np.float64)
-    for kind in probes.kinds:
+    for kind in probes.full_names:
         params, statistics = (jax.tree.map(np.asarray, own[part][kind]) for part in ('params', 'batch_stats'))
 
         def normalised(x, name, statistics=statistics):
@@ -104,7 +106,7 @@ def test_classes_are_the_highest_logits_after_interpolation(tap):
             return x @ params[name]['kernel'] + params[name]['bias']
 
         x = normalised(maps, 'scale')
-        if kind == 'non-linear':
+        if kind.startswith('non-linear'):
             norm = params['norm']
             x = np.maximum(normalised(dense(x, 'hidden'), 'norm') * norm['scale'] + norm['bias'], 0)
         else:
@@ -125,7 +127,7 @@ def test_eight_devices_train_the_probes_of_one():
     found = probes.train(_colours, jax.device_put(VARIABLES, everywhere), sharded, 3, 0)
     # The bias before the batch norm has no gradient but rounding, which Adam makes steps of full length of.
     for tree in (found, expected):
-        del tree['params']['non-linear']['hidden']['bias'], tree['batch_stats']['non-linear']['norm']['mean']
+        del tree['params']['non-linear:features']['hidden']['bias'], tree['batch_stats']['non-linear:features']['norm']['mean']
     jax.tree.map(lambda one, two: np.testing.assert_allclose(one, two, rtol=1e-2, atol=1e-3), found, expected)
     assert all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(found))
 
@@ -143,18 +145,18 @@ def test_the_network_below_is_frozen():
 
     own = train(variables)
     jax.tree.map(np.testing.assert_array_equal, variables, before)
-    assert own['params']['linear']['classes']['kernel'].shape == (128, 3)
+    assert own['params']['linear:features']['classes']['kernel'].shape == (128, 3)
     other = train((variables[0], jax.tree.map(lambda leaf: leaf + 0.5, variables[1])))
-    means = [tree['batch_stats']['linear']['scale']['mean'] for tree in (own, other)]
+    means = [tree['batch_stats']['linear:features']['scale']['mean'] for tree in (own, other)]
     assert float(jnp.abs(means[0] - means[1]).max()) > 1e-3
 
 
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        ((('linear', 'cubic'),), r"evaluation\.probes are among linear, non-linear; found 'cubic'"),
-        ((('linear',), 'scores'), r"evaluation\.probe_tap is one of features, logits; found 'scores'"),
-        ((('linear',), 'logits', 0), r'evaluation\.probe_steps is at least 1, found 0'),
+        ((('linear', 'cubic'),), r"a kind of linear, non-linear and a tap of features, logits; found 'cubic'"),
+        ((('linear:scores',),), r"a tap of features, logits; found 'linear:scores'"),
+        ((('linear',), 0), r'evaluation\.probe_steps is at least 1, found 0'),
     ],
 )
 def test_probes_that_cannot_be_are_explained(arguments, message):
