@@ -53,6 +53,26 @@ def trained(mesh, tx):
     return losses, state, sum(np.asarray(count(state, place(batch))) for batch in labelled)
 
 
+def represented(mesh, tx):
+    """Loss of a step of ARL, and the centroids of the state before it: this process's own copy."""
+    import jax
+
+    from ar_seg_jax.methods.arl import ARL
+    from ar_seg_jax.models.autoregressive import Autoregressive
+    from ar_seg_jax.models.critics import SeparableCritics
+    from ar_seg_jax.objectives.info_nce import ContrastiveLoss
+    from ar_seg_jax.training import loop, sharding
+    from ar_seg_jax.training.step import make_train_step
+
+    method = ARL(Autoregressive(num_clusters=4, blocks=1), SeparableCritics(), ContrastiveLoss(), 3)
+    state = loop.initial_state(method, tx, 0, SHAPE, mesh)
+    extra = method.refresh(state.params, state.extra, itertools.islice(batches(), 2), key=jax.random.key(0))
+    (batch,) = itertools.islice(batches(), 1)
+    own = {name: np.split(array, jax.process_count())[jax.process_index()] for name, array in batch.items()}
+    _, metrics, _ = jax.jit(make_train_step(method, tx))(state, sharding.place(own, sharding.split_batch(mesh)))
+    return float(metrics['loss']), np.asarray(extra['centroids'].addressable_data(0))
+
+
 def leaves(state):
     import jax
 
@@ -68,6 +88,8 @@ def main(result):
     peers.join(processes.place(), heartbeat_seconds=30)
     assert (jax.process_count(), jax.device_count()) == (2, 4)
     losses, state, confusion = trained(sharding.make_mesh(), optax.sgd(0.1, momentum=0.9))
+    loss, centroids = represented(sharding.make_mesh(), optax.sgd(0.1))
+    np.savez(f'{result}.arl{jax.process_index()}.npz', loss=loss, centroids=centroids)
     if jax.process_index() == 0:
         arrays = {f'leaf_{index:03d}': leaf for index, leaf in enumerate(leaves(state))}
         np.savez(result, losses=losses, confusion=confusion, **arrays)

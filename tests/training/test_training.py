@@ -65,6 +65,11 @@ def test_two_processes_of_two_devices_train_and_score_alike(tmp_path, on_one_dev
     result = np.load(tmp_path / 'result.npz')
     leaves = [result[name] for name in sorted(result) if name.startswith('leaf')]
     _assert_alike((result['losses'], leaves, result['confusion']), on_one_device)
+    loss, centroids = parity.represented(_mesh(1), optax.sgd(0.1))
+    one, two = (np.load(f'{tmp_path / "result.npz"}.arl{index}.npz') for index in range(2))
+    np.testing.assert_array_equal(one['centroids'], two['centroids'])
+    np.testing.assert_allclose(one['centroids'], centroids, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose((one['loss'], two['loss']), loss, rtol=1e-4)
 
 
 @pytest.mark.parametrize(('micro_batches', 'parts', 'multiple'), [(1, '8 devices', 8), (2, '8 devices x 2 micro-batches', 16)])
