@@ -100,7 +100,8 @@ def compile_step(method, tx, image_shape: Sequence[int], micro_batches: int = 1)
     parts = () if micro_batches == 1 else (micro_batches,)
     image = jax.ShapeDtypeStruct((*parts, image_shape[0] // micro_batches, *image_shape[1:]), jnp.uint8, sharding=split)
     batch = {'image': image, 'label': jax.ShapeDtypeStruct(image.shape[:-1], jnp.uint8, sharding=split)}
-    return jax.jit(make_train_step(method, tx, micro_batches), donate_argnums=0).lower(state, batch).compile(), state
+    with jax.set_mesh(mesh):
+        return jax.jit(make_train_step(method, tx, micro_batches), donate_argnums=0).lower(state, batch).compile(), state
 
 
 def account(sent: Sequence[Sent], state, num_clusters: int) -> dict[str, int]:

@@ -7,8 +7,11 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from ar_seg_jax.methods.ac import AC
+from ar_seg_jax.methods.arl import ARL
 from ar_seg_jax.methods.views import Views
 from ar_seg_jax.models.autoregressive import Autoregressive
+from ar_seg_jax.models.critics import SeparableCritics
+from ar_seg_jax.objectives.info_nce import ContrastiveLoss
 from ar_seg_jax.objectives.mutual_information import InformationLoss
 from ar_seg_jax.orderings import ORDERINGS
 from ar_seg_jax.training import sharding
@@ -17,9 +20,9 @@ from benchmarks import communication
 CLUSTERS = 5
 
 
-def _step(side=16, batch_size=16, micro_batches=1, collapsed=True, model=None, **fields):
+def _step(side=16, batch_size=16, micro_batches=1, collapsed=True, model=None, mask_void=False, **fields):
     model = Autoregressive(num_clusters=CLUSTERS, **{'blocks': 1, **(model or {})})
-    method = AC(model, InformationLoss(displacement=1, collapsed=collapsed), Views(**fields))
+    method = AC(model, InformationLoss(displacement=1, collapsed=collapsed), Views(**fields), mask_void=mask_void)
     program, state = communication.compile_step(method, optax.adam(1e-3), (batch_size, side, side, 3), micro_batches)
     return communication.collectives(program.as_text()), state
 
@@ -49,6 +52,21 @@ def test_only_gradients_statistics_and_sums_are_sent(options):
     # One joint, or one for each of the 3 x 3 displacements, forward and backward.
     joint = 4 * CLUSTERS**2
     assert joint <= found['sums'] <= (joint if options.get('collapsed', True) else 2 * 9 * joint) + 4
+
+
+@pytest.mark.parametrize('negatives', [0, 5])
+def test_arl_sends_its_keys_once_and_their_gradients_once(negatives):
+    width, batch_size, places = 6, 16, 16
+    model = Autoregressive(num_clusters=width, blocks=1)
+    method = ARL(model, SeparableCritics(), ContrastiveLoss(), CLUSTERS, negatives=negatives)
+    program, state = communication.compile_step(method, optax.adam(1e-3), (batch_size, 16, 16, 3))
+    sent = communication.collectives(program.as_text())
+    drawn = negatives or places
+    assert [array.shape for array in sent if array.kind == 'all-gather'] == [(batch_size, drawn, 2 * width)]
+    others = [array for array in sent if array.kind != 'all-gather']
+    images = batch_size // jax.device_count()
+    assert [array.shape for array in others if array.kind != 'all-reduce'] == [(images, drawn, 2 * width)]  # scattered sums
+    assert communication.account([array for array in others if array.kind == 'all-reduce'], state, CLUSTERS)['other'] == 0
 
 
 def test_the_bytes_do_not_depend_on_the_size_of_images_and_batch():
