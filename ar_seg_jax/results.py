@@ -54,8 +54,13 @@ def _probe(run: Run, state: TrainState) -> list[Probed]:
     if not probes.names:
         return []
     batches = run.data.labelled(probes.steps)
-    variables = (state, probes.train(run.predict, state, batches, classes, run.config['seed']))
-    found = []
+    trained = probes.train(run.predict, state, batches, classes, run.config['seed'])
+    if trained is None:
+        _logger.info(
+            'No probes: nothing in %r has a label; --config.evaluation.probe_split names another split', run.data.probe_split
+        )
+        return []
+    found, variables = [], (state, trained)
     for name in probes.full_names:
         segment = probes.segment(run.predict, name, classes)
         counts = segmentation.make_counter(segment, classes, classes)

@@ -59,10 +59,10 @@ class Probes:
             f'{" (images it was trained on: no held-out score)" if overlap else ""}; no matching, pixels without a label left out'
         )
 
-    def train(self, predict: Predict, variables: Any, batches: Iterable[Batch], num_classes: int, seed: int) -> Any:
+    def train(self, predict: Predict, variables: Any, batches: Iterable[Batch], num_classes: int, seed: int) -> Any | None:
         """Variables of the probes after one pass over `batches`, on whose features all of them are trained at once.
 
-        The loss is the cross-entropy of every labelled pixel by itself.
+        The loss is the cross-entropy of every labelled pixel by itself. None if no pixel has a label.
         """
         heads, tx = self._heads(num_classes), optax.adam(self.learning_rate)
 
@@ -81,12 +81,15 @@ class Probes:
 
             gradients, updated = jax.grad(loss, has_aux=True)(own['params'])
             updates, opt_state = tx.update(gradients, opt_state)
-            return {'params': optax.apply_updates(own['params'], updates), **updated}, opt_state
+            return {'params': optax.apply_updates(own['params'], updates), **updated}, opt_state, jnp.any(batch['label'] != VOID)
 
-        state = None
+        own, labelled = None, []
         for batch in batches:
-            state = step(variables, *(state or begin(variables, batch['image'])), batch)
-        return state[0]
+            if own is None:
+                own, opt_state = begin(variables, batch['image'])
+            own, opt_state, any_label = step(variables, own, opt_state, batch)
+            labelled.append(any_label)
+        return own if any(labelled) else None
 
     def segment(self, predict: Predict, name: str, num_classes: int) -> Callable[[Any, Array], Array]:
         """A function ((network's variables, those of the probes), image) -> the class of each pixel by one of `full_names`."""

@@ -86,8 +86,7 @@ def test_void_pixels_have_no_say():
     ]
     assert accuracies[0] > 0.93 and accuracies[1] < 0.8, accuracies
     void = [{**batch, 'label': np.full_like(batch['label'], VOID)} for batch in _batches(_linear, 3)]
-    untouched = [_train(probes, iter(void[:count]), 3)['params'] for count in (1, 3)]
-    jax.tree.map(np.testing.assert_array_equal, *untouched)
+    assert _train(probes, iter(void), 3) is None
 
 
 @pytest.mark.parametrize('tap', ['features', 'logits'])
