@@ -163,10 +163,10 @@ class Autoregressive(nn.Module):
         """Cluster probabilities of images in [0, 1] in each view. The paper's code runs the stem once in each view as well."""
         if share_stem:
             encoded = self.stem(image)
-            return [self._view(encoded, ordering, image.shape) for ordering in views]
-        return [self._view(self.stem(image), ordering, image.shape) for ordering in views]
+            return [self.view(encoded, ordering, image.shape) for ordering in views]
+        return [self.view(self.stem(image), ordering, image.shape) for ordering in views]
 
-    def _view(self, x: Tensor, ordering: str, shape: torch.Size) -> Tensor:
+    def view(self, x: Tensor, ordering: str, shape: torch.Size) -> Tensor:
         for name in self.names:
             x = getattr(self, name)(x, ordering)
         logits = F.interpolate(self.decoder(x), scale_factor=self.stride, mode='bilinear', align_corners=False)
@@ -182,24 +182,28 @@ def train_step(
     model: Autoregressive, optimizer: torch.optim.Optimizer, image: Tensor, views: Sequence[str], displacement: int
 ) -> Tensor:
     """One update, as the paper has it; the loss before it."""
-    optimizer.zero_grad()
     loss = information_loss(*model(image, views), displacement)
+    update(model, optimizer, loss)
+    return loss.detach()
+
+
+def update(model: Autoregressive, optimizer: torch.optim.Optimizer, loss: Tensor):
+    """Takes the gradients of a loss and moves the parameters."""
+    optimizer.zero_grad()
     loss.backward()
     model.switch_gradients()
     optimizer.step()
-    return loss.detach()
 
 
 def information_loss(p: Tensor, q: Tensor, displacement: int, collapsed: bool = True, joint: Joint = 'convolution') -> Tensor:
     """Negative mutual information of two maps of probabilities over displacements up to `displacement` rows and columns.
 
     'convolution' is IIC's: p is the image and q the kernel of one convolution, of which each output is the joint of one
-    displacement. 'box', for collapsed joints alone, sums q over the window first and takes one product.
+    displacement. 'box', for collapsed joints alone, averages q over the window first and takes one product.
     """
     if joint == 'box':
-        window = 2 * displacement + 1
-        summed = F.avg_pool2d(q, window, 1, displacement) * window**2
-        joints = torch.einsum('bkij,blij->kl', p, summed)[..., None]
+        averaged = F.avg_pool2d(q, 2 * displacement + 1, 1, displacement)
+        joints = torch.einsum('bkij,blij->kl', p, averaged)[..., None]
     else:
         joints = F.conv2d(p.transpose(0, 1), q.transpose(0, 1), padding=displacement).flatten(2)
         joints = joints.sum(2, keepdim=True) if collapsed else joints

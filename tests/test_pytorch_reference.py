@@ -22,6 +22,7 @@ from ar_seg_jax.training.step import make_train_step
 
 torch = pytest.importorskip('torch', reason='PyTorch, which only benchmarks need, is not installed')
 reference = pytest.importorskip('benchmarks.pytorch_reference')
+torch.set_num_threads(1)  # on tiny maps more of them wait for each other
 
 NAMES = tuple(orderings.RASTER)
 CHANNELS, CLUSTERS, DISPLACEMENT = 4, 5, 2
@@ -42,7 +43,7 @@ def assert_close(found, expected):
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9 * np.abs(expected).max() + 1e-15)
 
 
-def images(side, count=3):
+def images(side, count=2):
     return jnp.asarray(np.random.default_rng(1).uniform(size=(count, side, side, CHANNELS)))
 
 
@@ -86,7 +87,7 @@ def run_package(model, variables, image):
 
 @pytest.mark.parametrize(('blocks', 'stride', 'attention'), MODELS)
 def test_outputs_loss_gradients_and_statistics_agree_in_all_orderings(blocks, stride, attention):
-    side = 6 * stride
+    side = 4 * stride
     package = Autoregressive(CLUSTERS, blocks=blocks, output_stride=stride, attention=attention, dtype=jnp.float64)
     variables, image = drawn(package, side), images(side)
     run = run_package(package, variables, image)
@@ -123,7 +124,8 @@ def test_the_loss_and_its_gradients_agree(displacement, collapsed):
     p, noise = (jax.nn.softmax(x) for x in jnp.asarray(logits))
     q = 0.7 * p + 0.3 * noise
     package = InformationLoss(displacement, collapsed)
-    loss, gradients = jax.value_and_grad(lambda *pair: package(*pair)[0], argnums=(0, 1))(p, q)
+    differentiated = jax.value_and_grad(lambda *pair: package(*pair)[0], argnums=(0, 1))
+    loss, gradients = jax.jit(differentiated, compiler_options=QUICK)(p, q)
     for joint in ('convolution', 'box') if collapsed else ('convolution',):
         pair = [torch.tensor(np.asarray(x)).permute(0, 3, 1, 2).requires_grad_() for x in (p, q)]
         found = reference.information_loss(*pair, displacement, collapsed, joint)
