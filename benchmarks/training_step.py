@@ -4,8 +4,8 @@
 
 Every round runs each of them once, in an order that rotates. Prints a table of medians and quartiles, the share of the measured
 matmul rate that the arithmetic of the step achieves (`workload.Workload.flop`), preparation and peak memory, and writes
-benchmarks/results/training_step_<sizes>_<platform>.json. `--against` without a form leaves out PyTorch, which requirements.txt does
-not have (`pip install torch`).
+benchmarks/results/training_step_<sizes>_<platform>.json. `--against` without a form leaves out PyTorch, which
+requirements.txt does not have (`pip install torch`).
 
 Preparation is compilation in JAX and the first step of each of eight orderings in PyTorch, which compiles in them. Peak memory
 is that of the compiled program in JAX, the allocator's in PyTorch and only known on a GPU; both with parameters and Adam's

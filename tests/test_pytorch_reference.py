@@ -5,6 +5,7 @@ largest entry of each array can be asked for. (And 1e-15: biases before a normal
 """
 
 import functools
+import importlib
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,7 @@ from ar_seg_jax.training.state import TrainState
 from ar_seg_jax.training.step import make_train_step
 
 torch = pytest.importorskip('torch', reason='PyTorch, which only benchmarks need, is not installed')
-reference = pytest.importorskip('benchmarks.pytorch_reference')
+reference = importlib.import_module('benchmarks.pytorch_reference')
 torch.set_num_threads(1)  # on tiny maps more of them wait for each other
 
 NAMES = tuple(orderings.RASTER)
