@@ -3,8 +3,6 @@
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
-from sklearn.cluster import MiniBatchKMeans
-from threadpoolctl import threadpool_limits
 
 Centroids = Float[Array | np.ndarray, 'clusters channels']
 
@@ -16,6 +14,10 @@ def find_centroids(features: Float[np.ndarray, 'vectors channels'], num_clusters
     It begins at the best of 5 k-means++ starts (IIC: 3) and takes the defaults of today's scikit-learn, so batches of 1024
     vectors. Equal seeds give equal centroids. ValueError for fewer vectors than clusters, and for vectors that are not finite.
     """
+    # Imported here: joblib, which scikit-learn brings, tries out a temporary directory, and prediction must not write there.
+    from sklearn.cluster import MiniBatchKMeans
+    from threadpoolctl import threadpool_limits
+
     if len(features) < num_clusters:
         raise ValueError(f'k-means: {len(features)} vectors are fewer than {num_clusters} clusters')
     # Threads sum in any order, and when k-means stops depends on the sum: processes would differ.

@@ -78,6 +78,8 @@ def _textures():
         ('model', 'depth', 3, r"config.model does not fit 'autoregressive': .*depth"),
         ('method', 'orderings', 'A1,Z9', r"no ordering is called 'Z9'; the names are A1"),
         ('method', 'sampling', 'best', r'best'),
+        ('method', 'transformations', 'blur', r'blur'),
+        ('method', 'name', 'arc', r"no method is called 'arc'; config.method.name is one of ac, arl"),
     ],
 )
 def test_a_wrong_value_is_explained(part, key, value, message):

@@ -1,6 +1,7 @@
 """Autoregressive representation learning (ARL): two scans of one image should give similar features."""
 
 import dataclasses
+import functools
 from collections.abc import Iterable
 
 import flax.linen as nn
@@ -66,9 +67,9 @@ class ARL:
 
     def refresh(self, params: Params, extra: Extra, batches: Iterable[Batch], *, key) -> Extra:
         """Centroids by k-means, a few starts, of the outputs of the unmasked network at places drawn from the batches."""
-        compute = jax.jit(lambda image: self._features(params, extra, image)['logits'])
         rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-        found = [np.asarray(compute(batch['image'])).reshape(-1, self.model.num_clusters) for batch in batches]
+        maps = (np.asarray(_logits(self, params, extra, batch['image'])) for batch in batches)
+        found = [each.reshape(-1, self.model.num_clusters) for each in maps]
         share = -(-_VECTORS // len(found))
         drawn = np.concatenate([rng.choice(each, min(share, len(each)), replace=False) for each in found])
         centroids = clustering.find_centroids(drawn, self.num_clusters, int(rng.integers(2**31)))
@@ -79,7 +80,8 @@ class ARL:
         outputs = self._features(params, extra, image)
         centroids = extra['centroids']
         # |y - c|^2 without |y|^2, which is the same for all c; linear in y, so interpolation may follow.
-        nearness = 2 * outputs['logits'] @ centroids.T - jnp.sum(centroids**2, axis=1)[None, None, None]
+        products = jnp.matmul(outputs['logits'], centroids.T, precision='highest')
+        nearness = 2 * products - jnp.sum(centroids**2, axis=1)[None, None, None]
         scores = nn.softmax(layers.upsample(nearness, self.model.output_stride, *image.shape[1:3]))
         return {**outputs, 'scores': scores}
 
@@ -107,3 +109,9 @@ class ARL:
 
     def _loss(self, anchors: Maps, positives: Maps, keys: Keys):
         return self.contrast(anchors, positives, keys, anchors.shape[1] * anchors.shape[2])
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _logits(method: ARL, params: Params, extra: Extra, image):
+    """Compiled once for all refreshes."""
+    return method._features(params, extra, image)['logits']

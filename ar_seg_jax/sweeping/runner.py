@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import re
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,8 @@ from ar_seg_jax.sweeping.plan import BASE, Config, Key, Run
 from ar_seg_jax.text import printable
 
 _logger = logging.getLogger(__name__)
+
+_ERROR = re.compile(r'(error|[\w.]*(Error|Exception)): ')
 
 
 class Outcome(NamedTuple):
@@ -109,9 +112,11 @@ def _call(children: Children, sweep: Sweep, run: Run, command: Sequence[str]) ->
     if not status:
         return ''
     how = f'exit status {status}' if status > 0 else f'ended by signal {-status}'
-    return f'{how}, see {log.relative_to(sweep.directory)}: {_last_line(log)}'
+    return f'{how}, see {log.relative_to(sweep.directory)}: {_reason(log)}'
 
 
-def _last_line(log: Path) -> str:
+def _reason(log: Path) -> str:
+    """The last line of a log that names an error, since JAX says more after it, or else the last line."""
     lines = [line for line in log.read_text(errors='replace').splitlines() if line.strip()]
-    return printable(lines[-1]) if lines else 'it is empty'
+    naming = [line for line in lines if _ERROR.match(line)]
+    return printable((naming or lines or ['it is empty'])[-1])

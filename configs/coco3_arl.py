@@ -1,0 +1,15 @@
+"""ARL on the data of configs/coco3.py, with the same network and budget.
+
+    python -m ar_seg_jax.main --config configs/coco3_arl.py --config.data.root=/path/to/coco --workdir runs/coco3_arl
+
+The papers give no ARL number for COCO-Stuff. Our score: not yet measured. Pixels outside the three classes take part in the
+loss, unlike in coco3.
+"""
+
+from configs import coco3
+
+
+def get_config():
+    config = coco3.get_config()
+    config.method.name = 'arl'
+    return config

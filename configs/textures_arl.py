@@ -1,0 +1,14 @@
+"""ARL on the data of configs/textures.py, with the same network and budget.
+
+    python -m ar_seg_jax.main --config configs/textures_arl.py
+
+Minutes on two CPU cores.
+"""
+
+from configs import textures
+
+
+def get_config():
+    config = textures.get_config()
+    config.method.name = 'arl'
+    return config
