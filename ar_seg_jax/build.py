@@ -48,6 +48,12 @@ def method(config: Config) -> Method:
     names = SETS_OF_ORDERINGS.get(names) or tuple(part.strip() for part in names.split(','))
     views = _fitting('method', name, Views, _taken(options, Views, 'orderings'), orderings=names)
     _check_views(views, config)
+    for key, count, most in (
+        ('model.num_clusters', config['model']['num_clusters'], 255),
+        ('arl.width', config['arl']['width'], 4096),
+    ):
+        if not 2 <= count <= most:  # clusters are pixels of 8 bits
+            raise ValueError(f'{key} is 2 to {most}, found {count}')
     if name not in METHODS:
         raise ValueError(f'no method is called {name!r}; config.method.name is one of {", ".join(METHODS)}')
     return METHODS[name](config, options, views)

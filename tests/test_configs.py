@@ -74,6 +74,8 @@ def _textures():
     [
         ('model', 'name', 'unet', r"no model is called 'unet'; config.model.name is one of autoregressive"),
         ('model', 'variant', 'F9', r'F9'),
+        ('model', 'num_clusters', 256, r'model\.num_clusters is 2 to 255, found 256'),
+        ('arl', 'width', 1, r'arl\.width is 2 to 4096, found 1'),
         ('model', 'blocks', 6, r'model.blocks is one of .*, found 6'),
         ('model', 'depth', 3, r"config.model does not fit 'autoregressive': .*depth"),
         ('method', 'orderings', 'A1,Z9', r"no ordering is called 'Z9'; the names are A1"),

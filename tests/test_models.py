@@ -315,7 +315,7 @@ def test_dropout_acts_in_training_only():
 
 @pytest.mark.parametrize(
     'field, value',
-    [('num_clusters', 1), ('num_clusters', 256), ('blocks', 0), ('blocks', 6), ('output_stride', 3), ('dtype', 'float16')],
+    [('num_clusters', 1), ('num_clusters', 4097), ('blocks', 0), ('blocks', 6), ('output_stride', 3), ('dtype', 'float16')],
 )
 def test_fields_out_of_range_are_refused(field, value):
     with pytest.raises(ValueError, match=rf'model\.{field} is one of .*found .*{value}'):

@@ -52,7 +52,6 @@ class Autoregressive(nn.Module):
     """
 
     num_clusters: int
-    auxiliary_clusters: int = 0
     variant: Variant = 'F2'
     blocks: int = 5
     output_stride: int = 4
@@ -61,6 +60,7 @@ class Autoregressive(nn.Module):
     dropout: float = 0.0
     zigzag: Zigzag = 'corner'
     dtype: layers.Dtype = jnp.float32
+    auxiliary_clusters: int = 0
 
     def __post_init__(self):
         for name, value, known in (
