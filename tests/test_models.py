@@ -160,7 +160,7 @@ def test_a_view_does_not_depend_on_the_other_views_of_the_call(variant):
 @pytest.mark.parametrize('height, width', [(8, 8), (7, 10)])
 def test_the_stem_is_that_of_table_1(height, width, output_stride):
     image = np.random.default_rng(0).normal(size=(2, height, width, 3)).astype(np.float32)
-    stem = Stem(output_stride, 'float32')
+    stem = Stem(output_stride, 0.9, 'float32')
     shapes = jax.eval_shape(lambda: stem.init(jax.random.key(0), jnp.asarray(image), train=False))
     variables = jax.tree.map(
         lambda leaf: jnp.asarray(np.random.default_rng(leaf.size).uniform(0.1, 0.5, leaf.shape) - 0.1, leaf.dtype), shapes
