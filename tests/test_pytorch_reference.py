@@ -109,11 +109,14 @@ def test_outputs_loss_gradients_and_statistics_agree_in_all_orderings(blocks, st
 
 
 def assert_statistics(model, variables, statistics, shape, stride, passes):
-    """PyTorch's running variance is that of a sample, n / (n - 1) times Flax's, and each pass of the stem moves it."""
+    """PyTorch's running variance is that of a sample, n / (n - 1) times Flax's, and each pass of the stem moves it.
+
+    Ours makes one pass for both views, which counts as two.
+    """
     count = shape[0] * (shape[1] // (stride // 2)) ** 2
     for name, correction in (('mean', 1), ('var', count / (count - 1))):
         before, after = (np.asarray(tree['stem']['norm'][name]) for tree in (variables['batch_stats'], statistics))
-        batch = (after - 0.9 * before) / 0.1 * correction
+        batch = (after - 0.9**2 * before) / (1 - 0.9**2) * correction
         expected = 0.9**passes * before + (1 - 0.9**passes) * batch
         assert_close(model.stem.norm.get_buffer(f'running_{name}'), expected)
 
