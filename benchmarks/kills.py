@@ -1,6 +1,6 @@
 """Kills a run with SIGKILL again and again, and compares its end with that of a run that nobody killed.
 
-    python -m benchmarks.kills --kills 50 --directory /tmp/kills
+    python -m benchmarks.kills --kills 50 --directory DIR
 
 Every second kill comes while a save is under way; of the others some come while the program starts, some at a random time
 after its first save. The end is the same if every
