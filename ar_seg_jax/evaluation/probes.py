@@ -83,13 +83,14 @@ class Probes:
             updates, opt_state = tx.update(gradients, opt_state)
             return {'params': optax.apply_updates(own['params'], updates), **updated}, opt_state, jnp.any(batch['label'] != VOID)
 
-        own, labelled = None, []
+        own, labelled = None, False
         for batch in batches:
             if own is None:
                 own, opt_state = begin(variables, batch['image'])
             own, opt_state, any_label = step(variables, own, opt_state, batch)
-            labelled.append(any_label)
-        return own if any(labelled) else None
+            # Reading it waits for the step: with many of them under way, processes on CPUs can block one another for ever.
+            labelled |= bool(any_label)
+        return own if labelled else None
 
     def segment(self, predict: Predict, name: str, num_classes: int) -> Callable[[Any, Array], Array]:
         """A function ((network's variables, those of the probes), image) -> the class of each pixel by one of `full_names`."""

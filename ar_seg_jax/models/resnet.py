@@ -25,7 +25,9 @@ class ResNet18(nn.Module):
         def conv(features, size, name, stride=1, dilation=1):
             def apply(x):
                 x = _Conv(features, size, stride, dilation, self.dtype, name=f'{name}_conv')(x)
-                return nn.BatchNorm(use_running_average=not train, momentum=self.momentum, dtype=self.dtype, name=f'{name}_norm')(x)
+                return nn.BatchNorm(use_running_average=not train, momentum=self.momentum, dtype=self.dtype, name=f'{name}_norm')(
+                    x
+                )
 
             return apply
 
