@@ -37,8 +37,10 @@ class Autoregressive(nn.Module):
 
     The orderings of one call share the unmasked encoder h, which is computed once, where the paper's code makes a pass for
     each. Running statistics move as far as they would in as many passes: with half of that they lag behind the weights of
-    short trainings so much that 5 points of accuracy are lost (docs/ablations.md). Autoregressive order holds between positions of the feature map: except
-    in F1 the stem looks a few pixels ahead, and in all variants so does the bilinear interpolation of the decoder.
+    short trainings so much that 5 points of accuracy are lost (docs/ablations.md).
+
+    Autoregressive order holds between positions of the feature map: except in F1 the stem looks a few pixels ahead, and in
+    all variants so does the bilinear interpolation of the decoder.
 
     In F1 the position of a cell stands for the first visited pixel of the cell. Under zigzag orderings positions keep the
     zigzag of the cells, which is not that of the pixels on every diagonal; and where the size does not divide by the output
