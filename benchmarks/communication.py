@@ -5,13 +5,12 @@
 Compiles the step at the real size of the config for simulated CPU devices, without allocating anything, and prints a table of
 bytes per step. Beside them, as an expectation and not a measurement, the efficiency of 64 devices with 8 images each, from the
 numbers below. On CPU devices convolutions have the form of matrix products, which leaves masked weights out; on GPUs and TPUs
-gradients of all nine taps are sent. Writes benchmarks/results/communication.json.
+gradients of all nine taps are sent. Writes benchmarks/results/communication_cpu.json.
 """
 
 import argparse
 import dataclasses
 import importlib.util
-import json
 import math
 import os
 import re
@@ -20,7 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
+from benchmarks import report
+
 DEVICES = 4
 LINKS = {'NVLink, 450 GB/s': 450e9, '400 Gb/s': 50e9, '100 Gb/s': 12.5e9}  # bytes/s in one direction for each device
 IMAGES = 8  # on each device
@@ -165,14 +165,13 @@ def main():
     os.environ['XLA_FLAGS'] = f'--xla_force_host_platform_device_count={DEVICES}'  # read when jax starts
     rows = [measure(path) for path in parser.parse_args().configs]
     titles = ('config', 'parameters, MB', 'gradients, MB', 'statistics, kB', 'K x K and scalars, B', 'other, B', *LINKS)
-    print('| ' + ' | '.join(titles) + ' |\n|' + ' --- |' * len(titles))
+    cells = []
     for row in rows:
         sizes = (f'{row["parameter_bytes"] / 1e6:.1f}', f'{row["gradients"] / 1e6:.1f}', f'{row["statistics"] / 1e3:.1f}')
         expected = (f'{efficiency(row, link):.0%}' for link in LINKS.values())
-        print('| ' + ' | '.join((row['config'], *sizes, str(row['sums']), str(row['other']), *expected)) + ' |')
-    results = ROOT / 'benchmarks' / 'results'
-    results.mkdir(exist_ok=True)
-    (results / 'communication.json').write_text(json.dumps(rows, indent=1) + '\n')
+        cells.append((row['config'], *sizes, str(row['sums']), str(row['other']), *expected))
+    print(report.table(titles, cells))
+    report.save('communication', {'rows': rows})
 
 
 if __name__ == '__main__':

@@ -5,7 +5,7 @@
 Every second kill comes while a save is under way; of the others some come while the program starts, some at a random time
 after its first save. The end is the same if every
 number of the last checkpoint, bit by bit, and every record of metrics, up to times and rates, are the same. Writes
-benchmarks/results/kills.json; the exit status is 1 if anything differs.
+benchmarks/results/kills_cpu.json; the exit status is 1 if anything differs.
 """
 
 import argparse
@@ -19,6 +19,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from benchmarks import report
 
 ROOT = Path(__file__).parents[1]
 # A small model and a save after every step: most of the time goes into starting.
@@ -118,9 +120,7 @@ def main():
     arguments = parser.parse_args()
     found = survive(arguments.kills, arguments.directory)
     print(json.dumps(found, indent=1))
-    results = ROOT / 'benchmarks' / 'results'
-    results.mkdir(exist_ok=True)
-    (results / 'kills.json').write_text(json.dumps(found, indent=1) + '\n')
+    report.save('kills', found)
     return int(found['status'] != 0 or found['differing_arrays'] or found['differing_records'])
 
 

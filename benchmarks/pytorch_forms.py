@@ -9,7 +9,8 @@ from typing import Any, Literal
 import torch
 
 from benchmarks import pytorch_reference as reference
-from benchmarks.contestants import RATE, Contestant, random_images
+from benchmarks.package_step import RATE, random_images
+from benchmarks.timing import Contestant
 from benchmarks.workload import Workload
 
 Form = Literal['paper', 'product', 'best']
