@@ -25,8 +25,8 @@ from typing import IO, Any
 from ar_seg_jax import classes, differences, files
 from ar_seg_jax.classes import Class
 
-# What may differ between the start of a run and its resumption: cadences, length, where things are kept, how many processes
-# load data, and what is done with the result.
+# What may differ between the start of a run and its resumption: cadences, length, where things are kept, what trades time for
+# memory, how many processes load data, and what is done with the result.
 FREE = (
     'steps',
     'epochs',
@@ -40,6 +40,7 @@ FREE = (
     'profile',
     'data.data_dir',
     'evaluation',
+    'model.remat',
     'pipeline.read_threads',
     'pipeline.workers',
 )

@@ -10,7 +10,6 @@ gradients of all nine taps are sent. Writes benchmarks/results/communication_cpu
 
 import argparse
 import dataclasses
-import importlib.util
 import math
 import os
 import re
@@ -83,27 +82,6 @@ def collectives(program: str) -> list[Sent]:
     return sent_by(entry)
 
 
-def compile_step(method, tx, image_shape: Sequence[int], micro_batches: int = 1):
-    """The training step for all devices there are, and a description of its state."""
-    import jax
-    import jax.numpy as jnp
-
-    from ar_seg_jax.training import sharding
-    from ar_seg_jax.training.state import create_state
-    from ar_seg_jax.training.step import make_train_step
-
-    mesh = sharding.make_mesh()
-    state = jax.eval_shape(lambda: create_state(method, tx, 0, jnp.zeros(image_shape, jnp.uint8)))
-    on_all = sharding.replicated(mesh)
-    state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=on_all), state)
-    split = sharding.split_batch(mesh, micro_batches)
-    parts = () if micro_batches == 1 else (micro_batches,)
-    image = jax.ShapeDtypeStruct((*parts, image_shape[0] // micro_batches, *image_shape[1:]), jnp.uint8, sharding=split)
-    batch = {'image': image, 'label': jax.ShapeDtypeStruct(image.shape[:-1], jnp.uint8, sharding=split)}
-    with jax.set_mesh(mesh):
-        return jax.jit(make_train_step(method, tx, micro_batches), donate_argnums=0).lower(state, batch).compile(), state
-
-
 def account(sent: Sequence[Sent], state, num_clusters: int) -> dict[str, int]:
     """Bytes by purpose; 'other' is what is neither a gradient, nor a batch statistic, nor a K x K sum, nor a scalar."""
     import jax
@@ -133,15 +111,14 @@ def measure(path: Path) -> dict[str, Any]:
     import jax
 
     from ar_seg_jax import build
+    from benchmarks import programs
 
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    config = module.get_config().to_dict()
-    channels = 4 if config['data']['name'] == 'potsdam' else 3
+    config = programs.load(path)
     crop, batch_size = config['pipeline']['crop_size'], config['pipeline']['batch_size']
     batch_size -= batch_size % jax.device_count()  # which the bytes do not depend on
-    program, state = compile_step(build.method(config), build.optimizer(config), (batch_size, crop, crop, channels))
+    shape = (batch_size, crop, crop, programs.channels(config))
+    lowered, state = programs.lower_step(build.method(config), build.optimizer(config), shape)
+    program = lowered.compile()
     sent = collectives(program.as_text())
     images = batch_size // jax.device_count()
     return {

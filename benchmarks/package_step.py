@@ -13,6 +13,7 @@ from ar_seg_jax.models.autoregressive import Autoregressive
 from ar_seg_jax.objectives.mutual_information import InformationLoss
 from ar_seg_jax.training.state import create_state
 from ar_seg_jax.training.step import make_train_step
+from benchmarks import programs
 from benchmarks.timing import Contestant
 from benchmarks.workload import Workload
 
@@ -41,9 +42,7 @@ def package_step(workload: Workload) -> tuple[Contestant, Any]:
     start = time.perf_counter()
     program = lowered.compile()
     facts = {'precision': workload.dtype, 'preparation_seconds': time.perf_counter() - start}
-    memory = program.memory_analysis()
-    outputs = memory.output_size_in_bytes - memory.alias_size_in_bytes
-    facts['peak_bytes'] = memory.argument_size_in_bytes + memory.temp_size_in_bytes + outputs
+    facts['peak_bytes'] = programs.peak_bytes(program)
 
     def run():
         nonlocal state

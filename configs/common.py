@@ -38,6 +38,7 @@ def get_config() -> ml_collections.ConfigDict:
         'dropout': 0.0,
         'zigzag': 'corner',  # convolutions under zigzag orderings: corner, alternate or raster
         'dtype': 'float32',  # of the computation: float32 or bfloat16
+        'remat': False,  # compute residual blocks again in the backward pass: less memory, more time
     }
     config.method = {
         'name': 'ac',  # ac or arl, which takes the keys from 'orderings' to 'sobel', and config.arl

@@ -391,7 +391,7 @@ def test_chunked_attention_has_the_outputs_and_gradients_of_dense_attention(chun
 
     found, expected = jax.jit(
         lambda: (
-            outputs_and_gradients(lambda *inputs: layers.attend(*inputs, causal, chunk)),
+            outputs_and_gradients(lambda *inputs: layers.attend_in_chunks(*inputs, causal, chunk)),
             outputs_and_gradients(lambda *inputs: dense_attention(*inputs, causal)),
         ),
         compiler_options=QUICK,
@@ -399,6 +399,25 @@ def test_chunked_attention_has_the_outputs_and_gradients_of_dense_attention(chun
     for array, reference in zip(found, expected, strict=True):
         assert np.isfinite(array).all()
         np.testing.assert_allclose(array, reference, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('causal', [True, False])
+def test_gpus_get_the_fused_kernel_which_is_asked_for_the_same_attention(causal, monkeypatch):
+    query, key, value = normal(0, (3, 2, 31, 2, 8)).astype(jnp.bfloat16)
+    asked, function = [], jax.nn.dot_product_attention
+
+    def without_gpu(*inputs, implementation, **options):
+        asked.append(implementation)
+        return function(*inputs, implementation='xla', **options)
+
+    expected = layers.attend(query, key, value, causal)
+    monkeypatch.setattr(layers, 'platform', lambda: 'gpu')
+    monkeypatch.setattr(jax.nn, 'dot_product_attention', without_gpu)
+    found = layers.attend(query, key, value, causal)
+    assert asked == ['cudnn']
+    np.testing.assert_allclose(found.astype(jnp.float32), expected.astype(jnp.float32), atol=0.03)  # bfloat16 has 8 bits
+    layers.attend(*(array.astype(jnp.float32) for array in (query, key, value)), causal)
+    assert asked == ['cudnn']  # which it cannot do in 32 bits
 
 
 def square_shapes(compiled, tokens):
@@ -423,7 +442,7 @@ def test_the_memory_of_attention_is_linear_in_the_tokens():
 
 def test_that_dense_attention_would_be_caught():
     shape = jax.ShapeDtypeStruct((1, 500, 1, 2), jnp.float32)
-    compiled = jax.jit(lambda *inputs: layers.attend(*inputs, True, chunk=500)).lower(shape, shape, shape).compile()
+    compiled = jax.jit(lambda *inputs: layers.attend_in_chunks(*inputs, True, chunk=500)).lower(shape, shape, shape).compile()
     assert square_shapes(compiled, 500)
 
 

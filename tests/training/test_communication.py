@@ -15,7 +15,7 @@ from ar_seg_jax.objectives.info_nce import ContrastiveLoss
 from ar_seg_jax.objectives.mutual_information import InformationLoss
 from ar_seg_jax.orderings import ORDERINGS
 from ar_seg_jax.training import sharding
-from benchmarks import communication
+from benchmarks import communication, programs
 
 CLUSTERS = 5
 
@@ -23,8 +23,8 @@ CLUSTERS = 5
 def _step(side=16, batch_size=16, micro_batches=1, collapsed=True, model=None, mask_void=False, **fields):
     model = Autoregressive(num_clusters=CLUSTERS, **{'blocks': 1, **(model or {})})
     method = AC(model, InformationLoss(displacement=1, collapsed=collapsed), Views(**fields), mask_void=mask_void)
-    program, state = communication.compile_step(method, optax.adam(1e-3), (batch_size, side, side, 3), micro_batches)
-    return communication.collectives(program.as_text()), state
+    lowered, state = programs.lower_step(method, optax.adam(1e-3), (batch_size, side, side, 3), micro_batches)
+    return communication.collectives(lowered.compile().as_text()), state
 
 
 @pytest.mark.parametrize(
@@ -59,8 +59,8 @@ def test_arl_sends_its_keys_once_and_their_gradients_once(negatives):
     width, batch_size, places = 6, 16, 16
     model = Autoregressive(num_clusters=width, blocks=1)
     method = ARL(model, SeparableCritics(), ContrastiveLoss(), CLUSTERS, negatives=negatives)
-    program, state = communication.compile_step(method, optax.adam(1e-3), (batch_size, 16, 16, 3))
-    sent = communication.collectives(program.as_text())
+    lowered, state = programs.lower_step(method, optax.adam(1e-3), (batch_size, 16, 16, 3))
+    sent = communication.collectives(lowered.compile().as_text())
     drawn = negatives or places
     assert [array.shape for array in sent if array.kind == 'all-gather'] == [(batch_size, drawn, 2 * width)]
     others = [array for array in sent if array.kind != 'all-gather']

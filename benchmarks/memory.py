@@ -1,0 +1,94 @@
+"""Memory of the training step, and the largest batch that fits, from the compiler's own count.
+
+    python -m benchmarks.memory configs/coco3.py configs/potsdam3.py --target h200 --largest
+
+Compiles the step of each config at its real size, in bfloat16, with and without `model.remat`, for one device: an absent one
+(`programs.mesh`) or those that are here. Nothing is allocated. `--largest` looks for the largest batch within 95 % of 16, 40, 80
+and 141 GB (of 10^9 bytes; JAX takes 75 % unless XLA_PYTHON_CLIENT_MEM_FRACTION says more), whatever the memory of the device
+is. What is counted are arguments, temporaries and outputs; the scratch space of convolutions is chosen on a real GPU and not
+among them. Writes benchmarks/results/memory_<target>_<platform>.json.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ar_seg_jax import build
+from benchmarks import programs, report
+
+BUDGETS = (16, 40, 80, 141)  # GB
+USABLE = 0.95
+
+
+def measure(path: Path, remat: bool, target: str, largest: bool) -> dict[str, Any]:
+    """A row of the table."""
+    config = programs.load(path)
+    config['model'].update(remat=remat, dtype='bfloat16')
+    method, tx, mesh = build.method(config), build.optimizer(config), programs.mesh(target)
+    side, images = config['pipeline']['crop_size'], config['pipeline']['batch_size']
+
+    def compiled(batch: int):
+        return programs.lower_step(method, tx, (batch, side, side, programs.channels(config)), on=mesh)[0].compile()
+
+    start = time.perf_counter()
+    program = compiled(images)
+    row = {'config': path.stem, 'remat': remat, 'batch': images, 'compile_seconds': time.perf_counter() - start}
+    row |= {'peak_bytes': programs.peak_bytes(program), 'temporary_bytes': program.memory_analysis().temp_size_in_bytes}
+    if largest:
+        row['largest_batch'] = largest_batches(lambda batch: programs.peak_bytes(compiled(batch)), images, row['peak_bytes'])
+    return row
+
+
+def largest_batches(peak: Callable[[int], int], batch: int, bytes_of_batch: int) -> dict[int, int]:
+    """By budget in GB: the largest number of images whose `peak` fits, 0 for none.
+
+    Memory is nearly linear in the batch, so a line through two sizes finds the place; from there on every number is compiled
+    until one fits and the next does not.
+    """
+    per_image = (bytes_of_batch - peak(batch // 2)) / (batch - batch // 2)
+    found = {}
+    for budget in BUDGETS:
+        usable = USABLE * budget * 1e9
+        images = max(0, int(batch + (usable - bytes_of_batch) / per_image))
+        while images and peak(images) > usable:
+            images -= 1
+        while peak(images + 1) <= usable:
+            images += 1
+        found[budget] = images
+    return found
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('configs', nargs='+', type=Path)
+    parser.add_argument('--target', default='here', choices=programs.TARGETS)
+    parser.add_argument('--largest', action='store_true')
+    arguments = parser.parse_args()
+    rows = []
+    for path in arguments.configs:
+        for remat in (False, True):
+            rows.append(measure(path, remat, arguments.target, arguments.largest))
+            print(rows[-1], file=sys.stderr)
+    titles = ['config', 'remat', 'batch', 'peak, GB', 'temporaries, GB', 'compilation, s']
+    titles += [f'largest in {budget} GB' for budget in BUDGETS if arguments.largest]
+    cells = [
+        (
+            row['config'],
+            'yes' if row['remat'] else 'no',
+            str(row['batch']),
+            f'{row["peak_bytes"] / 1e9:.1f}',
+            f'{row["temporary_bytes"] / 1e9:.1f}',
+            f'{row["compile_seconds"]:.0f}',
+            *(str(images) for images in row.get('largest_batch', {}).values()),
+        )
+        for row in rows
+    ]
+    print(report.table(titles, cells))
+    report.save('memory', {'target': arguments.target, 'dtype': 'bfloat16', 'rows': rows}, arguments.target)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""The compiled training step of a config at its real size, for devices that may not be there."""
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import topologies
+from jax.sharding import AxisType, Mesh
+
+from ar_seg_jax.training import sharding
+from ar_seg_jax.training.state import create_state
+from ar_seg_jax.training.step import make_train_step
+
+# What XLA knows of a GPU: published figures of an H200 (132 processors of compute capability 9.0, 141 GB at 4.8 TB/s).
+_H200 = """
+gpu_device_info {
+  cuda_compute_capability { major: 9 }
+  core_count: 132 fpus_per_core: 128 clock_rate_ghz: 1.98
+  threads_per_warp: 32 threads_per_block_limit: 1024 threads_per_core_limit: 2048
+  block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
+  registers_per_block_limit: 65536 registers_per_core_limit: 65536
+  shared_memory_per_block: 49152 shared_memory_per_block_optin: 232448 shared_memory_per_core: 233472
+  l2_cache_size: 52428800 memory_bandwidth: 4800000000000 device_memory_size: 141000000000
+}
+platform_name: "CUDA"
+runtime_version { major: 13 }
+dnn_version_info { major: 9 minor: 10 }
+device_description_str: "NVIDIA H200"
+"""
+_ABSENT = {
+    'h200': {'platform': 'cuda', 'topology_name': 'h200', 'topology': '1x1x1', 'target_config': _H200},
+    'v5e': {'platform': 'tpu', 'topology_name': 'v5e:2x2'},
+    'v5p': {'platform': 'tpu', 'topology_name': 'v5p:2x2x1'},
+}
+TARGETS = ('here', *_ABSENT)
+
+
+def mesh(target: str) -> Mesh:
+    """One device of a kind, or all that are 'here'.
+
+    XLA compiles for devices that are not here: for an H200 with the packages of `jax[cuda13]`, for TPUs with `libtpu`.
+    """
+    if target == 'here':
+        return sharding.make_mesh()
+    devices = topologies.get_topology_desc(**_ABSENT[target]).devices
+    return Mesh(np.array(devices[:1]), ('data',), axis_types=(AxisType.Auto,))
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The config of a Python file with `get_config()`."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config().to_dict()
+
+
+def channels(config: dict[str, Any]) -> int:
+    """Of the images of a config's data set."""
+    return 4 if config['data']['name'] == 'potsdam' else 3
+
+
+def lower_step(method, tx, image_shape: Sequence[int], micro_batches: int = 1, on: Mesh | None = None):
+    """The training step, which is as yet to be compiled, and a description of its state. Nothing is allocated."""
+    on = on or sharding.make_mesh()
+    state = jax.eval_shape(lambda: create_state(method, tx, 0, jnp.zeros(image_shape, jnp.uint8)))
+    everywhere = sharding.replicated(on)
+    state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere), state)
+    split = sharding.split_batch(on, micro_batches)
+    parts = () if micro_batches == 1 else (micro_batches,)
+    image = jax.ShapeDtypeStruct((*parts, image_shape[0] // micro_batches, *image_shape[1:]), jnp.uint8, sharding=split)
+    batch = {'image': image, 'label': jax.ShapeDtypeStruct(image.shape[:-1], jnp.uint8, sharding=split)}
+    with jax.set_mesh(on):
+        return jax.jit(make_train_step(method, tx, micro_batches), donate_argnums=0).lower(state, batch), state
+
+
+def peak_bytes(compiled) -> int:
+    """Memory of a device while the program runs: arguments, temporaries, and outputs that do not take the arguments' place."""
+    memory = compiled.memory_analysis()
+    outputs = memory.output_size_in_bytes - memory.alias_size_in_bytes
+    return memory.argument_size_in_bytes + memory.temp_size_in_bytes + outputs
