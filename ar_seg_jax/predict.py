@@ -42,20 +42,26 @@ def main() -> int:
     workdir.write_json(output / 'classes.json', {'classes': [entry._asdict() for entry in trained.classes]})
 
     taken = {_identity(path.stat()): path for path in inputs.values() if path.exists()}
-    reading = threading.Lock()  # `warnings.catch_warnings`, which it needs, is no matter of one thread
+    # Reading silences the warnings of all threads, and libtiff complains in pieces that would tear the lines of others.
+    reading = threading.Lock()
+
+    def tell(level: int, text: str):
+        with reading:
+            _logger.log(level, '%s', printable(text))
+
     failed = 0
     for (name, path), result in ahead.in_order(lambda item: _label_map(item[1], trained, reading), inputs.items(), _AHEAD):
         try:
             shares, contents = result()
             targets = _targets(output, name, path, taken)
         except DataError as error:
-            _logger.error('%s', printable(str(error)))
+            tell(logging.ERROR, str(error))
             failed += 1
             continue
         for target, content in zip(targets, contents, strict=True):
             files.write(target, content)
             taken[_identity(target.stat())] = path
-        _logger.info('%s', printable(f'{path}: {shares}'))
+        tell(logging.INFO, f'{path}: {shares}')
     _logger.info('%d label maps in %s, %d files could not be read', len(inputs) - failed, output, failed)
     return 1 if failed else 0
 
