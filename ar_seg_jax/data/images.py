@@ -311,7 +311,7 @@ def _rescaled(image: np.ndarray, factor: float) -> tuple[int, int]:
 
 
 def encode_png(array: UInt8[np.ndarray, '...']) -> bytes:
-    """PNG bytes. Label maps are compressed, to a thirtieth; images are not, which doubles them and halves the time to decode."""
+    """PNG bytes. Those of images are not compressed: the files of records compress all they hold, and decode it faster."""
     stream = io.BytesIO()
     Image.fromarray(array).save(stream, 'png', compress_level=int(array.ndim == 2))
     return stream.getvalue()
