@@ -9,7 +9,7 @@ the process ever had.
 
 Then the network labels `whole` pixels square of the mosaic at once and in tiles. The table has the share of pixels that differ,
 and whether tiles have seams: how much more often labels change between the pixels on both sides of where two tiles meet than at
-the same places of the whole result (1: no seams). Writes benchmarks/results/prediction_<platform>.json.
+the same places of the whole result (1: no seams). Writes benchmarks/results/prediction_<runs>_<platform>.json.
 """
 
 import argparse
@@ -122,7 +122,7 @@ def main():
         rows = measure(arguments, Path(directory))
     show(rows, arguments)
     sizes = {name: getattr(arguments, name) for name in ('count', 'side', 'mosaic', 'whole')}
-    report.save('prediction', {**sizes, 'rows': rows})
+    report.save('prediction', {**sizes, 'rows': rows}, '_'.join(row['run'] for row in rows))
 
 
 if __name__ == '__main__':
