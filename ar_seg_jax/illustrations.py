@@ -13,7 +13,7 @@ from PIL import Image
 from ar_seg_jax import files, records, workdir
 from ar_seg_jax.classes import numbered
 from ar_seg_jax.data import pipeline
-from ar_seg_jax.evaluation import panels, pictures, plots
+from ar_seg_jax.evaluation import panels, pictures
 from ar_seg_jax.evaluation.segmentation import Confusion, Result, Scores
 from ar_seg_jax.run import Run
 from ar_seg_jax.training import sharding
@@ -65,6 +65,8 @@ def write(run: Run, state: TrainState, result: Result | None, probed: Sequence[P
     asks. Returns where they are."""
     if jax.process_index() or not run.config['evaluation']['pictures']:
         return []
+    from ar_seg_jax.evaluation import plots  # Matplotlib takes half a second, which no first step should wait for
+
     step = int(state.step)
     sample(run, state, result)
     contents = {}

@@ -12,6 +12,7 @@ is replaced.
 
 import logging
 import os
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -26,65 +27,63 @@ _INPUT = flags.DEFINE_string('input', None, 'An image, or a directory of images.
 _OUTPUT = flags.DEFINE_string('output', None, 'Directory for the label maps.', required=True)
 _STEP = flags.DEFINE_integer('step', None, 'Step of the checkpoint; the last one if not given.')
 
+_AHEAD = 3  # images that are in memory: one is read, one is segmented, one is painted
+
 
 def main() -> int:
-    import jax
+    from ar_seg_jax import ahead, files, network, workdir
+    from ar_seg_jax.data.images import DataError
+    from ar_seg_jax.text import printable
+
+    output = Path(_OUTPUT.value)
+    inputs = _inputs(Path(_INPUT.value), output)
+    trained = network.load(Path(_WORKDIR.value), _STEP.value)
+    output.mkdir(parents=True, exist_ok=True)
+    workdir.write_json(output / 'classes.json', {'classes': [entry._asdict() for entry in trained.classes]})
+
+    taken = {_identity(path.stat()): path for path in inputs.values() if path.exists()}
+    # Reading silences the warnings of all threads, and libtiff complains in pieces that would tear the lines of others.
+    reading = threading.Lock()
+
+    def tell(level: int, text: str):
+        with reading:
+            _logger.log(level, '%s', printable(text))
+
+    failed = 0
+    for (name, path), result in ahead.in_order(lambda item: _label_map(item[1], trained, reading), inputs.items(), _AHEAD):
+        try:
+            shares, contents = result()
+            targets = _targets(output, name, path, taken)
+        except DataError as error:
+            tell(logging.ERROR, str(error))
+            failed += 1
+            continue
+        for target, content in zip(targets, contents, strict=True):
+            files.write(target, content)
+            taken[_identity(target.stat())] = path
+        tell(logging.INFO, f'{path}: {shares}')
+    _logger.info('%d label maps in %s, %d files could not be read', len(inputs) - failed, output, failed)
+    return 1 if failed else 0
+
+
+def _label_map(path: Path, trained, reading: threading.Lock) -> tuple[str, tuple[bytes, bytes]]:
+    """Shares of the classes, and the files of label map and overlay; DataError for a file that cannot be used."""
     import numpy as np
     from PIL import Image
 
-    from ar_seg_jax import build, files, tiling, workdir
-    from ar_seg_jax.classes import numbered
     from ar_seg_jax.data import images
     from ar_seg_jax.evaluation import pictures
-    from ar_seg_jax.text import printable
-    from ar_seg_jax.training import loop, sharding
-    from ar_seg_jax.training.checkpoint import Checkpoints
 
-    directory, output = Path(_WORKDIR.value), Path(_OUTPUT.value)
-    inputs = _inputs(Path(_INPUT.value), output)
-    config = workdir.load_config(directory)
-    channels, rescale = workdir.load_input(directory)
-    images.check_form(directory / 'data.json', channels, rescale)
-    with workdir.explained(directory):
-        method = build.method(config)
-        crop = config['pipeline']['crop_size']
-        like = loop.initial_state(method, build.optimizer(config), 0, (1, crop, crop, channels), sharding.make_mesh())
-    state = Checkpoints(workdir.checkpoints(directory)).restore(like, _STEP.value)
-
-    found = workdir.load_cluster_classes(directory, int(state.step))
-    count = method.num_clusters
-    mapping, classes = found or (range(count), numbered('cluster', count))
-    if len(mapping) != count:
-        place = workdir.evaluation(directory, int(state.step))
-        raise ValueError(f'{place}: classes of {len(mapping)} clusters, but the model has {count}; evaluate the step again')
-    if found is None:
-        _logger.info('Step %d was not evaluated with labels: clusters have numbers instead of names', state.step)
-    output.mkdir(parents=True, exist_ok=True)
-    workdir.write_json(output / 'classes.json', {'classes': [entry._asdict() for entry in classes]})
-
-    segment = jax.jit(lambda image: method.predict(state.params, state.extra, image)['scores'].argmax(-1).astype('uint8'))
-    taken = {_identity(path.stat()): path for path in inputs.values() if path.exists()}
-    failed = 0
-    for name, path in inputs.items():
-        try:
-            image = images.read_image(path, channels)
-            images.check_rescaled(path, image, rescale)
-            targets = _targets(output, name, path, taken)
-        except images.DataError as error:
-            _logger.error('%s', printable(str(error)))
-            failed += 1
-            continue
-        clusters = tiling.segment(lambda tile: np.asarray(segment(tile[None]))[0], images.rescale(image, rescale))
-        if clusters.shape != image.shape[:2]:
-            clusters = np.array(Image.fromarray(clusters).resize(image.shape[1::-1], Image.Resampling.NEAREST))
-        labels = pictures.classes_of(clusters, np.array(mapping))
-        overlay = Image.fromarray(pictures.overlay(image, pictures.paint(labels, classes)))
-        for target, picture in zip(targets, (pictures.palette_image(labels, classes), overlay), strict=True):
-            files.write(target, pictures.png(picture))
-            taken[_identity(target.stat())] = path
-        _logger.info('%s', printable(f'{path}: {_shares(labels, classes)}'))
-    _logger.info('%d label maps in %s, %d files could not be read', len(inputs) - failed, output, failed)
-    return 1 if failed else 0
+    with reading:
+        image = images.read_image(path, trained.channels)
+    images.check_rescaled(path, image, trained.rescale)
+    clusters = trained.clusters(image)
+    if clusters.shape != image.shape[:2]:
+        clusters = np.array(Image.fromarray(clusters).resize(image.shape[1::-1], Image.Resampling.NEAREST))
+    labels = pictures.classes_of(clusters, np.array(trained.mapping))
+    overlay = Image.fromarray(pictures.overlay(image, pictures.paint(labels, trained.classes)))
+    palette = pictures.palette_image(labels, trained.classes)
+    return _shares(labels, trained.classes), (pictures.png(palette), pictures.png(overlay))
 
 
 def _inputs(path: Path, output: Path) -> dict[str, Path]:

@@ -14,6 +14,7 @@ ALLOWED = {
     'classes': {'interfaces'},
     'text': set(),
     'orderings': set(),
+    'ahead': set(),
     'tiling': set(),
     'differences': set(),
     'files': set(),
@@ -32,7 +33,7 @@ ALLOWED = {
     'training': {'training', 'interfaces', 'differences', 'files', 'records'},
     'sweeping': {'sweeping', 'files', 'records', 'text', 'workdir'},
 }
-TOP = {'main', 'evaluate', 'predict', 'figures', 'sweep', 'run', 'results', 'illustrations', 'build', '__init__'}
+TOP = {'main', 'evaluate', 'predict', 'figures', 'sweep', 'run', 'results', 'illustrations', 'build', 'network', '__init__'}
 
 
 def _imports(path):

@@ -2,7 +2,6 @@
 
 import numpy as np
 from jaxtyping import Int
-from scipy.optimize import linear_sum_assignment
 
 UNMATCHED = -1
 
@@ -12,6 +11,8 @@ def one_to_one(confusion: Int[np.ndarray, 'clusters classes']) -> Int[np.ndarray
 
     With more clusters than classes the clusters left over are UNMATCHED, and all their pixels count as wrong.
     """
+    from scipy.optimize import linear_sum_assignment  # a quarter of a second, which no first step should wait for
+
     clusters, classes = linear_sum_assignment(confusion, maximize=True)
     mapping = np.full(confusion.shape[0], UNMATCHED)
     mapping[clusters] = classes

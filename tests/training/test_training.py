@@ -16,8 +16,10 @@ from jax.sharding import AxisType
 from parity import SHAPE
 
 from ar_seg_jax.methods.ac import AC
+from ar_seg_jax.methods.views import Views
 from ar_seg_jax.models.autoregressive import Autoregressive
 from ar_seg_jax.objectives.mutual_information import InformationLoss
+from ar_seg_jax.orderings import ORDERINGS, sample_pair, stack
 from ar_seg_jax.training import loop, sharding
 from ar_seg_jax.training.checkpoint import Checkpoints
 from ar_seg_jax.training.metrics import Evaluation
@@ -178,3 +180,22 @@ def test_an_evaluation_that_was_not_recorded_is_made_up_for(tmp_path):
     records = [json.loads(line) for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
     assert [(record['step'], record['kind']) for record in records] == [(1, 'training'), (2, 'training'), (2, 'evaluation')]
     assert records[-1]['seen'] == 2
+
+
+def test_a_thousand_pairs_of_orderings_share_one_program():
+    """The step as the loop runs it. Its pairs are drawn again, from the keys that the steps had."""
+    mesh, names = _mesh(1), tuple(ORDERINGS)
+    method = AC(METHOD.model, InformationLoss(displacement=1), Views(names))
+    state = loop.initial_state(method, TX, 0, (2, 8, 8, 3), mesh)
+    key = jax.random.clone(state.key)
+    train_step = jax.jit(make_train_step(method, TX), donate_argnums=0)
+    image = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
+    for _ in range(1000):
+        batch = sharding.place({'image': image, 'label': image[..., 0]}, sharding.split_batch(mesh))
+        with jax.set_mesh(mesh):
+            state, *_ = train_step(state, batch)
+    assert train_step._cache_size() == 1 and int(state.step) == 1000
+    keys = jax.vmap(lambda step: jax.random.split(jax.random.fold_in(key, step))[0])(jnp.arange(1000))
+    pairs = jax.jit(jax.vmap(lambda key: sample_pair(key, stack(names))))(keys)
+    drawn = np.unique(np.stack(jax.tree.leaves(pairs), axis=1), axis=0)
+    assert len(drawn) > 240  # of 16 x 16

@@ -1,0 +1,129 @@
+"""`predict` from the command to its last file: many small images, and one large one in tiles.
+
+    python -m benchmarks.prediction --workdir RUN [RUN ...] [--images DIR] [--count 1000] [--mosaic 6000] [--whole 1536]
+
+Runs are those of python -m ar_seg_jax.main, trained for long enough that their clusters are not all one, with and without
+attention, say. Their inputs are made here: `count` crops, and a mosaic of the images of a directory (or of texture collages).
+Every call of predict is a process of its own, so its seconds hold its start, reading and writing, and its memory is the most that
+the process ever had.
+
+Then the network labels `whole` pixels square of the mosaic at once and in tiles. The table has the share of pixels that differ,
+and whether tiles have seams: how much more often labels change between the pixels on both sides of where two tiles meet than at
+the same places of the whole result (1: no seams). Writes benchmarks/results/prediction_<runs>_<platform>.json.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from benchmarks import photographs, report
+
+ROOT = Path(__file__).parents[1]
+
+
+def predict(workdir: Path, source: Path, output: Path) -> dict[str, float]:
+    """Wall seconds and the peak of resident memory, bytes, of a call. Raises RuntimeError if it failed."""
+    options = (f'--workdir={workdir}', f'--input={source}', f'--output={output}')
+    start = time.perf_counter()
+    process = subprocess.Popen([sys.executable, '-m', 'ar_seg_jax.predict', *options], cwd=ROOT, stderr=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - start
+    if status:
+        raise RuntimeError(f'predict ended with status {os.waitstatus_to_exitcode(status)}: {options}')
+    return {'seconds': seconds, 'peak_bytes': used.ru_maxrss * 1024}  # which Linux counts in KiB
+
+
+def compare(workdir: Path, picture: photographs.Image) -> dict[str, Any]:
+    """Labels of a picture in tiles and at once."""
+    from ar_seg_jax import network, tiling
+
+    trained = network.load(workdir)
+    whole, tiled = trained.segment(picture), tiling.segment(trained.segment, picture)
+    return {
+        'pixels': whole.size,
+        'clusters': len(np.unique(whole)),
+        'differing': int((whole != tiled).sum()),
+        'seams': changes_at_seams(tiled) / max(changes_at_seams(whole), 1),
+    }
+
+
+def changes_at_seams(labels: np.ndarray) -> int:
+    """Pairs of pixels with different labels on both sides of where two tiles meet."""
+    from ar_seg_jax import tiling
+
+    total = 0
+    for axis in (0, 1):
+        ends = [start for start, _ in tiling.spans(labels.shape[axis])[1:]]
+        after = np.array(ends, int) + tiling.MARGIN
+        total += int((labels.take(after, axis) != labels.take(after - 1, axis)).sum())
+    return total
+
+
+def measure(arguments: argparse.Namespace, directory: Path) -> list[dict[str, Any]]:
+    """A row of the table for each run; inputs and outputs are kept in a directory meanwhile."""
+    pictures = photographs.sources(arguments.images)
+    small, large = directory / 'crops', directory / 'mosaic.png'
+    small.mkdir()
+    for index, crop in enumerate(photographs.crops(pictures, arguments.side, arguments.count)):
+        Image.fromarray(crop).save(small / f'{index:06d}.png')
+    mosaic = photographs.mosaic(pictures, arguments.mosaic)
+    Image.fromarray(mosaic).save(large, compress_level=1)
+    return [
+        {
+            'run': workdir.name,
+            'attention': json.loads((workdir / 'config.json').read_text())['model']['attention'],
+            'crops': predict(workdir, small, directory / workdir.name / 'crops'),
+            'mosaic': predict(workdir, large, directory / workdir.name / 'mosaic'),
+            'tiles': compare(workdir, mosaic[: arguments.whole, : arguments.whole]),
+        }
+        for workdir in arguments.workdir
+    ]
+
+
+def show(rows: list[dict[str, Any]], arguments: argparse.Namespace):
+    print(f'{arguments.count} crops of {arguments.side} pixels; a mosaic of {arguments.mosaic} x {arguments.mosaic} pixels\n')
+    titles = ('run', 'crops, images/s', 'peak, GB', 'mosaic, s', 'peak, GB', 'differing pixels', 'clusters', 'changes at seams')
+    cells = [
+        (
+            row['run'] + (' (attention)' if row['attention'] else ''),
+            f'{arguments.count / row["crops"]["seconds"]:.1f}',
+            f'{row["crops"]["peak_bytes"] / 1e9:.2f}',
+            f'{row["mosaic"]["seconds"]:.1f}',
+            f'{row["mosaic"]["peak_bytes"] / 1e9:.2f}',
+            f'{row["tiles"]["differing"]} ({row["tiles"]["differing"] / row["tiles"]["pixels"]:.2%})',
+            str(row['tiles']['clusters']),
+            f'x {row["tiles"]["seams"]:.2f}',
+        )
+        for row in rows
+    ]
+    print(report.table(titles, cells))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--workdir', nargs='+', type=Path, required=True)
+    parser.add_argument('--images', type=Path, help='directory of images; default: collages of textures')
+    parser.add_argument('--count', type=int, default=1000, help='crops; default: %(default)s')
+    parser.add_argument('--side', type=int, default=200, help='of a crop, pixels; default: %(default)s')
+    parser.add_argument('--mosaic', type=int, default=6000, help='side in pixels; default: %(default)s')
+    parser.add_argument('--whole', type=int, default=1536, help='of the mosaic, labelled at once too; default: %(default)s')
+    arguments = parser.parse_args()
+    arguments.workdir = [workdir.absolute() for workdir in arguments.workdir]
+    with tempfile.TemporaryDirectory() as directory:
+        rows = measure(arguments, Path(directory))
+    show(rows, arguments)
+    sizes = {name: getattr(arguments, name) for name in ('count', 'side', 'mosaic', 'whole')}
+    report.save('prediction', {**sizes, 'rows': rows}, '_'.join(row['run'] for row in rows))
+
+
+if __name__ == '__main__':
+    sys.exit(main())
