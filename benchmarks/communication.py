@@ -19,7 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import report
+from benchmarks import programs, report
+from benchmarks.workload import Workload
 
 DEVICES = 4
 LINKS = {'NVLink, 450 GB/s': 450e9, '400 Gb/s': 50e9, '100 Gb/s': 12.5e9}  # bytes/s in one direction for each device
@@ -32,21 +33,13 @@ _COMPUTATION = re.compile(r'^(?P<entry>ENTRY )?%?(?P<name>[\w.-]+) .*\{$')
 _CALLED = re.compile(r'(?:body|condition|calls|to_apply|true_computation|false_computation)=%?([\w.-]+)')
 _BRANCHES = re.compile(r'branch_computations=\{([^}]*)\}')
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
-_SHAPE = re.compile(r'(?P<type>[a-z]+\d*)\[(?P<sides>[\d,]*)\]')
-_BYTES = {'pred': 1, 's8': 1, 'u8': 1, 's16': 2, 'u16': 2, 'f16': 2, 'bf16': 2, 's32': 4, 'u32': 4, 'f32': 4, 's64': 8, 'f64': 8}
 
 
 @dataclasses.dataclass(frozen=True)
-class Sent:
+class Sent(programs.Array):
     """One array that a collective communicates."""
 
     kind: str
-    type: str
-    shape: tuple[int, ...]
-
-    @property
-    def bytes(self) -> int:
-        return _BYTES[self.type] * math.prod(self.shape)
 
 
 def collectives(program: str) -> list[Sent]:
@@ -66,9 +59,8 @@ def collectives(program: str) -> list[Sent]:
         found = []
         for line in bodies[name]:
             if match := _COLLECTIVE.search(line):  # and not what it calls, the addition
-                for shape in _SHAPE.finditer(re.sub(r'/\*.*?\*/', '', match['shapes'])):
-                    sides = tuple(int(side) for side in shape['sides'].split(',') if side)
-                    found.append(Sent(match['kind'], shape['type'], sides))
+                arrays = programs.arrays(re.sub(r'/\*.*?\*/', '', match['shapes']))
+                found += [Sent(array.type, array.shape, match['kind']) for array in arrays]
                 continue
             branches = [name for group in _BRANCHES.findall(line) for name in re.split(r', *', group.replace('%', ''))]
             within = [array for called in _CALLED.findall(line) + branches for array in sent_by(called)]
@@ -138,10 +130,10 @@ def measure(path: Path) -> dict[str, Any]:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     config = module.get_config().to_dict()
-    channels = 4 if config['data']['name'] == 'potsdam' else 3
-    crop, batch_size = config['pipeline']['crop_size'], config['pipeline']['batch_size']
-    batch_size -= batch_size % jax.device_count()  # which the bytes do not depend on
-    program, state = compile_step(build.method(config), build.optimizer(config), (batch_size, crop, crop, channels))
+    sizes = Workload.from_config(config)
+    batch_size = sizes.batch - sizes.batch % jax.device_count()  # which the bytes do not depend on
+    image_shape = (batch_size, sizes.side, sizes.side, sizes.channels)
+    program, state = compile_step(build.method(config), build.optimizer(config), image_shape)
     sent = collectives(program.as_text())
     images = batch_size // jax.device_count()
     return {
