@@ -18,7 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import report
+from benchmarks import hlo, report
+from benchmarks.workload import Workload
 
 DEVICES = 4
 LINKS = {'NVLink, 450 GB/s': 450e9, '400 Gb/s': 50e9, '100 Gb/s': 12.5e9}  # bytes/s in one direction for each device
@@ -31,21 +32,13 @@ _COMPUTATION = re.compile(r'^(?P<entry>ENTRY )?%?(?P<name>[\w.-]+) .*\{$')
 _CALLED = re.compile(r'(?:body|condition|calls|to_apply|true_computation|false_computation)=%?([\w.-]+)')
 _BRANCHES = re.compile(r'branch_computations=\{([^}]*)\}')
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
-_SHAPE = re.compile(r'(?P<type>[a-z]+\d*)\[(?P<sides>[\d,]*)\]')
-_BYTES = {'pred': 1, 's8': 1, 'u8': 1, 's16': 2, 'u16': 2, 'f16': 2, 'bf16': 2, 's32': 4, 'u32': 4, 'f32': 4, 's64': 8, 'f64': 8}
 
 
 @dataclasses.dataclass(frozen=True)
-class Sent:
+class Sent(hlo.Array):
     """One array that a collective communicates."""
 
     kind: str
-    type: str
-    shape: tuple[int, ...]
-
-    @property
-    def bytes(self) -> int:
-        return _BYTES[self.type] * math.prod(self.shape)
 
 
 def collectives(program: str) -> list[Sent]:
@@ -65,9 +58,8 @@ def collectives(program: str) -> list[Sent]:
         found = []
         for line in bodies[name]:
             if match := _COLLECTIVE.search(line):  # and not what it calls, the addition
-                for shape in _SHAPE.finditer(re.sub(r'/\*.*?\*/', '', match['shapes'])):
-                    sides = tuple(int(side) for side in shape['sides'].split(',') if side)
-                    found.append(Sent(match['kind'], shape['type'], sides))
+                arrays = hlo.arrays(re.sub(r'/\*.*?\*/', '', match['shapes']))
+                found += [Sent(array.type, array.shape, match['kind']) for array in arrays]
                 continue
             branches = [name for group in _BRANCHES.findall(line) for name in re.split(r', *', group.replace('%', ''))]
             within = [array for called in _CALLED.findall(line) + branches for array in sent_by(called)]
@@ -114,9 +106,9 @@ def measure(path: Path) -> dict[str, Any]:
     from benchmarks import programs
 
     config = programs.load(path)
-    crop, batch_size = config['pipeline']['crop_size'], config['pipeline']['batch_size']
-    batch_size -= batch_size % jax.device_count()  # which the bytes do not depend on
-    shape = (batch_size, crop, crop, programs.channels(config))
+    sizes = Workload.from_config(config)
+    batch_size = sizes.batch - sizes.batch % jax.device_count()  # which the bytes do not depend on
+    shape = (batch_size, sizes.side, sizes.side, sizes.channels)
     lowered, state = programs.lower_step(build.method(config), build.optimizer(config), shape)
     program = lowered.compile()
     sent = collectives(program.as_text())

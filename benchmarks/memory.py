@@ -18,6 +18,7 @@ from typing import Any
 
 from ar_seg_jax import build
 from benchmarks import programs, report
+from benchmarks.workload import Workload
 
 BUDGETS = (16, 40, 80, 141)  # GB
 USABLE = 0.95
@@ -27,18 +28,17 @@ def measure(path: Path, remat: bool, target: str, largest: bool) -> dict[str, An
     """A row of the table."""
     config = programs.load(path)
     config['model'].update(remat=remat, dtype='bfloat16')
-    method, tx, mesh = build.method(config), build.optimizer(config), programs.mesh(target)
-    side, images = config['pipeline']['crop_size'], config['pipeline']['batch_size']
+    method, tx, mesh, sizes = build.method(config), build.optimizer(config), programs.mesh(target), Workload.from_config(config)
 
     def compiled(batch: int):
-        return programs.lower_step(method, tx, (batch, side, side, programs.channels(config)), on=mesh)[0].compile()
+        return programs.lower_step(method, tx, (batch, sizes.side, sizes.side, sizes.channels), on=mesh)[0].compile()
 
     start = time.perf_counter()
-    program = compiled(images)
-    row = {'config': path.stem, 'remat': remat, 'batch': images, 'compile_seconds': time.perf_counter() - start}
+    program = compiled(sizes.batch)
+    row = {'config': path.stem, 'remat': remat, 'batch': sizes.batch, 'compile_seconds': time.perf_counter() - start}
     row |= {'peak_bytes': programs.peak_bytes(program), 'temporary_bytes': program.memory_analysis().temp_size_in_bytes}
     if largest:
-        row['largest_batch'] = largest_batches(lambda batch: programs.peak_bytes(compiled(batch)), images, row['peak_bytes'])
+        row['largest_batch'] = largest_batches(lambda batch: programs.peak_bytes(compiled(batch)), sizes.batch, row['peak_bytes'])
     return row
 
 

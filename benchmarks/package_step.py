@@ -9,6 +9,7 @@ import numpy as np
 import optax
 
 from ar_seg_jax.methods.ac import AC
+from ar_seg_jax.methods.views import Views
 from ar_seg_jax.models.autoregressive import Autoregressive
 from ar_seg_jax.objectives.mutual_information import InformationLoss
 from ar_seg_jax.training.state import create_state
@@ -34,7 +35,8 @@ def package_step(workload: Workload) -> tuple[Contestant, Any]:
         attention=workload.attention,
         dtype=jnp.dtype(workload.dtype),
     )
-    method, tx = AC(model, InformationLoss(workload.displacement)), optax.adam(RATE)
+    views = Views(tuple(workload.orderings.split(',')))
+    method, tx = AC(model, InformationLoss(workload.displacement), views), optax.adam(RATE)
     batch = {'image': jnp.asarray(random_images(workload))}
     state = jax.jit(lambda image: create_state(method, tx, 0, image))(batch['image'])
     variables = jax.device_get({'params': state.params, **state.extra})

@@ -58,11 +58,6 @@ def load(path: Path) -> dict[str, Any]:
     return module.get_config().to_dict()
 
 
-def channels(config: dict[str, Any]) -> int:
-    """Of the images of a config's data set."""
-    return 4 if config['data']['name'] == 'potsdam' else 3
-
-
 def lower_step(method, tx, image_shape: Sequence[int], micro_batches: int = 1, on: Mesh | None = None):
     """The training step, which is as yet to be compiled, and a description of its state. Nothing is allocated."""
     on = on or sharding.make_mesh()

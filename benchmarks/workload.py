@@ -3,6 +3,8 @@
 import argparse
 import dataclasses
 import itertools
+from collections.abc import Mapping
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,6 +20,7 @@ class Workload:
     clusters: int = 3
     displacement: int = 10
     dtype: str = 'float32'
+    orderings: str = 'A1,A2,B4,B1,C3,C2,D3,D4'
 
     @classmethod
     def add_flags(cls, parser: argparse.ArgumentParser):
@@ -28,6 +31,22 @@ class Workload:
     @classmethod
     def from_flags(cls, arguments: argparse.Namespace) -> 'Workload':
         return cls(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(cls)})
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> 'Workload':
+        """That of a config whose orderings are the raster scans, such as the paper's."""
+        model, crop = config['model'], config['pipeline']['crop_size']
+        return cls(
+            batch=config['pipeline']['batch_size'],
+            side=crop,
+            channels=4 if config['data']['name'] == 'potsdam' else 3,
+            blocks=model['blocks'],
+            stride=model['output_stride'],
+            attention=model['attention'],
+            clusters=model['num_clusters'],
+            displacement=config['method']['displacement'],
+            dtype=model['dtype'],
+        )
 
     @property
     def name(self) -> str:

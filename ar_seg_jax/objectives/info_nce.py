@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int
 
 Maps = Float[Array, 'batch height width depth']
 Keys = Float[Array, 'images places depth']
+Places = Float[Array, 'batch positions depth']
 
 # Anchors (over all images of a device) whose scores against all keys are held at once; memory is linear in images x places.
 _ANCHORS_AT_ONCE = 512
@@ -74,19 +75,66 @@ def log_partition(anchors: Maps, negatives: Keys) -> Float[Array, 'batch height 
 def _log_partition(anchors: Maps, negatives: Keys, images: Int[Array, 'batch']) -> Float[Array, 'batch height width']:
     """`images` are the numbers of the anchors' images among those of the keys."""
     batch, height, width, depth = anchors.shape
-    places = height * width
+    return _streamed(anchors.reshape(batch, height * width, depth), negatives, images).reshape(batch, height, width)
+
+
+@jax.custom_vjp
+def _streamed(anchors: Places, negatives: Keys, images: Int[Array, 'batch']) -> Float[Array, 'batch positions']:
+    """`_log_partition` of places in a row.
+
+    From the saved result the backward pass has softmax in one exponential; differentiated by JAX it would find the maximum and
+    the sum of all scores again.
+    """
+    return _forward(anchors, negatives, images)[0]
+
+
+def _forward(anchors, negatives, images):
+    def of_chunk(queries):
+        return jax.nn.logsumexp(_scores(queries, negatives, images), axis=(2, 3))
+
+    partition = _joined(jax.lax.map(of_chunk, _chunked(anchors)), anchors.shape[1])
+    return partition, (anchors, negatives, images, partition)
+
+
+def _backward(saved, gradient):
+    """The derivative of the logarithm by a score is the score's share in the sum."""
+    anchors, negatives, images, partition = saved
+
+    def of_chunk(of_negatives, chunk):
+        queries, partition, gradient = chunk
+        shares = jnp.exp(_scores(queries, negatives, images) - partition[..., None, None])
+        # The gradient is a factor of whole rows, so that it can stay out of the large array.
+        gradient = gradient[..., None]
+        of_negatives += jnp.einsum('bpd,bpkq->dkq', gradient * queries, shares)
+        return of_negatives, gradient * jnp.einsum('bpkq,kqd->bpd', shares, negatives)
+
+    chunks = tuple(map(_chunked, (anchors, partition, gradient)))
+    of_negatives, of_anchors = jax.lax.scan(of_chunk, jnp.zeros_like(jnp.moveaxis(negatives, 2, 0)), chunks)
+    return _joined(of_anchors, anchors.shape[1]), jnp.moveaxis(of_negatives, 0, 2), None
+
+
+_streamed.defvjp(_forward, _backward)
+
+
+def _scores(queries, negatives, images):
+    """(batch, places, images, keys); -inf within an image."""
+    same_image = (images[:, None] == jnp.arange(len(negatives))[None])[:, None, :, None]
+    return jnp.where(same_image, -jnp.inf, jnp.einsum('bpd,kqd->bpkq', queries, negatives))
+
+
+def _chunked(x: Float[Array, 'batch places *rest']) -> Float[Array, 'chunks batch chunk *rest']:
+    """A few places of every image at a time; zeros fill the last chunk."""
+    batch, places, *rest = x.shape
     chunk = min(places, max(1, _ANCHORS_AT_ONCE // batch))
     chunks = -(-places // chunk)
-    padded = jnp.pad(anchors.reshape(batch, places, depth), ((0, 0), (0, chunks * chunk - places), (0, 0)))
-    same_image = (images[:, None] == jnp.arange(len(negatives))[None])[:, None, :, None]
+    padded = jnp.pad(x, ((0, 0), (0, chunks * chunk - places), *[(0, 0)] * len(rest)))
+    return jnp.moveaxis(padded.reshape(batch, chunks, chunk, *rest), 1, 0)
 
-    @jax.checkpoint
-    def of_chunk(queries):
-        scores = jnp.einsum('bpd,kqd->bpkq', queries, negatives)
-        return jax.nn.logsumexp(jnp.where(same_image, -jnp.inf, scores), axis=(2, 3))
 
-    found = jax.lax.map(of_chunk, jnp.moveaxis(padded.reshape(batch, chunks, chunk, depth), 1, 0))
-    return jnp.moveaxis(found, 0, 1).reshape(batch, chunks * chunk)[:, :places].reshape(batch, height, width)
+def _joined(x: Float[Array, 'chunks batch chunk *rest'], places: int) -> Float[Array, 'batch {places} *rest']:
+    """Undoes `_chunked`."""
+    chunks, batch, chunk, *rest = x.shape
+    return jnp.moveaxis(x, 0, 1).reshape(batch, chunks * chunk, *rest)[:, :places]
 
 
 def cross_entropy(
