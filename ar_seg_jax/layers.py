@@ -145,13 +145,13 @@ class MaskedAttention(nn.Module):
         tokens = orderings.select(zigzag, lambda: tokens[:, sequence], lambda: tokens)
 
         def project(name):
-            return _dense(channels // 2, self.dtype, name)(tokens).reshape(batch, height * width, self.heads, depth)
+            return pointwise(channels // 2, self.dtype, name)(tokens).reshape(batch, height * width, self.heads, depth)
 
         attended = attend(project('query'), project('key'), project('value'), causal=ordering is not None)
         attended = attended.reshape(batch, height * width, channels // 2)
         attended = orderings.select(zigzag, lambda: attended[:, np.argsort(sequence)], lambda: attended)
-        attended = _dense(channels, self.dtype, 'output')(attended).reshape(x.shape)
-        return _dense(channels, self.dtype, 'merge')(jnp.concatenate([x.astype(self.dtype), attended], axis=-1))
+        attended = pointwise(channels, self.dtype, 'output')(attended).reshape(x.shape)
+        return pointwise(channels, self.dtype, 'merge')(jnp.concatenate([x.astype(self.dtype), attended], axis=-1))
 
 
 def attend(
@@ -220,14 +220,15 @@ class ResidualBlock(nn.Module):
         channels = 2 * x.shape[-1]
         masked = MaskedConv(channels, zigzag_shift=self.zigzag_shift, dtype=self.dtype, name='conv_0')
         firsts: list[Callable] = [lambda x: masked(x, ordering)]
-        firsts += [_dense(channels, self.dtype, f'conv_{2 * pair}') for pair in (1, 2)]
-        shortcut = jnp.pad(x.astype(self.dtype), ((0, 0), (0, 0), (0, 0), (0, x.shape[-1])))
+        firsts += [pointwise(channels, self.dtype, f'conv_{2 * pair}') for pair in (1, 2)]
+        shape = (*x.shape[:-1], channels)
+        shortcut = as_rows(jnp.pad(x.astype(self.dtype), ((0, 0), (0, 0), (0, 0), (0, x.shape[-1]))))
         for pair, first in enumerate(firsts):
-            x = nn.relu(first(x))
-            x = nn.relu(_dense(channels, self.dtype, f'conv_{2 * pair + 1}')(x))
+            x = nn.relu(as_rows(first(x)))
+            x = nn.relu(pointwise(channels, self.dtype, f'conv_{2 * pair + 1}')(x))
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
             shortcut = x = x + shortcut
-        return x
+        return x.reshape(shape)
 
 
 def upsample(
@@ -239,6 +240,16 @@ def upsample(
     return resized[:, :height, :width]
 
 
-def _dense(features: int, dtype: Dtype, name: str) -> nn.Dense:
+def pointwise(features: int, dtype: Dtype, name: str) -> Callable:
     """A 1x1 convolution, as the matrix product it is."""
-    return nn.Dense(features, dtype=dtype, kernel_init=xavier, name=name)
+    layer = nn.Dense(features, dtype=dtype, kernel_init=xavier, name=name)
+    return lambda x: layer(as_rows(x)).reshape(*x.shape[:-1], features)
+
+
+def as_rows(x: Float[Array, '*positions channels']) -> Float[Array, '... channels']:
+    """All positions in one axis, except on CPU.
+
+    The gradient of a weight is then a product of two matrices, of which GPUs need no transposed copies; with several axes of
+    positions XLA makes these copies. On CPU they are what makes that product fast.
+    """
+    return x if platform() == 'cpu' else x.reshape(-1, x.shape[-1])

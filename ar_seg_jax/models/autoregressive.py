@@ -110,7 +110,7 @@ class Autoregressive(nn.Module):
         attention = layers.MaskedAttention(self.heads, self.dtype, name='attention') if self.attention else None
         masked_stem = MaskedStem(self.output_stride, self._shift(0), self.dtype, name='stem') if self.variant == 'F1' else None
         decoder, auxiliary = (
-            nn.Dense(clusters, dtype=self.dtype, kernel_init=layers.xavier, name=name) if clusters else None
+            layers.pointwise(clusters, self.dtype, name) if clusters else None
             for name, clusters in (('decoder', self.num_clusters), ('auxiliary_decoder', self.auxiliary_clusters))
         )
 
@@ -132,11 +132,15 @@ class Autoregressive(nn.Module):
             x = encoded if ordering is None else orderings.into_frame(encoded, ordering)
             x = x if masked_stem is None else masked_stem(x, ordering)
             x = run(x, range(unmasked, total), ordering)
-            x = x if ordering is None else orderings.out_of_frame(x, ordering)
-            logits = decoder(x).astype(jnp.float32)
-            outputs = Outputs(scores=scores(logits), features=x, logits=logits)
+
+            def turned(maps):
+                return maps if ordering is None else orderings.out_of_frame(maps, ordering)
+
+            # Few channels are turned rather than many: where nobody asks for the features, jit leaves them out.
+            logits = turned(decoder(x).astype(jnp.float32))
+            outputs = Outputs(scores=scores(logits), features=turned(x), logits=logits)
             if auxiliary is not None:
-                outputs['auxiliary_scores'] = scores(auxiliary(x).astype(jnp.float32))
+                outputs['auxiliary_scores'] = scores(turned(auxiliary(x).astype(jnp.float32)))
             return outputs
 
         momentum = _MOMENTUM ** len(views)
