@@ -34,6 +34,7 @@ def package_step(workload: Workload) -> tuple[Contestant, Any]:
         output_stride=workload.stride,
         attention=workload.attention,
         dtype=jnp.dtype(workload.dtype),
+        remat=workload.remat,
     )
     views = Views(tuple(workload.orderings.split(',')))
     method, tx = AC(model, InformationLoss(workload.displacement), views), optax.adam(RATE)

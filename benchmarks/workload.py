@@ -20,6 +20,7 @@ class Workload:
     clusters: int = 3
     displacement: int = 10
     dtype: str = 'float32'
+    remat: bool = False
     orderings: str = 'A1,A2,B4,B1,C3,C2,D3,D4'
 
     @classmethod
@@ -46,12 +47,13 @@ class Workload:
             clusters=model['num_clusters'],
             displacement=config['method']['displacement'],
             dtype=model['dtype'],
+            remat=model['remat'],
         )
 
     @property
     def name(self) -> str:
-        attention = '_attention' if self.attention else ''
-        return f'{self.blocks}_blocks_{self.batch}x{self.side}x{self.side}_stride_{self.stride}{attention}_{self.dtype}'
+        options = ''.join(f'_{option}' for option in ('attention', 'remat') if getattr(self, option))
+        return f'{self.blocks}_blocks_{self.batch}x{self.side}x{self.side}_stride_{self.stride}{options}_{self.dtype}'
 
     @property
     def flop(self) -> float:
