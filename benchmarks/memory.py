@@ -3,13 +3,14 @@
     python -m benchmarks.memory configs/coco3.py configs/potsdam3.py --target h200 --largest
 
 Compiles the step of each config at its real size, in bfloat16, with and without `model.remat`, for one device: an absent one
-(`programs.mesh`) or those that are here. Nothing is allocated. `--largest` looks for the largest batch within 95 % of 16, 40, 80
-and 141 GB (of 10^9 bytes; JAX takes 75 % unless XLA_PYTHON_CLIENT_MEM_FRACTION says more), whatever the memory of the device
-is. What is counted are arguments, temporaries and outputs; the scratch space of convolutions is chosen on a real GPU and not
-among them. Writes benchmarks/results/memory_<target>_<platform>.json.
+(`programs.mesh`) or those that are here. Nothing is allocated. `--largest` looks for the largest batch, to within an image or
+two, in 95 % of 16, 40, 80 and 141 GB (of 10^9 bytes; JAX takes 75 % unless XLA_PYTHON_CLIENT_MEM_FRACTION says more), whatever
+the memory of the device is. What is counted are arguments, temporaries and outputs; the scratch space of convolutions is chosen
+on a real GPU and not among them. Writes benchmarks/results/memory_<target>_<platform>.json.
 """
 
 import argparse
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -31,7 +32,9 @@ def measure(path: Path, remat: bool, target: str, largest: bool) -> dict[str, An
     method, tx, mesh, sizes = build.method(config), build.optimizer(config), programs.mesh(target), Workload.from_config(config)
 
     def compiled(batch: int):
-        return programs.lower_step(method, tx, (batch, sizes.side, sizes.side, sizes.channels), on=mesh)[0].compile()
+        shape = (batch, sizes.side, sizes.side, sizes.channels)
+        lowered, _ = programs.lower_step(method, tx, shape, on=mesh)
+        return lowered.compile(programs.options(target))
 
     start = time.perf_counter()
     program = compiled(sizes.batch)
@@ -43,20 +46,18 @@ def measure(path: Path, remat: bool, target: str, largest: bool) -> dict[str, An
 
 
 def largest_batches(peak: Callable[[int], int], batch: int, bytes_of_batch: int) -> dict[int, int]:
-    """By budget in GB: the largest number of images whose `peak` fits, 0 for none.
+    """By budget in GB: images whose `peak` fits, with less than two to spare; 0 if not even one fits.
 
-    Memory is nearly linear in the batch, so a line through two sizes finds the place; from there on every number is compiled
-    until one fits and the next does not.
+    Memory grows by nearly the same for each image, so a few guesses find the place.
     """
     per_image = (bytes_of_batch - peak(batch // 2)) / (batch - batch // 2)
     found = {}
     for budget in BUDGETS:
         usable = USABLE * budget * 1e9
-        images = max(0, int(batch + (usable - bytes_of_batch) / per_image))
-        while images and peak(images) > usable:
-            images -= 1
-        while peak(images + 1) <= usable:
-            images += 1
+        images, at = batch, bytes_of_batch
+        while images and not 0 <= usable - at < 2 * per_image:
+            images = max(0, images + math.floor((usable - at) / per_image))
+            at = peak(images) if images else 0
         found[budget] = images
     return found
 

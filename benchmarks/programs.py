@@ -50,6 +50,11 @@ def mesh(target: str) -> Mesh:
     return Mesh(np.array(devices[:1]), ('data',), axis_types=(AxisType.Auto,))
 
 
+def options(target: str) -> dict[str, Any]:
+    """Of the compiler. Without a GPU to try them on, the tiles that XLA chooses for Triton may be impossible."""
+    return {'xla_gpu_enable_triton_gemm': False} if target == 'h200' else {}
+
+
 def load(path: Path) -> dict[str, Any]:
     """The config of a Python file with `get_config()`."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
