@@ -6,7 +6,7 @@ Compiles the step of each config at its real size, in bfloat16, with and without
 (`programs.mesh`) or those that are here. Nothing is allocated. `--largest` looks for the largest batch, to within an image or
 two, in 95 % of 16, 40, 80 and 141 GB (of 10^9 bytes; JAX takes 75 % unless XLA_PYTHON_CLIENT_MEM_FRACTION says more), whatever
 the memory of the device is. What is counted are arguments, temporaries and outputs; the scratch space of convolutions is chosen
-on a real GPU and not among them. Writes benchmarks/results/memory_<target>_<platform>.json.
+on a real GPU and not among them. Writes benchmarks/results/memory_<target>[_largest]_<platform>.json.
 """
 
 import argparse
@@ -88,7 +88,8 @@ def main():
         for row in rows
     ]
     print(report.table(titles, cells))
-    report.save('memory', {'target': arguments.target, 'dtype': 'bfloat16', 'rows': rows}, arguments.target)
+    variant = arguments.target + ('_largest' if arguments.largest else '')
+    report.save('memory', {'target': arguments.target, 'dtype': 'bfloat16', 'rows': rows}, variant)
 
 
 if __name__ == '__main__':
