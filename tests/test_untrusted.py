@@ -606,7 +606,8 @@ def test_evaluating_a_run_from_elsewhere_writes_only_there(trained):
     assert audit.done.returncode == 0, audit.done.stderr
     assert not audit.named('pickle', 'os.system', 'socket')
     assert not audit.changes_outside(runs / 'one', runs / '.compilation_cache', base / 'tmp')
-    _altered(runs / 'one', data__data_dir=str(outside / 'data'))
+    # What is evaluated is no matter from here on.
+    _altered(runs / 'one', data__data_dir=str(outside / 'data'), evaluation__baselines=False, evaluation__probes=[])
     audit = audited(base, '-m', 'ar_seg_jax.evaluate', f'--workdir={runs / "one"}')
     assert audit.done.returncode == 1 and 'give --data_dir=DIR to prepare it in DIR' in audit.done.stderr
     audit = audited(base, '-m', 'ar_seg_jax.evaluate', f'--workdir={runs / "one"}', f'--data_dir={base / "data"}')
