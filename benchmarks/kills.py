@@ -48,11 +48,14 @@ def command(directory: Path, data_dir: Path, steps: int) -> list[str]:
     return [sys.executable, '-m', 'ar_seg_jax.main', '--config=configs/textures.py', *keys, f'--workdir={directory}']
 
 
-def survive(kills: int, directory: Path, seed: int = 0) -> dict[str, Any]:
-    """Runs to the end once without and once with `kills` kills below `directory`; when they came, and what differs."""
+def survive(kills: int, directory: Path, seed: int = 0, steps: int | None = None) -> dict[str, Any]:
+    """Runs to the end once without and once with `kills` kills below `directory`; when they came, and what differs.
+
+    `steps` are to be more than the lives of the run get done.
+    """
     rng = random.Random(seed)
     whole, killed, data_dir = directory / 'whole', directory / 'killed', directory / 'data'
-    steps = 40 + 20 * kills  # more than the lives of the run get done
+    steps = steps or 40 + 20 * kills
     subprocess.run(command(whole, data_dir, steps), cwd=ROOT, env=_ENVIRONMENT, check=True, capture_output=True)
     line = command(killed, data_dir, steps)
     times = Counter(_kill(line, killed, rng, ('save', 'start', 'save', 'later')[index % 4]) for index in range(kills))

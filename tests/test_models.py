@@ -319,7 +319,7 @@ def test_rematerialised_blocks_keep_less_for_the_same_gradients():
     def differentiated(remat):
         """Gradients, and bytes that the forward pass keeps for the backward pass."""
         model = Autoregressive(3, blocks=2, dropout=0.5, attention=True, remat=remat)
-        variables = model.init(jax.random.key(1), image)
+        variables = drawn(shapes_of(model), signed)
 
         def loss(params, index):
             views = (orderings.choose(STACK, index), RASTER['A2'])

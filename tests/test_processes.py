@@ -28,7 +28,9 @@ TINY = (
     '--config.checkpoint_every=0',
     '--config.log_every=1',
 )
-TWO_DEVICES = os.environ | {'XLA_FLAGS': '--xla_force_host_platform_device_count=2', 'JAX_PLATFORMS': 'cpu'}
+# Compiled without LLVM's optimisations, in half the time.
+FLAGS = '--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0'
+TWO_DEVICES = os.environ | {'XLA_FLAGS': FLAGS, 'JAX_PLATFORMS': 'cpu'}
 
 
 @pytest.fixture(scope='module')
@@ -107,10 +109,17 @@ def test_slurm_sh_joins_the_tasks_that_srun_starts(local, tmp_path):
     assert 'Devices: 4 x cpu in 2 processes' in done.stderr and len(_table(done.stdout)) == 1
 
 
-def _pair(tmp_path, *more, own=((), ())):
+@pytest.fixture(scope='module')
+def kept(tmp_path_factory):
+    """Keys of runs that have prepared data and compiled programs in common."""
+    base = tmp_path_factory.mktemp('kept')
+    return f'--config.data.data_dir={base / "data"}', f'--config.compilation_cache={base / "cache"}'
+
+
+def _pair(tmp_path, kept, *more, own=((), ())):
     """Two processes that were not started together, as on two machines."""
     address = f'localhost:{processes._free_port()}'
-    line = [sys.executable, '-m', 'ar_seg_jax.main', *TINY, f'--config.data.data_dir={tmp_path / "data"}', *more]
+    line = [sys.executable, '-m', 'ar_seg_jax.main', *TINY, *kept, *more]
     return [
         subprocess.Popen(
             [*line, f'--workdir={tmp_path / "run"}', '--heartbeat_seconds=10', *own[index]],
@@ -131,23 +140,23 @@ def _pair(tmp_path, *more, own=((), ())):
         (((), ('--workdir=elsewhere',)), 'workdir is .* in process 0, .*elsewhere.* in the other'),
     ],
 )
-def test_processes_that_disagree_all_say_so(tmp_path, own, message):
-    for index, process in enumerate(_pair(tmp_path, '--config.steps=2', own=own)):
+def test_processes_that_disagree_all_say_so(tmp_path, kept, own, message):
+    for index, process in enumerate(_pair(tmp_path, kept, '--config.steps=2', own=own)):
         _, told = process.communicate(timeout=60)
         assert process.returncode == 1
         assert re.search(f'error: process {index}: process 0 and process 1 do not run the same thing: {message}', told), told
 
 
-def test_a_batch_that_does_not_divide_over_all_devices_is_refused(tmp_path):
-    for process in _pair(tmp_path, '--config.steps=2', '--config.pipeline.batch_size=6'):
+def test_a_batch_that_does_not_divide_over_all_devices_is_refused(tmp_path, kept):
+    for process in _pair(tmp_path, kept, '--config.steps=2', '--config.pipeline.batch_size=6'):
         _, told = process.communicate(timeout=60)
         assert process.returncode == 1
         assert 'batch size 6 does not divide over 4 devices; use a multiple of 4 for --config.pipeline.batch_size' in told
 
 
 @pytest.mark.parametrize(('victim', 'number'), [(0, signal.SIGKILL), (1, signal.SIGKILL), (1, signal.SIGSTOP)])
-def test_when_one_dies_or_hangs_the_other_ends_in_time_and_says_why(tmp_path, victim, number):
-    pair = _pair(tmp_path, '--config.steps=1000000', '--config.log_every=1000000')
+def test_when_one_dies_or_hangs_the_other_ends_in_time_and_says_why(tmp_path, kept, victim, number):
+    pair = _pair(tmp_path, kept, '--config.steps=1000000', '--config.log_every=1000000')
     next(line for line in pair[0].stderr if line.startswith('step 1/'))
     pair[victim].send_signal(number)
     killed = time.monotonic()

@@ -32,8 +32,9 @@ TABLES = {
 def _start(base, *arguments):
     tables = base / 'tables.json'
     tables.write_text(json.dumps(TABLES))
-    fixed = ('--config=configs/textures.py', f'--config.data.data_dir={base / "tfds"}', f'--tables={tables}', '--seeds=1', *TINY)
-    environment = {name: value for name, value in os.environ.items() if name != 'XLA_FLAGS'} | {'JAX_PLATFORMS': 'cpu'}
+    kept = (f'--config.data.data_dir={base / "tfds"}', f'--config.compilation_cache={base / "cache"}')  # by all sweeps below it
+    fixed = ('--config=configs/textures.py', *kept, f'--tables={tables}', '--seeds=1', *TINY)
+    environment = os.environ | {'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': '--xla_backend_optimization_level=0'}
     line = [sys.executable, '-m', 'ar_seg_jax.sweep', *fixed, *arguments]
     return subprocess.Popen(line, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

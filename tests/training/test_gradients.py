@@ -46,17 +46,18 @@ def _start(method, batch):
     return {**params, 'decoder': jax.tree.map(lambda leaf: 50 * leaf, params['decoder'])}, extra
 
 
-@pytest.mark.parametrize(('count', 'fields'), [(2, {}), (8, {}), (4, {'collapsed': False, 'entropy_weight': 0.8})])
-def test_loss_and_gradients_are_those_of_the_undivided_batch(count, fields):
+@pytest.mark.parametrize(('counts', 'fields'), [((2, 8), {}), ((4,), {'collapsed': False, 'entropy_weight': 0.8})])
+def test_loss_and_gradients_are_those_of_the_undivided_batch(counts, fields):
     method, batch = _ac(**fields), _batch()
     start = _start(method, batch)
     compute = jax.jit(lambda how, batch: how(method, *start, batch, key=KEY, step=STEP), static_argnums=0)
     (whole, (_, metrics)), expected = compute(gradients.of_batch, batch)
-    (loss, (_, again)), found = compute(gradients.of_parts, _parts(batch, count))
-    np.testing.assert_allclose(loss, whole, rtol=1e-5, atol=1e-7)
-    for name, value in metrics.items():
-        np.testing.assert_allclose(again[name], value, rtol=1e-5, atol=1e-6)
-    _close(found, expected)
+    for count in counts:
+        (loss, (_, again)), found = compute(gradients.of_parts, _parts(batch, count))
+        np.testing.assert_allclose(loss, whole, rtol=1e-5, atol=1e-7)
+        for name, value in metrics.items():
+            np.testing.assert_allclose(again[name], value, rtol=1e-5, atol=1e-6)
+        _close(found, expected)
 
 
 def test_the_mean_of_the_parts_losses_is_another_number():

@@ -54,9 +54,8 @@ def on_one_device():
     return losses, parity.leaves(state), confusion
 
 
-@pytest.mark.parametrize('devices', [2, 8])
-def test_any_number_of_devices_trains_and_scores_alike(devices, on_one_device):
-    losses, state, confusion = parity.trained(_mesh(devices), PLAIN)
+def test_eight_devices_train_and_score_alike(on_one_device):
+    losses, state, confusion = parity.trained(_mesh(8), PLAIN)
     _assert_alike((losses, parity.leaves(state), confusion), on_one_device)
 
 
@@ -188,7 +187,9 @@ def test_a_thousand_pairs_of_orderings_share_one_program():
     method = AC(METHOD.model, InformationLoss(displacement=1), Views(names))
     state = loop.initial_state(method, TX, 0, (2, 8, 8, 3), mesh)
     key = jax.random.clone(state.key)
-    train_step = jax.jit(make_train_step(method, TX), donate_argnums=0)
+    # It runs often enough for LLVM's optimisations to pay.
+    optimised = {'xla_backend_optimization_level': 3}
+    train_step = jax.jit(make_train_step(method, TX), donate_argnums=0, compiler_options=optimised)
     image = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
     for _ in range(1000):
         batch = sharding.place({'image': image, 'label': image[..., 0]}, sharding.split_batch(mesh))
