@@ -4,6 +4,7 @@ Feature maps are in the frame of the ordering (`orderings.into_frame`), channels
 and once on exit; a layer only turns its weights. `ordering=None` is the full, centred layer of inference.
 """
 
+import itertools
 from collections.abc import Callable
 from typing import Literal
 
@@ -22,6 +23,7 @@ xavier = nn.initializers.xavier_normal()
 
 # Queries whose scores against all keys are held at once; the memory of attention is linear in the number of tokens.
 ATTENTION_CHUNK = 256
+_ATTENTION_GROUPS = 4
 
 
 def platform() -> str:
@@ -180,24 +182,34 @@ def attend_in_chunks(
 ) -> Float[Array, 'batch tokens heads depth']:
     """The same in chunks of queries whose scores are computed again in the backward pass.
 
-    Memory is batch x heads x `chunk` x tokens.
+    Memory is batch x heads x `chunk` x tokens. With `causal`, chunks are in a few groups, each of which looks at the keys up to
+    its own end: little more than half of the pairs.
     """
     tokens, depth = query.shape[1], query.shape[-1]
     chunk = min(chunk, tokens)
     chunks = -(-tokens // chunk)
     padded = jnp.pad(query, ((0, 0), (0, chunks * chunk - tokens), (0, 0), (0, 0)))
     padded = jnp.moveaxis(padded.reshape(query.shape[0], chunks, chunk, *query.shape[2:]), 1, 0)
+    firsts = jnp.arange(chunks) * chunk
 
-    @jax.checkpoint
-    def attend_chunk(arguments):
-        queries, first = arguments
-        scores = jnp.einsum('bqhd,bkhd->bhqk', queries, key, preferred_element_type=jnp.float32) * depth**-0.5
-        if causal:
-            later = jnp.arange(tokens)[None, :] > first + jnp.arange(chunk)[:, None]
-            scores = jnp.where(later[None, None], -jnp.inf, scores)
-        return jnp.einsum('bhqk,bkhd->bqhd', nn.softmax(scores).astype(value.dtype), value)
+    def attend_group(begin: int, end: int):
+        seen = min(end * chunk, tokens) if causal else tokens
+        keys, values = key[:, :seen], value[:, :seen]
 
-    attended = jax.lax.map(attend_chunk, (padded, jnp.arange(chunks) * chunk))
+        @jax.checkpoint
+        def attend_chunk(arguments):
+            queries, first = arguments
+            scores = jnp.einsum('bqhd,bkhd->bhqk', queries, keys, preferred_element_type=jnp.float32) * depth**-0.5
+            if causal:
+                later = jnp.arange(seen)[None, :] > first + jnp.arange(chunk)[:, None]
+                scores = jnp.where(later[None, None], -jnp.inf, scores)
+            return jnp.einsum('bhqk,bkhd->bqhd', nn.softmax(scores).astype(values.dtype), values)
+
+        return jax.lax.map(attend_chunk, (padded[begin:end], firsts[begin:end]))
+
+    groups = min(_ATTENTION_GROUPS, chunks) if causal else 1
+    bounds = [group * chunks // groups for group in range(groups + 1)]
+    attended = jnp.concatenate([attend_group(*pair) for pair in itertools.pairwise(bounds)])
     return jnp.moveaxis(attended, 0, 1).reshape(query.shape[0], chunks * chunk, *query.shape[2:])[:, :tokens]
 
 
