@@ -8,7 +8,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float32, UInt8
 
 from ar_seg_jax import build, tiling, workdir
 from ar_seg_jax.classes import Class, numbered
@@ -25,11 +25,14 @@ _logger = logging.getLogger(__name__)
 class Network:
     """What `predict` needs of a run.
 
-    segment: clusters of an image at the scale of the training, each shape compiled once. channels, rescale: the form of the
-    images. mapping: the class of each cluster, -1 for none. Threads may share it: the devices serve one at a time.
+    scores: probabilities of the clusters, of an image at the scale of the training; segment: the best of them; each shape is
+    compiled once. far: whether those of a pixel depend on more of the image than the margin of a tile. channels, rescale: the
+    form of the images. mapping: the class of each cluster, -1 for none. Threads may share it: the devices serve one at a time.
     """
 
+    scores: Callable[[UInt8[np.ndarray, 'height width channels']], Float32[np.ndarray, 'height width clusters']]
     segment: Callable[[UInt8[np.ndarray, 'height width channels']], UInt8[np.ndarray, 'height width']]
+    far: bool
     channels: int
     rescale: float
     mapping: Sequence[int]
@@ -37,7 +40,8 @@ class Network:
 
     def clusters(self, image: UInt8[np.ndarray, 'height width channels']) -> UInt8[np.ndarray, 'out_height out_width']:
         """The cluster of each pixel of an image that is brought to the scale of the training."""
-        return tiling.segment(self.segment, images.rescale(image, self.rescale))
+        image = images.rescale(image, self.rescale)
+        return tiling.blend(self.scores, image) if self.far else tiling.segment(self.segment, image)
 
 
 def load(directory: Path, step: int | None = None) -> Network:
@@ -63,18 +67,28 @@ def load(directory: Path, step: int | None = None) -> Network:
         raise ValueError(f'{place}: classes of {len(mapping)} clusters, but the model has {count}; evaluate the step again')
     if found is None:
         _logger.info('Step %d was not evaluated with labels: clusters have numbers instead of names', state.step)
-    return Network(_segment(method, state), channels, rescale, mapping, classes)
+    far = config['model'].get('attention', False) or config['model'].get('variant') == 'F5'
+    return Network(*_functions(method, state), far, channels, rescale, mapping, classes)
 
 
-def _segment(method: Method, state: TrainState) -> Callable:
+def _functions(method: Method, state: TrainState) -> tuple[Callable, Callable]:
+    """Scores and clusters of an image."""
     turn = threading.Lock()
 
-    @jax.jit
-    def clusters(params, extra, image):  # as constants, parameters would be part of the program of each shape
-        return method.predict(params, extra, image[None])['scores'][0].argmax(-1).astype('uint8')
+    # Parameters are arguments: as constants, they would be part of the program of each shape.
+    def scores(params, extra, image):
+        return method.predict(params, extra, image[None])['scores'][0]
 
-    def segment(image: np.ndarray) -> np.ndarray:
-        with turn:
-            return np.asarray(clusters(state.params, state.extra, image))
+    def clusters(params, extra, image):
+        return scores(params, extra, image).argmax(-1).astype('uint8')
 
-    return segment
+    def in_turn(function: Callable) -> Callable:
+        compiled = jax.jit(function)
+
+        def one(image: np.ndarray) -> np.ndarray:
+            with turn:
+                return np.asarray(compiled(state.params, state.extra, image))
+
+        return one
+
+    return in_turn(scores), in_turn(clusters)

@@ -2,37 +2,90 @@
 
 import itertools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float32, UInt8
 
 TILE = 512  # pixels from one tile to the next
 MARGIN = 64  # pixels that a tile sees on every side beyond what is kept of it, more than the reach of any model without attention
+RAMP = 64  # pixels over which blended tiles pass into one another; the rest of the margins, 32 pixels, is the reach
 _CELL = 4  # pixels; a multiple of every output stride, so that the cells of a tile are cells of the image
 
+Image = UInt8[np.ndarray, 'height width channels']
+Labels = UInt8[np.ndarray, 'height width']
+Scores = Float32[np.ndarray, 'height width clusters']
+_Part = Float32[np.ndarray, '_ _ clusters']
 
-def segment(
-    one: Callable[[UInt8[np.ndarray, '...']], UInt8[np.ndarray, '...']], image: UInt8[np.ndarray, 'height width channels']
-) -> UInt8[np.ndarray, 'height width']:
+
+class Span(NamedTuple):
+    """What a tile sees of a side, `start` to `end`, and what of it is kept, `first` to `last`: together the kept are the side."""
+
+    start: int
+    end: int
+    first: int
+    last: int
+
+
+def segment(one: Callable[[Image], Labels], image: Image) -> Labels:
     """`one` over tiles of `image`, whose margins are cut off where another tile goes on.
 
     The five residual blocks reach 6 positions of 4 pixels beyond the stem, less than the margin, so tiles fit without
-    seams and give just what the whole image would. Attention sees one tile with its margin rather than the whole image,
-    and the dilated ResNet-18 reaches further than the margin; there tiled and whole results can differ slightly.
+    seams and give just what the whole image would. The dilated ResNet-18 reaches further, and its results can differ slightly.
 
     All tiles of an image have one shape if cells divide its sides, and at most four otherwise: each shape is compiled once.
     """
     height, width = image.shape[:2]
     labels = np.empty((height, width), np.uint8)
-    for (top, bottom), (left, right) in itertools.product(spans(height), spans(width)):
-        seen = one(image[top:bottom, left:right])
-        upper, side = (MARGIN if start else 0 for start in (top, left))
-        labels[top + upper : bottom, left + side : right] = seen[upper:, side:]  # the margins behind are overwritten later
+    for row, column in itertools.product(spans(height), spans(width)):
+        seen = one(image[row.start : row.end, column.start : column.end])
+        kept = seen[row.first - row.start : row.last - row.start, column.first - column.start : column.last - column.start]
+        labels[row.first : row.last, column.first : column.last] = kept
     return labels
 
 
-def spans(length: int) -> list[tuple[int, int]]:
-    """Where tiles begin and end along a side. The last one is moved inwards, to be as long as the others."""
+def blend(one: Callable[[Image], Scores], image: Image) -> Labels:
+    """The best of the scores that `one` gives for tiles of `image`, which pass from tile to tile over `RAMP` pixels.
+
+    For attention, which sees a tile with its margins rather than the whole image: two tiles judge the same pixels differently,
+    and where one is cut off, labels would change along a line. Where two tiles agree, the result is what both say.
+
+    Beside those of a tile, scores of `RAMP` rows of the image are in memory. Tiles have the shapes of `segment`.
+    """
+    height, width = image.shape[:2]
+    labels = np.empty((height, width), np.uint8)
+    columns = spans(width, RAMP)
+    above = [None] * len(columns)
+    for row in spans(height, RAMP):
+        beside = None
+        for index, column in enumerate(columns):
+            scores = one(image[row.start : row.end, column.start : column.end]).copy()
+            scores, beside = _join(beside, scores, column, axis=1)
+            scores, above[index] = _join(above[index], scores, row, axis=0)
+            labels[row.first : row.last, column.first : column.last] = scores.argmax(axis=-1)
+            del scores  # before those of the next tile come
+    return labels
+
+
+def spans(length: int, ramp: int = 0) -> list[Span]:
+    """The tiles along a side. The last one is moved inwards, to be as long as the others.
+
+    Where one goes over into the next, the `ramp` pixels around the middle of their margins are kept of the next.
+    """
     seen = TILE + 2 * MARGIN
     last = max(0, length - seen) // _CELL * _CELL
-    return [*((start, start + seen) for start in range(0, last, TILE)), (last, length)]
+    starts = [*range(0, last, TILE), last]
+    firsts = [0, *(start + MARGIN - ramp // 2 for start in starts[1:])]
+    ends = [*(start + seen for start in starts[:-1]), length]
+    return [Span(*span) for span in zip(starts, ends, firsts, [*firsts[1:], length], strict=True)]
+
+
+def _join(before: _Part | None, scores: _Part, span: Span, axis: int) -> tuple[_Part, _Part]:
+    """What is kept of a tile along an axis, passing from what the one `before` gives into its own; and what it gives itself."""
+    kept = np.moveaxis(scores, axis, 0)[span.first - span.start :]
+    if before is not None:
+        weight = (np.arange(RAMP, dtype=np.float32)[:, None, None] + 0.5) / RAMP
+        kept[:RAMP] = before + weight * (kept[:RAMP] - before)  # just `before` where both are equal, whatever the weight
+    length = span.last - span.first
+    given = kept[length : length + RAMP].copy()  # a view would keep the whole tile in memory
+    return np.moveaxis(kept[:length], 0, axis), given

@@ -47,7 +47,8 @@ def compare(workdir: Path, picture: photographs.Image) -> dict[str, Any]:
     from ar_seg_jax import network, tiling
 
     trained = network.load(workdir)
-    whole, tiled = trained.segment(picture), tiling.segment(trained.segment, picture)
+    whole = trained.segment(picture)
+    tiled = tiling.blend(trained.scores, picture) if trained.far else tiling.segment(trained.segment, picture)
     return {
         'pixels': whole.size,
         'clusters': len(np.unique(whole)),
