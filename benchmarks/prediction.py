@@ -63,8 +63,7 @@ def changes_at_seams(labels: np.ndarray) -> int:
 
     total = 0
     for axis in (0, 1):
-        ends = [start for start, _ in tiling.spans(labels.shape[axis])[1:]]
-        after = np.array(ends, int) + tiling.MARGIN
+        after = np.array([span.first for span in tiling.spans(labels.shape[axis])[1:]], int)
         total += int((labels.take(after, axis) != labels.take(after - 1, axis)).sum())
     return total
 
