@@ -59,6 +59,11 @@ def method(config: Config) -> Method:
     return METHODS[name](config, options, views)
 
 
+def sees_far(config: Config) -> bool:
+    """Whether the scores of a pixel depend on more of the image than the margin of a tile (`tiling`)."""
+    return config['model']['attention'] or config['model']['variant'] == 'F5'
+
+
 def _check_views(views: Views, config: Config):
     if views.sampling == 'hard_loss' and config['pipeline']['micro_batches'] > 1:
         raise ValueError("method.sampling 'hard_loss' compares losses of whole batches; set pipeline.micro_batches to 1")

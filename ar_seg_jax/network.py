@@ -40,7 +40,10 @@ class Network:
 
     def clusters(self, image: UInt8[np.ndarray, 'height width channels']) -> UInt8[np.ndarray, 'out_height out_width']:
         """The cluster of each pixel of an image that is brought to the scale of the training."""
-        image = images.rescale(image, self.rescale)
+        return self.in_tiles(images.rescale(image, self.rescale))
+
+    def in_tiles(self, image: UInt8[np.ndarray, 'height width channels']) -> UInt8[np.ndarray, 'height width']:
+        """The same of an image that has this scale."""
         return tiling.blend(self.scores, image) if self.far else tiling.segment(self.segment, image)
 
 
@@ -67,8 +70,7 @@ def load(directory: Path, step: int | None = None) -> Network:
         raise ValueError(f'{place}: classes of {len(mapping)} clusters, but the model has {count}; evaluate the step again')
     if found is None:
         _logger.info('Step %d was not evaluated with labels: clusters have numbers instead of names', state.step)
-    far = config['model'].get('attention', False) or config['model'].get('variant') == 'F5'
-    return Network(*_functions(method, state), far, channels, rescale, mapping, classes)
+    return Network(*_functions(method, state), build.sees_far(config), channels, rescale, mapping, classes)
 
 
 def _functions(method: Method, state: TrainState) -> tuple[Callable, Callable]:

@@ -44,11 +44,10 @@ def predict(workdir: Path, source: Path, output: Path) -> dict[str, float]:
 
 def compare(workdir: Path, picture: photographs.Image) -> dict[str, Any]:
     """Labels of a picture in tiles and at once."""
-    from ar_seg_jax import network, tiling
+    from ar_seg_jax import network
 
     trained = network.load(workdir)
-    whole = trained.segment(picture)
-    tiled = tiling.blend(trained.scores, picture) if trained.far else tiling.segment(trained.segment, picture)
+    whole, tiled = trained.segment(picture), trained.in_tiles(picture)
     return {
         'pixels': whole.size,
         'clusters': len(np.unique(whole)),

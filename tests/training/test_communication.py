@@ -8,6 +8,7 @@ import optax
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
+from ar_seg_jax import layers
 from ar_seg_jax.methods.ac import AC
 from ar_seg_jax.methods.arl import ARL
 from ar_seg_jax.methods.views import Views
@@ -59,6 +60,14 @@ def test_only_gradients_statistics_and_sums_are_sent(options):
     # One joint, or one for each of the 3 x 3 displacements, forward and backward.
     joint = 4 * CLUSTERS**2
     assert joint <= found['sums'] <= (joint if options.get('collapsed', True) else 2 * 9 * joint) + 4
+
+
+def test_the_form_of_accelerators_sends_nothing_else_either(monkeypatch):
+    monkeypatch.setattr(layers, 'platform', lambda: 'tpu')
+    sent, state = _step(model={'blocks': 2, 'attention': True})
+    assert {array.kind for array in sent} == {'all-reduce'}
+    parameters = sum(4 * leaf.size for leaf in jax.tree.leaves(state.params))
+    assert parameters < sum(array.bytes for array in sent) < 2.1 * parameters
 
 
 @pytest.mark.parametrize('negatives', [0, 5])
