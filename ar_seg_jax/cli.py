@@ -1,17 +1,40 @@
-"""What the commands share: flags that fail with a sentence, errors without a traceback, processes, logging."""
+"""What the commands share: `ar-seg`, flags that fail with a sentence, errors without a traceback, processes, logging."""
 
 import faulthandler
+import importlib
+import importlib.util
 import logging
 import os
+import re
+import runpy
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import absl.logging
 from absl import app, flags
 
+import ar_seg_jax
 from ar_seg_jax import processes
-from ar_seg_jax.text import printable
+from ar_seg_jax.configuration import unknown
+from ar_seg_jax.errors import UserError, printable
+
+COMMANDS = ('train', 'evaluate', 'predict', 'sweep', 'figures')
+
+_CONFIG = re.compile(r'--?config(=(?P<value>.*))?')
+
+
+def ar_seg():
+    """The command `ar-seg`: `ar-seg predict` is `python -m ar_seg_jax.predict`, and `ar-seg train` is `... .main`."""
+    name = sys.argv[1] if len(sys.argv) > 1 else ''
+    if name in ('', '-h', '--help'):
+        print(f'usage: ar-seg {{{",".join(COMMANDS)}}} --help')
+        sys.exit(0 if name else 2)
+    if name not in COMMANDS:
+        sys.exit(_fail(2, f'ar-seg: {unknown(name, COMMANDS)}'))
+    del sys.argv[1]
+    runpy.run_module(f'ar_seg_jax.{"main" if name == "train" else name}', run_name='__main__', alter_sys=True)
 
 
 def define_process_flags():
@@ -41,8 +64,8 @@ def run(main: Callable[[], int | None]):
             return _joined(main, place, values['heartbeat_seconds'])
         try:
             return main()
-        except (ValueError, OSError, FloatingPointError) as error:
-            if flags.FLAGS.verbosity > 0:
+        except Exception as error:
+            if flags.FLAGS.verbosity > 0 or not _mendable(error):
                 raise
             return _fail(1, str(error))
         except KeyboardInterrupt:
@@ -67,8 +90,8 @@ def _joined(main: Callable[[], int | None], place, heartbeat_seconds: int) -> in
     try:
         peers.join(place, heartbeat_seconds)
         return main()
-    except (ValueError, OSError, FloatingPointError) as error:
-        if flags.FLAGS.verbosity > 0:
+    except Exception as error:
+        if flags.FLAGS.verbosity > 0 or not (_mendable(error) or peers.is_lost(error)):
             traceback.print_exc()
         status = _fail(1, peers.explain(error))
     except KeyboardInterrupt:
@@ -80,15 +103,49 @@ def _joined(main: Callable[[], int | None], place, heartbeat_seconds: int) -> in
     os._exit(status)
 
 
+def _mendable(error: Exception) -> bool:
+    """Whether a message is enough: errors for users, and of the operating system about a file."""
+    return isinstance(error, UserError) or (isinstance(error, OSError) and error.filename is not None)
+
+
 def _parse(arguments: Sequence[str]) -> list[str]:
     try:
-        return flags.FLAGS(list(arguments))
+        return flags.FLAGS(_with_files(arguments))
+    except UserError as error:
+        sys.exit(_fail(2, str(error)))
     except flags.Error as error:
         sys.exit(_fail(2, f'{error} See --help.'))
     except (AttributeError, KeyError, TypeError, ValueError, FileNotFoundError) as error:
         # ml_collections quotes its message, the wrong key and the one that was probably meant, like a string in a string.
         message = str(error.args[0]).replace('\\n', '. ').replace('\\', '').strip("'")
         sys.exit(_fail(2, f'wrong key or value in the config: {message}'))
+
+
+def _with_files(arguments: Sequence[str]) -> list[str]:
+    """The arguments, with the file of a config where --config has its name: --config=textures."""
+    arguments = list(arguments)
+    for index, argument in enumerate(arguments):
+        if found := _CONFIG.fullmatch(argument):
+            if found['value'] is not None:
+                arguments[index] = f'--config={config_file(found["value"])}'
+            elif index + 1 < len(arguments):
+                arguments[index + 1] = str(config_file(arguments[index + 1]))
+    return arguments
+
+
+def config_file(given: str) -> Path:
+    """The file of a config: a path, or the name of one that comes with the program; UserError for what is neither."""
+    package = Path(ar_seg_jax.__file__).parent
+    ours = next((place for place in (package / 'configs', package.parent / 'configs') if place.is_dir()), None)
+    if ours and importlib.util.find_spec('configs') is None:
+        sys.modules['configs'] = importlib.import_module('ar_seg_jax.configs')  # which they import as they do in a checkout
+    path = Path(given).expanduser()
+    if path.is_file():
+        return path
+    known = sorted(path.stem for path in ours.glob('*.py')) if ours else []
+    if given.removesuffix('.py') in known:
+        return ours / f'{given.removesuffix(".py")}.py'
+    raise UserError(f'--config: no file {given}; and among those that come with the program {unknown(path.stem, known)}')
 
 
 def _unraisable(found):

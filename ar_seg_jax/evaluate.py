@@ -2,7 +2,7 @@
 
     python -m ar_seg_jax.evaluate --workdir runs/coco3 [--step N] [--probes linear,non-linear:logits] [--data_dir DIR]
 
-Step 0 is the untrained network. --probes is used in place of config.evaluation.probes. Data is read where the run prepared
+Step 0 is the untrained network. --probes is used in place of config.evaluators.probes.names. Data is read where the run prepared
 it; --data_dir is for a run that comes from another machine.
 """
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from absl import flags
 
 from ar_seg_jax import cli
+from ar_seg_jax.errors import UserError
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the run.', required=True)
 _STEP = flags.DEFINE_integer('step', None, 'Step of the checkpoint, or 0; the last checkpoint if not given.')
@@ -20,17 +21,17 @@ cli.define_process_flags()
 
 
 def main():
-    from ar_seg_jax import results, workdir
-    from ar_seg_jax import run as runs
+    from ar_seg_jax.runs import run as runs
+    from ar_seg_jax.runs import workdir
 
     directory = Path(_WORKDIR.value)
-    with workdir.explained(directory):
-        config = workdir.load_config(directory)
-        if _PROBES.value is not None:
-            config['evaluation'] |= {'probes': _PROBES.value}
-        run = runs.open_run(config, directory, training=False, data_dir=_DATA_DIR.value)
-        state = runs.untrained(run) if _STEP.value == 0 else runs.initial_state(run)
-    results.report(run, state if _STEP.value == 0 else run.checkpoints.restore(state, _STEP.value))
+    config = workdir.load_config(directory)
+    if _PROBES.value is not None:
+        if 'probes' not in config['evaluators']:
+            raise UserError(f'--probes: the config of {directory} has no evaluators.probes, which says how they are trained')
+        config['evaluators']['probes']['names'] = _PROBES.value
+    run = runs.open_run(config, directory, training=False, data_dir=_DATA_DIR.value)
+    run.reporter.report(runs.evaluated(run, _STEP.value))
 
 
 if __name__ == '__main__':

@@ -23,7 +23,7 @@ _LAYERS = flags.DEFINE_integer('layers', 8, 'Number of masked convolutions.', lo
 
 def main():
     from ar_seg_jax import files
-    from ar_seg_jax.evaluation import gallery, plots
+    from ar_seg_jax.drawing import gallery, plots
 
     size, layers = _SIZE.value, _LAYERS.value
     figures = {

@@ -5,7 +5,6 @@ and once on exit; a layer only turns its weights. `ordering=None` is the full, c
 """
 
 import itertools
-from collections.abc import Callable
 from typing import Literal
 
 import flax.linen as nn
@@ -15,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ar_seg_jax import orderings
+from ar_seg_jax.errors import UserError
 from ar_seg_jax.orderings import Ordering
 
 Dtype = jax.typing.DTypeLike
@@ -74,6 +74,16 @@ def _pad(x, padding: tuple[tuple[int, int], tuple[int, int]]):
     return jnp.pad(x, ((0, 0), *padding, (0, 0)))
 
 
+class Pointwise(nn.Dense):
+    """A 1x1 convolution, as the matrix product it is."""
+
+    kernel_init: nn.initializers.Initializer = xavier
+
+    @nn.compact
+    def __call__(self, x: Float[Array, '*positions channels']) -> Float[Array, '*positions features']:
+        return nn.Dense.__call__(self, as_rows(x)).reshape(*x.shape[:-1], self.features)
+
+
 class MaskedConv(nn.Module):
     """Convolution that reads the current pixel and earlier ones of an ordering, and nothing later.
 
@@ -83,7 +93,7 @@ class MaskedConv(nn.Module):
     drops the gradient of a tap that only the *other* view masked; that is a limit of its two-convolution trick, and left
     out here.
 
-    Raises ValueError for an even `size`, or if `zigzag_shift` names no shift.
+    Raises UserError for an even `size`, or if `zigzag_shift` names no shift.
     """
 
     features: int
@@ -139,7 +149,7 @@ class MaskedAttention(nn.Module):
     ) -> Float[Array, 'batch height width channels']:
         batch, height, width, channels = x.shape
         if channels % (2 * self.heads):
-            raise ValueError(f'{channels} channels do not divide into 2 x {self.heads} heads')
+            raise UserError(f'{channels} channels do not divide into 2 x {self.heads} heads')
         depth = channels // 2 // self.heads
         tokens = x.reshape(batch, height * width, channels)
         zigzag = False if ordering is None else ordering.zigzag
@@ -147,13 +157,13 @@ class MaskedAttention(nn.Module):
         tokens = orderings.select(zigzag, lambda: tokens[:, sequence], lambda: tokens)
 
         def project(name):
-            return pointwise(channels // 2, self.dtype, name)(tokens).reshape(batch, height * width, self.heads, depth)
+            return Pointwise(channels // 2, dtype=self.dtype, name=name)(tokens).reshape(batch, height * width, self.heads, depth)
 
         attended = attend(project('query'), project('key'), project('value'), causal=ordering is not None)
         attended = attended.reshape(batch, height * width, channels // 2)
         attended = orderings.select(zigzag, lambda: attended[:, np.argsort(sequence)], lambda: attended)
-        attended = pointwise(channels, self.dtype, 'output')(attended).reshape(x.shape)
-        return pointwise(channels, self.dtype, 'merge')(jnp.concatenate([x.astype(self.dtype), attended], axis=-1))
+        attended = Pointwise(channels, dtype=self.dtype, name='output')(attended).reshape(x.shape)
+        return Pointwise(channels, dtype=self.dtype, name='merge')(jnp.concatenate([x.astype(self.dtype), attended], axis=-1))
 
 
 def attend(
@@ -230,14 +240,17 @@ class ResidualBlock(nn.Module):
         self, x: Float[Array, 'batch height width channels'], ordering: Ordering | None = None, *, train: bool = False
     ) -> Float[Array, 'batch height width doubled']:
         channels = 2 * x.shape[-1]
+
+        def pointwise(index: int) -> Pointwise:
+            return Pointwise(channels, dtype=self.dtype, name=f'conv_{index}')
+
         masked = MaskedConv(channels, zigzag_shift=self.zigzag_shift, dtype=self.dtype, name='conv_0')
-        firsts: list[Callable] = [lambda x: masked(x, ordering)]
-        firsts += [pointwise(channels, self.dtype, f'conv_{2 * pair}') for pair in (1, 2)]
+        firsts = [lambda x: masked(x, ordering), pointwise(2), pointwise(4)]
         shape = (*x.shape[:-1], channels)
         shortcut = as_rows(jnp.pad(x.astype(self.dtype), ((0, 0), (0, 0), (0, 0), (0, x.shape[-1]))))
         for pair, first in enumerate(firsts):
             x = nn.relu(as_rows(first(x)))
-            x = nn.relu(pointwise(channels, self.dtype, f'conv_{2 * pair + 1}')(x))
+            x = nn.relu(pointwise(2 * pair + 1)(x))
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
             shortcut = x = x + shortcut
         return x.reshape(shape)
@@ -250,12 +263,6 @@ def upsample(
     batch, rows, columns, channels = x.shape
     resized = jax.image.resize(x, (batch, rows * stride, columns * stride, channels), 'bilinear')
     return resized[:, :height, :width]
-
-
-def pointwise(features: int, dtype: Dtype, name: str) -> Callable:
-    """A 1x1 convolution, as the matrix product it is."""
-    layer = nn.Dense(features, dtype=dtype, kernel_init=xavier, name=name)
-    return lambda x: layer(as_rows(x)).reshape(*x.shape[:-1], features)
 
 
 def as_rows(x: Float[Array, '*positions channels']) -> Float[Array, '... channels']:

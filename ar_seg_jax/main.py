@@ -23,16 +23,15 @@ cli.define_process_flags()
 
 
 def main() -> int:
-    from ar_seg_jax import results  # heavy: --help and wrong flags answer without them
-    from ar_seg_jax import run as runs
+    from ar_seg_jax.runs import run as runs  # heavy: --help and wrong flags answer without it
 
     config = _CONFIG.value.to_dict()
     name = Path(config_flags.get_config_filename(flags.FLAGS['config'])).stem
     run = runs.open_run(config, Path(_WORKDIR.value or Path('runs') / name), training=True)
-    state, done = runs.train(run, results.evaluate)
+    state, done = runs.train(run)
     if not done:
         return os.EX_TEMPFAIL
-    results.report(run, state)
+    run.reporter.report(state.model)
     return 0
 
 

@@ -18,6 +18,8 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from ar_seg_jax.errors import UserError
+
 Flag = bool | Bool[np.ndarray | Array, '*stack']
 Shift = Literal['raster', 'corner', 'top', 'left', 'centred']
 Sampling = Literal['random', 'no_repetition', 'hard']
@@ -54,28 +56,34 @@ _FRAMES = {
 RASTER = {name: Ordering(*frame) for name, frame in _FRAMES.items()}
 ZIGZAG = {f'zigzag_{name}': Ordering(*frame, zigzag=True) for name, frame in _FRAMES.items()}
 ORDERINGS = RASTER | ZIGZAG
+_SETS = {'raster': tuple(RASTER), 'zigzag': tuple(ZIGZAG), 'all': tuple(ORDERINGS)}
+
+
+def names(text: str) -> tuple[str, ...]:
+    """The names of orderings that a config means by 'raster', 'zigzag' or 'all', or lists with commas between them."""
+    return _SETS.get(text) or tuple(part.strip() for part in text.split(','))
 
 
 def by_name(name: str) -> Ordering:
-    """The ordering called `name`, as a static choice; ValueError with the list of names where there is none."""
+    """The ordering called `name`, as a static choice; UserError with the list of names where there is none."""
     if name not in ORDERINGS:
-        raise ValueError(f'no ordering is called {name!r}; the names are {", ".join(ORDERINGS)}')
+        raise UserError(f'no ordering is called {name!r}; the names are {", ".join(ORDERINGS)}')
     return ORDERINGS[name]
 
 
 def stack(names: tuple[str, ...]) -> Ordering:
     """The orderings called `names` stacked on axis 0 of every flag, to choose from with `sample_pair`."""
     if not names:
-        raise ValueError(f'at least one ordering is needed; the names are {", ".join(ORDERINGS)}')
+        raise UserError(f'at least one ordering is needed; the names are {", ".join(ORDERINGS)}')
     return jax.tree.map(lambda *flags: np.array(flags), *map(by_name, names))
 
 
 def check_sampling(sampling: str, count: int):
-    """ValueError unless `sampling` is known and possible with `count` orderings."""
+    """UserError unless `sampling` is known and possible with `count` orderings."""
     if sampling not in get_args(Sampling):
-        raise ValueError(f'sampling is one of {", ".join(get_args(Sampling))}; found {sampling!r}')
+        raise UserError(f'sampling is one of {", ".join(get_args(Sampling))}; found {sampling!r}')
     if sampling != 'random' and count < 2:
-        raise ValueError(f'sampling {sampling!r} needs at least two orderings, found one')
+        raise UserError(f'sampling {sampling!r} needs at least two orderings, found one')
 
 
 def sample_pair(key: Key[Array, ''], orderings: Ordering, sampling: Sampling = 'random') -> tuple[Ordering, Ordering]:
@@ -157,7 +165,7 @@ def out_of_frame(x, ordering: Ordering, rows: int = 1):
 
 def _check_turnable(x, ordering: Ordering, rows: int):
     if not is_static(ordering.transpose) and x.shape[rows] != x.shape[rows + 1]:
-        raise ValueError(
+        raise UserError(
             f'an ordering chosen at run time needs square maps, found {x.shape[rows]} x {x.shape[rows + 1]}; '
             'use a square crop, a static ordering (orderings.by_name) or ordering=None'
         )
@@ -177,9 +185,9 @@ def canonical_support(
     The current pixel is always read. Masks count taps; only padding counts dilated pixels.
     """
     if size < 1 or size % 2 == 0:
-        raise ValueError(f'a masked kernel needs an odd size, so that it has a centre; found {size}')
+        raise UserError(f'a masked kernel needs an odd size, so that it has a centre; found {size}')
     if shift not in get_args(Shift):
-        raise ValueError(f'a shift is one of {", ".join(get_args(Shift))}; found {shift!r}')
+        raise UserError(f'a shift is one of {", ".join(get_args(Shift))}; found {shift!r}')
     half, extent = size // 2, (size - 1) * dilation
     even = (half * dilation, half * dilation)
     padding = {

@@ -31,15 +31,16 @@ _AHEAD = 3  # images that are in memory: one is read, one is segmented, one is p
 
 
 def main() -> int:
-    from ar_seg_jax import ahead, files, network, workdir
+    from ar_seg_jax import files
     from ar_seg_jax.data.images import DataError
-    from ar_seg_jax.text import printable
+    from ar_seg_jax.errors import printable
+    from ar_seg_jax.prediction import lookahead, network
 
     output = Path(_OUTPUT.value)
     inputs = _inputs(Path(_INPUT.value), output)
     trained = network.load(Path(_WORKDIR.value), _STEP.value)
     output.mkdir(parents=True, exist_ok=True)
-    workdir.write_json(output / 'classes.json', {'classes': [entry._asdict() for entry in trained.classes]})
+    files.write_json(output / 'classes.json', {'classes': [entry._asdict() for entry in trained.classes]})
 
     taken = {_identity(path.stat()): path for path in inputs.values() if path.exists()}
     # Reading silences the warnings of all threads, and libtiff complains in pieces that would tear the lines of others.
@@ -50,7 +51,7 @@ def main() -> int:
             _logger.log(level, '%s', printable(text))
 
     failed = 0
-    for (name, path), result in ahead.in_order(lambda item: _label_map(item[1], trained, reading), inputs.items(), _AHEAD):
+    for (name, path), result in lookahead.in_order(lambda item: _label_map(item[1], trained, reading), inputs.items(), _AHEAD):
         try:
             shares, contents = result()
             targets = _targets(output, name, path, taken)
@@ -68,22 +69,18 @@ def main() -> int:
 
 def _label_map(path: Path, trained, reading: threading.Lock) -> tuple[str, tuple[bytes, bytes]]:
     """Shares of the classes, and the files of label map and overlay; DataError for a file that cannot be used."""
-    import numpy as np
     from PIL import Image
 
     from ar_seg_jax.data import images
-    from ar_seg_jax.evaluation import pictures
+    from ar_seg_jax.drawing import label_maps
 
     with reading:
         image = images.read_image(path, trained.channels)
     images.check_rescaled(path, image, trained.rescale)
-    clusters = trained.clusters(image)
-    if clusters.shape != image.shape[:2]:
-        clusters = np.array(Image.fromarray(clusters).resize(image.shape[1::-1], Image.Resampling.NEAREST))
-    labels = pictures.classes_of(clusters, np.array(trained.mapping))
-    overlay = Image.fromarray(pictures.overlay(image, pictures.paint(labels, trained.classes)))
-    palette = pictures.palette_image(labels, trained.classes)
-    return _shares(labels, trained.classes), (pictures.png(palette), pictures.png(overlay))
+    labels = trained.segment(image)
+    overlay = Image.fromarray(label_maps.overlay(image, label_maps.paint(labels, trained.classes)))
+    palette = label_maps.palette_image(labels, trained.classes)
+    return _shares(labels, trained.classes), (label_maps.png(palette), label_maps.png(overlay))
 
 
 def _inputs(path: Path, output: Path) -> dict[str, Path]:

@@ -11,7 +11,7 @@ from configs import coco3
 
 def get_config():
     config = coco3.get_config()
-    config.learning_rate = 6e-6
+    config.optimizer.learning_rate = 6e-6
     config.data.num_classes = 15
-    config.model.num_clusters = 15
+    config.method.num_clusters = 15
     return config

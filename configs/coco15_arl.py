@@ -6,10 +6,10 @@ The papers give no ARL number for COCO-Stuff. Our score: not yet measured. Pixel
 loss, unlike in coco15.
 """
 
-from configs import coco15
+from configs import coco15, common
 
 
 def get_config():
     config = coco15.get_config()
-    config.method.update(name='arl', mask_void=False)
+    config.method = common.arl() | {'num_clusters': 15}
     return config

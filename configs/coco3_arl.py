@@ -6,10 +6,10 @@ The papers give no ARL number for COCO-Stuff. Our score: not yet measured. Pixel
 loss, unlike in coco3.
 """
 
-from configs import coco3
+from configs import coco3, common
 
 
 def get_config():
     config = coco3.get_config()
-    config.method.update(name='arl', mask_void=False)
+    config.method = common.arl()
     return config

@@ -1,8 +1,11 @@
 """Every key of a config, with its default. Other configs change what differs.
 
-Keys below `data` are the options of one data set and are set as a whole: see the `builder` function in
-ar_seg_jax/data/<name>.py.
+`config.data`, `config.model`, `config.method`, `config.optimizer` and each of `config.evaluators` are the options of what they
+name, and are replaced as a whole by a config that names something else: `config.method = common.arl()`. What options mean is
+said where they end up: ar_seg_jax/data/<name>.py, models/<name>.py, methods/<name>.py, training/optimizer.py, evaluation/.
 """
+
+from typing import Any
 
 import ml_collections
 
@@ -12,7 +15,6 @@ def get_config() -> ml_collections.ConfigDict:
     config.seed = 0  # of parameters, orderings, and the order and crops of images
     config.steps = 0  # length of the training; set this or epochs
     config.epochs = 0.0
-    config.learning_rate = 4e-5  # of Adam
 
     config.data = {
         'name': 'textures',  # coco_stuff, folder, potsdam or textures
@@ -26,51 +28,35 @@ def get_config() -> ml_collections.ConfigDict:
         'workers': 0,  # processes that decode; 0 decodes in threads
         'micro_batches': 1,  # parts of a batch that are computed one after another; more take less memory and more time
     }
-    config.model = {
-        'name': 'autoregressive',
-        'num_clusters': 3,
-        'auxiliary_clusters': 0,  # of a second head for the loss only (overclustering); 0 has none
-        'variant': 'F2',  # F1..F5
-        'blocks': 5,  # residual blocks, 1..5
-        'output_stride': 4,  # 2 or 4
-        'attention': False,
-        'heads': 1,
-        'dropout': 0.0,
-        'zigzag': 'corner',  # convolutions under zigzag orderings: corner, alternate or raster
-        'dtype': 'float32',  # of the computation: float32 or bfloat16
-        'remat': False,  # compute residual blocks again in the backward pass: less memory, more time
+    config.model = autoregressive()
+    config.method = ac()
+    config.optimizer = adam()
+    config.initial_weights = {
+        'file': '',  # .npz, .safetensors, or the directory of a run, to begin with; '' draws all weights
+        'of': '',  # the part of it that is taken, such as 'network'; '' is all of it
+        'into': '',  # the part of the parameters that it goes to
     }
-    config.method = {
-        'name': 'ac',  # ac or arl, which takes the keys from 'orderings' to 'sobel', and config.arl
-        'displacement': 10,  # half-window T of the joint, pixels
-        'collapsed': True,  # average the joint over displacements before MI (AC); False averages MI (IIC)
-        'symmetric': True,
-        'entropy_weight': 1.0,  # lambda; above 1 asks for evener clusters, below 1 allows uneven ones
-        'entropy_steps': 0,  # steps over which lambda goes from 1 to its value
-        'orderings': 'raster',  # raster, zigzag, all, or names separated by commas
-        'sampling': 'random',  # random, no_repetition, hard (least overlap of the pasts) or hard_loss (worst of some pairs)
-        'candidates': 4,  # pairs that hard_loss compares
-        'transformations': 'none',  # of the second view: none, jitter, flip, turn or all
-        'sobel': False,  # append Sobel gradients to the image
-        'mask_void': False,  # leave unlabelled pixels out of the loss
-    }
-    config.arl = {  # its training ends as AC's does, after `steps` or `epochs`
-        'width': 64,  # channels of what is learned
-        'displacement': 1,  # half-window of the positives, places of the feature map
-        'temperature': 1.0,  # scores are divided by it
-        'negatives': 0,  # places of each image that are drawn as negatives; 0 takes all of them
-    }
+    config.frozen = ()  # groups of parameters that are not trained, such as 'stem'
+
     config.evaluation = {
-        # <matching>:<matched on>:<scored on>; the first one is followed during training
-        'protocols': ('one-to-one:val:val',),
+        'split': 'val',  # is scored and pictured
         'crop_size': 0,  # centre crop, pixels; 0 takes whole images
         'batch_size': 60,
-        'baselines': True,  # also score the untrained network and k-means on pixels and on SIFT descriptors
-        # classifiers of the frozen network, linear or non-linear, of its features or ('linear:logits') of its decoder's output
-        'probes': ('linear', 'non-linear'),
-        'probe_split': '',  # whose labels they are trained with; '' is data.train_split
-        'probe_steps': 100,  # batches they are trained on
         'pictures': 6,  # images in the picture of results
+    }
+    config.evaluators = {
+        'segmentation': {
+            # one-to-one or many-to-one (:<matched on>:<scored on>, the split if left out); the first is followed during training
+            'protocols': ('one-to-one',),
+            'baselines': True,  # also score the untrained network and k-means on pixels and on SIFT descriptors
+        },
+        'probes': {
+            # classifiers of the frozen network, linear or non-linear, of its features or ('linear:logits') of what scores are
+            # made of
+            'names': ('linear', 'non-linear'),
+            'split': '',  # whose labels they are trained with; '' is data.train_split
+            'steps': 100,  # batches they are trained on
+        },
     }
     config.log_every = 50  # steps
     config.evaluate_every = 1000
@@ -81,3 +67,86 @@ def get_config() -> ml_collections.ConfigDict:
     config.compilation_cache = ''  # directory of compiled programs; '' is beside the workdir, 'none' keeps none
     config.profile = ''  # steps to trace for the profiler, such as '10-12'
     return config
+
+
+def autoregressive() -> dict[str, Any]:
+    """The model of AC and ARL."""
+    return {
+        'name': 'autoregressive',
+        'variant': 'F2',  # F1..F5
+        'blocks': 5,  # residual blocks, 1..5
+        'output_stride': 4,  # 2 or 4
+        'attention': False,
+        'attention_heads': 1,
+        'dropout': 0.0,
+        'zigzag': 'corner',  # convolutions under zigzag orderings: corner, alternate or raster
+        'dtype': 'float32',  # of the computation: float32 or bfloat16
+        'remat': False,  # compute residual blocks again in the backward pass: less memory, more time
+    }
+
+
+def views() -> dict[str, Any]:
+    """How the two views of AC and ARL differ."""
+    return {
+        'orderings': 'raster',  # raster, zigzag, all, or names separated by commas
+        'sampling': 'random',  # random, no_repetition, hard (least overlap of the pasts) or hard_loss (worst of some pairs)
+        'candidates': 4,  # pairs that hard_loss compares
+        'transformations': 'none',  # of the second view: none, jitter, flip, turn or all
+        'sobel': False,  # append Sobel gradients to the image
+    }
+
+
+def ac() -> dict[str, Any]:
+    """Autoregressive clustering."""
+    return {
+        'name': 'ac',
+        'num_clusters': 3,
+        'auxiliary_clusters': 0,  # of a second head for the loss only (overclustering); 0 has none
+        'displacement': 10,  # half-window T of the joint, pixels
+        'collapsed': True,  # average the joint over displacements before MI (AC); False averages MI (IIC)
+        'symmetric': True,
+        'entropy_weight': 1.0,  # lambda; above 1 asks for evener clusters, below 1 allows uneven ones
+        'entropy_steps': 0,  # steps over which lambda goes from 1 to its value
+        'mask_void': False,  # leave unlabelled pixels out of the loss
+        **views(),
+    }
+
+
+def arl() -> dict[str, Any]:
+    """Autoregressive representation learning. Its training ends as AC's does, after `steps` or `epochs`."""
+    return {
+        'name': 'arl',
+        'num_clusters': 3,  # into which k-means sorts what was learned
+        'width': 64,  # channels of what is learned
+        'displacement': 1,  # half-window of the positives, places of the feature map
+        'temperature': 1.0,  # scores are divided by it
+        'negatives': 0,  # places of each image that are drawn as negatives; 0 takes all of them
+        **views(),
+    }
+
+
+def adam() -> dict[str, Any]:
+    """Adam with the papers' defaults."""
+    return _rate() | {'name': 'adam', 'b1': 0.9, 'b2': 0.999, 'eps': 1e-8, 'weight_decay': 0.0}
+
+
+def adamw() -> dict[str, Any]:
+    """Adam with decoupled weight decay."""
+    return adam() | {'name': 'adamw', 'weight_decay': 1e-2}
+
+
+def sgd() -> dict[str, Any]:
+    """Gradient descent with momentum."""
+    return _rate() | {'name': 'sgd', 'momentum': 0.9, 'nesterov': False, 'weight_decay': 0.0}
+
+
+def _rate() -> dict[str, Any]:
+    return {
+        'learning_rate': 4e-5,
+        'warmup_steps': 0,  # over which the rate goes from 0 to its value
+        # then one of {'name': 'linear' or 'cosine', 'final': share that is left after the last step} and
+        # {'name': 'steps', 'every': steps, 'factor': of the rate}
+        'schedule': {'name': 'constant'},
+        'clip_norm': 0.0,  # most of the norm of all gradients together; 0 for no limit
+        'rates': {},  # factors on the rate of groups of parameters: {'stem': 0.1}
+    }

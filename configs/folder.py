@@ -12,12 +12,12 @@ from configs import common
 def get_config():
     config = common.get_config()
     config.steps = 200
-    config.learning_rate = 1e-4
+    config.optimizer.learning_rate = 1e-4
     config.data.update(name='folder', root='', variant='', labels=True, channels=3, rescale=1.0, block_size=200, edges='overlap')
     config.pipeline.update(crop_size=200, batch_size=10)
-    config.model.update(blocks=2, num_clusters=3)
-    config.method.update(displacement=1)
-    config.evaluation.update(protocols=('one-to-one:train:train',), batch_size=10)
+    config.model.blocks = 2
+    config.method.update(num_clusters=3, displacement=1)
+    config.evaluation.update(split='train', batch_size=10)
     config.log_every = 20
     config.evaluate_every = 100
     config.checkpoint_every = 100

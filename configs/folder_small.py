@@ -14,6 +14,6 @@ def get_config():
     config.steps = 100
     config.data.update(rescale=0.5, block_size=100, edges='drop')
     config.pipeline.update(crop_size=96, batch_size=10)
-    config.evaluation.update(protocols=('one-to-one:val:val',), batch_size=25)
+    config.evaluation.update(split='val', batch_size=25)
     config.evaluate_every = 50
     return config

@@ -13,15 +13,13 @@ from configs import common
 def get_config():
     config = common.get_config()
     config.epochs = 10.0
-    config.learning_rate = 1e-6
+    config.optimizer.learning_rate = 1e-6
     config.data.update(name='potsdam', root='', num_classes=3, lists='', block_size=200, seed=0)
     config.data.train_split = 'unlabelled_train+labelled_train'
     config.pipeline.update(crop_size=200, batch_size=30)
-    config.model.update(variant='F2', blocks=5, num_clusters=3, output_stride=2, attention=True)
-    config.method.update(displacement=10)
-    config.evaluation.update(
-        protocols=('one-to-one:labelled_test:labelled_test', 'many-to-one:labelled_train:labelled_test'),
-        batch_size=30,
-        probe_split='labelled_train',
-    )
+    config.model.update(variant='F2', blocks=5, output_stride=2, attention=True)
+    config.method.update(num_clusters=3, displacement=10)
+    config.evaluation.update(split='labelled_test', batch_size=30)
+    config.evaluators.segmentation.protocols = ('one-to-one', 'many-to-one:labelled_train')
+    config.evaluators.probes.split = 'labelled_train'
     return config

@@ -3,13 +3,13 @@
     python -m ar_seg_jax.main --config configs/potsdam3_arl.py --config.data.root=/path/to/potsdam --workdir runs/potsdam3_arl
 
 Paper: 57.1 % pixel accuracy for clusters of ARL features (slides). Our score: not yet measured. All negatives are exact: a step
-compares 300,000 places with one another, which is made for accelerators; --config.arl.negatives=500 draws some instead.
+compares 300,000 places with one another, which is made for accelerators; --config.method.negatives=500 draws some instead.
 """
 
-from configs import potsdam3
+from configs import common, potsdam3
 
 
 def get_config():
     config = potsdam3.get_config()
-    config.method.name = 'arl'
+    config.method = common.arl()
     return config

@@ -11,7 +11,7 @@ from configs import potsdam3
 
 def get_config():
     config = potsdam3.get_config()
-    config.learning_rate = 4e-5
+    config.optimizer.learning_rate = 4e-5
     config.data.num_classes = 6
-    config.model.num_clusters = 6
+    config.method.num_clusters = 6
     return config

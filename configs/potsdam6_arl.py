@@ -5,10 +5,10 @@
 Paper: 45.1 % pixel accuracy for clusters of ARL features (slides). Our score: not yet measured. See potsdam3_arl.
 """
 
-from configs import potsdam6
+from configs import common, potsdam6
 
 
 def get_config():
     config = potsdam6.get_config()
-    config.method.name = 'arl'
+    config.method = common.arl() | {'num_clusters': 6}
     return config

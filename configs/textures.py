@@ -12,12 +12,12 @@ from configs import common
 def get_config():
     config = common.get_config()
     config.steps = 300
-    config.learning_rate = 1e-4
+    config.optimizer.learning_rate = 1e-4
     config.data.update(name='textures', size=128, scale=0.5, train_count=400, val_count=60, seed=0)
     config.pipeline.update(crop_size=96, batch_size=16)
-    config.model.update(blocks=2, num_clusters=3)
-    config.method.update(displacement=3)
-    config.evaluation.update(batch_size=20)
+    config.model.blocks = 2
+    config.method.update(num_clusters=3, displacement=3)
+    config.evaluation.batch_size = 20
     config.log_every = 20
     config.evaluate_every = 100
     config.checkpoint_every = 100

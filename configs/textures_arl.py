@@ -5,10 +5,10 @@
 Minutes on two CPU cores.
 """
 
-from configs import textures
+from configs import common, textures
 
 
 def get_config():
     config = textures.get_config()
-    config.method.name = 'arl'
+    config.method = common.arl()
     return config

@@ -4,12 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ar_seg_jax.methods.views import Views, append_sobel
 from scipy import ndimage
 
 from ar_seg_jax import orderings
 from ar_seg_jax.interfaces import VOID
 from ar_seg_jax.methods.ac import AC
-from ar_seg_jax.methods.views import Views, append_sobel
 from ar_seg_jax.models.autoregressive import Autoregressive
 from ar_seg_jax.objectives.mutual_information import InformationLoss
 from ar_seg_jax.training import gradients

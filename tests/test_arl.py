@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ar_seg_jax.methods.views import Views
 from sklearn.cluster import KMeans
 from test_ac import QUICK, STEP, assert_trees_close, random_batch, stepper
 
 from ar_seg_jax import build, orderings
 from ar_seg_jax.methods.arl import ARL
-from ar_seg_jax.methods.views import Views
 from ar_seg_jax.models.autoregressive import Autoregressive
 from ar_seg_jax.models.critics import SeparableCritics
 from ar_seg_jax.objectives.info_nce import ContrastiveLoss

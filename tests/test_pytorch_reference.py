@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from ar_seg_jax.methods.views import Views
 
 from ar_seg_jax import orderings
 from ar_seg_jax.methods.ac import AC
-from ar_seg_jax.methods.views import Views
 from ar_seg_jax.models.autoregressive import Autoregressive
 from ar_seg_jax.objectives.mutual_information import InformationLoss
 from ar_seg_jax.training.state import TrainState

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ar_seg_jax.transformations import Transformation
 
 from ar_seg_jax import transformations
-from ar_seg_jax.transformations import Transformation
 
 
 def _images(count=24, side=6, channels=4):

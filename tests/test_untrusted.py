@@ -17,6 +17,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from ar_seg_jax.text import printable
 from PIL import Image
 
 from ar_seg_jax import build, classes, workdir
@@ -24,7 +25,6 @@ from ar_seg_jax import run as runs
 from ar_seg_jax.data import builder as builders
 from ar_seg_jax.data import folder, images, pipeline
 from ar_seg_jax.data.images import DataError
-from ar_seg_jax.text import printable
 from ar_seg_jax.training import loop, sharding
 from ar_seg_jax.training.checkpoint import Checkpoints
 from configs import textures

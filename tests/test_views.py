@@ -5,10 +5,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ar_seg_jax.methods.views import Views
 from test_ac import QUICK, assert_trees_close, random_batch, stepper, tiny_ac
 
 from ar_seg_jax import build, orderings
-from ar_seg_jax.methods.views import Views
 from configs import textures
 
 # What may happen to a square image, and how it is undone.

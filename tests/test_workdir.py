@@ -1,9 +1,9 @@
 import os
 
 import pytest
+from ar_seg_jax.classes import Class
 
 from ar_seg_jax import workdir
-from ar_seg_jax.classes import Class
 
 CONFIG = {'seed': 0, 'steps': 10, 'model': {'blocks': 2}, 'evaluation': {'protocols': ('one-to-one:val:val',)}}
 

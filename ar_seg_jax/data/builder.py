@@ -2,14 +2,12 @@
 
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import io
 import json
 import logging
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +15,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import UInt8
 
-from ar_seg_jax.classes import Class
+from ar_seg_jax import files
 from ar_seg_jax.data import images
+from ar_seg_jax.data.classes import Class
 from ar_seg_jax.data.images import DataError
 from ar_seg_jax.interfaces import VOID
 
@@ -92,7 +91,7 @@ def prepare(builder: SegmentationBuilder, may_write: bool = True) -> Segmentatio
         return builder
     if not may_write:
         raise DataError(f'{directory}: the data set is not prepared there; give --data_dir=DIR to prepare it in DIR')
-    with _lock(directory.parent / f'.{directory.name}.lock'):
+    with files.lock(directory.parent / f'.{directory.name}.lock'):
         if directory.exists():  # another process prepared it while this one waited, and a builder looks only once
             return type(builder)(config=builder.builder_config, data_dir=builder.data_dir_root)
         for remains in directory.parent.glob(f'{directory.name}.incomplete*'):
@@ -115,11 +114,3 @@ def existing_directory(path: str | Path, purpose: str) -> Path:
     if not directory.is_dir():
         raise DataError(f'{directory.absolute()}: no such directory; {purpose}')
     return directory.resolve()
-
-
-@contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open('w') as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

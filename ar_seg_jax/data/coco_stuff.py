@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from ar_seg_jax.classes import Class, colours
 from ar_seg_jax.data import images
 from ar_seg_jax.data.builder import SegmentationBuilder, SegmentationConfig, config_name, example, existing_directory
+from ar_seg_jax.data.classes import Class, colours
 from ar_seg_jax.data.images import DataError
 from ar_seg_jax.interfaces import VOID
 

@@ -24,10 +24,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from ar_seg_jax import classes
-from ar_seg_jax.classes import Class
-from ar_seg_jax.data import images
+from ar_seg_jax.data import classes, images
 from ar_seg_jax.data.builder import SegmentationBuilder, SegmentationConfig, config_name, example, existing_directory
+from ar_seg_jax.data.classes import Class
 from ar_seg_jax.data.images import DataError
 from ar_seg_jax.interfaces import VOID
 

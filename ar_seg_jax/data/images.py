@@ -26,6 +26,7 @@ import tifffile
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import VOID
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.tif', '.tiff', '.bmp', '.webp')
@@ -65,7 +66,7 @@ _MARKER = re.compile(rb'\xff([\xc0-\xcf\xd8-\xfe])')
 _START_OF_SCAN, _END = 0xDA, 0xD9
 
 
-class DataError(ValueError):
+class DataError(UserError):
     """An input file or folder that cannot be used; the message names it, what was found and what to do."""
 
 
@@ -296,9 +297,15 @@ def map_ids(path: Path, ids: UInt8[np.ndarray, 'height width'], mapping: dict[in
 
 def rescale(image: UInt8[np.ndarray, '...'], factor: float, label: bool = False) -> UInt8[np.ndarray, '...']:
     """Image (bilinear, with antialiasing) or label map (nearest) at `factor` times its size, at least one pixel."""
-    if factor == 1:
+    width, height = _rescaled(image, factor)
+    return resize(image, height, width, label)
+
+
+def resize(image: UInt8[np.ndarray, '...'], height: int, width: int, label: bool = False) -> UInt8[np.ndarray, '...']:
+    """The same at a given size."""
+    if image.shape[:2] == (height, width):
         return image
-    size = _rescaled(image, factor)
+    size = width, height
     method = Image.Resampling.NEAREST if label else Image.Resampling.BILINEAR
     if image.ndim == 3 and image.shape[2] == 4:  # Pillow would premultiply the fourth band as alpha
         return np.stack([np.array(Image.fromarray(band).resize(size, method)) for band in np.moveaxis(image, 2, 0)], axis=2)

@@ -18,9 +18,9 @@ import numpy as np
 import scipy.io
 from jaxtyping import UInt8
 
-from ar_seg_jax.classes import Class, colours
 from ar_seg_jax.data import images
 from ar_seg_jax.data.builder import SegmentationBuilder, SegmentationConfig, config_name, example, existing_directory
+from ar_seg_jax.data.classes import Class, colours
 from ar_seg_jax.data.images import DataError
 
 SPLITS = ('unlabelled_train', 'labelled_train', 'labelled_test')

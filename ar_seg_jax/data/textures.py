@@ -12,8 +12,8 @@ import skimage.data
 import skimage.transform
 from jaxtyping import Float, UInt8
 
-from ar_seg_jax.classes import Class, colours
 from ar_seg_jax.data.builder import SegmentationBuilder, SegmentationConfig, config_name, example
+from ar_seg_jax.data.classes import Class, colours
 from ar_seg_jax.data.images import DataError
 
 PHOTOGRAPHS = ('brick', 'grass', 'gravel')

@@ -11,14 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
-from ar_seg_jax.clustering import Centroids, find_centroids, nearest
-from ar_seg_jax.evaluation import segmentation
+from ar_seg_jax.evaluation import scoring
 from ar_seg_jax.evaluation.sift import STEP, sift_descriptors
 from ar_seg_jax.interfaces import Batch
+from ar_seg_jax.objectives.clustering import Centroids, find_centroids, nearest
 
 
 def pixel_centroids(batches: Iterable[Batch], num_clusters: int, seed: int, pixels: int = 50_000) -> Centroids:
-    """k-means centroids of the colours (0..1) of about `pixels` pixels; ValueError for fewer pixels than clusters."""
+    """k-means centroids of the colours (0..1) of about `pixels` pixels; UserError for fewer pixels than clusters."""
     images = [np.asarray(batch['image']) for batch in batches]
     colours = _drawn([image.reshape(-1, image.shape[-1]) for image in images], pixels, seed).astype(np.float32) / 255
     return find_centroids(colours, num_clusters, seed)
@@ -32,13 +32,13 @@ def nearest_centroid(
 
 
 def sift_centroids(batches: Iterable[Batch], num_clusters: int, seed: int, boxes: int = 50_000) -> Centroids:
-    """k-means centroids of the SIFT descriptors of about `boxes` boxes; ValueError for fewer boxes than clusters."""
+    """k-means centroids of the SIFT descriptors of about `boxes` boxes; UserError for fewer boxes than clusters."""
     describe = jax.jit(sift_descriptors)
     descriptors = [np.asarray(describe(np.asarray(batch['image']))) for batch in batches]
     return find_centroids(_drawn([part.reshape(-1, part.shape[-1]) for part in descriptors], boxes, seed), num_clusters, seed)
 
 
-def make_sift_counter(num_clusters: int, num_classes: int) -> segmentation.Count:
+def make_sift_counter(num_clusters: int, num_classes: int) -> scoring.Count:
     """A compiled function (centroids, batch) -> confusion counts at the centres of boxes, whose pixels count nowhere else."""
 
     @jax.jit
@@ -46,7 +46,7 @@ def make_sift_counter(num_clusters: int, num_classes: int) -> segmentation.Count
         clusters = nearest(centroids, sift_descriptors(batch['image']))
         high, wide = clusters.shape[1:]
         label = batch['label'][:, STEP // 2 :: STEP, STEP // 2 :: STEP][:, :high, :wide]
-        return segmentation.confusion_counts(clusters, label, num_clusters, num_classes)
+        return scoring.confusion_counts(clusters, label, num_clusters, num_classes)
 
     return count
 

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Int
 
-UNMATCHED = -1
+from ar_seg_jax.data.classes import UNMATCHED
 
 
 def one_to_one(confusion: Int[np.ndarray, 'clusters classes']) -> Int[np.ndarray, 'clusters']:

@@ -11,6 +11,7 @@ import optax
 from jaxtyping import Array, Float, UInt8
 
 from ar_seg_jax import layers
+from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import VOID, Batch, Outputs
 
 KINDS = ('linear', 'non-linear')
@@ -30,8 +31,8 @@ class Probes:
     steps: batches. width: channels of the hidden layer. learning_rate: of Adam.
     """
 
-    names: tuple[str, ...] = KINDS
-    steps: int = 100
+    names: tuple[str, ...]
+    steps: int
     width: int = 128
     learning_rate: float = 1e-2
 
@@ -39,12 +40,12 @@ class Probes:
         for name in self.names:
             kind, tap = _parsed(name)
             if kind not in KINDS or tap not in TAPS:
-                raise ValueError(
-                    f"evaluation.probes are '<kind>:<tap>' with a kind of {', '.join(KINDS)} and a tap of {', '.join(TAPS)}; "
-                    f'found {name!r}'
+                raise UserError(
+                    f"evaluators.probes.names are '<kind>:<tap>' with a kind of {', '.join(KINDS)} and a tap of "
+                    f'{", ".join(TAPS)}; found {name!r}'
                 )
         if self.steps < 1:
-            raise ValueError(f'evaluation.probe_steps is at least 1, found {self.steps}')
+            raise UserError(f'evaluators.probes.steps is at least 1, found {self.steps}')
 
     @property
     def full_names(self) -> tuple[str, ...]:

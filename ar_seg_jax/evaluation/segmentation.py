@@ -1,139 +1,132 @@
-"""How well clusters agree with classes: confusion matrices, scores, and the protocol that each score belongs to."""
+"""The evaluator of segmentations: clusters against classes under protocols, beside baselines."""
 
-import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+import functools
+import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, UInt8
 
-from ar_seg_jax.evaluation import matching
-from ar_seg_jax.interfaces import VOID, Batch
+from ar_seg_jax import sharding
+from ar_seg_jax.data.classes import classes_of, numbered
+from ar_seg_jax.errors import UserError
+from ar_seg_jax.evaluation import baselines, scoring
+from ar_seg_jax.evaluation.evaluator import Batches, Column, Findings, Subject
+from ar_seg_jax.evaluation.protocols import Protocol
+from ar_seg_jax.evaluation.scoring import Result
+from ar_seg_jax.interfaces import ModelState
 
-Confusion = Int[np.ndarray, 'clusters classes']
-Segment = Callable[[Any, UInt8[Array, 'batch height width channels']], Int[Array, 'batch height width']]  # of variables
-Count = Callable[[Any, Batch], Int[Array, 'clusters classes']]
+_logger = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass(frozen=True)
-class Protocol:
-    """What a score means: the map from clusters to classes is fitted on one split and scored on a split.
+class Segmentation:
+    """Needs a method that predicts scores; without labels it has nothing to score, and label maps of numbered clusters.
 
-    matching: 'one-to-one' (Hungarian) or 'many-to-one' (each cluster to its commonest class).
+    protocols: how results are scored, see `Protocol.parse`; the first is followed during training, and names the clusters.
+    baselines: also score the untrained network and k-means on pixels and on SIFT descriptors.
     """
 
-    matching: str
-    matched_on: str
-    scored_on: str
+    def __init__(self, subject: Subject, *, protocols: Sequence[str], baselines: bool):
+        method, classes = subject.method, subject.data.classes
+        if not method.num_clusters:
+            raise UserError(f'{method.title} predicts no clusters; take segmentation out of config.evaluators')
 
-    def __post_init__(self):
-        if self.matching not in ('one-to-one', 'many-to-one'):
-            raise ValueError(f"matching is 'one-to-one' or 'many-to-one', found {self.matching!r}")
+        def segment(state: ModelState, image):
+            return jnp.argmax(method.predict(state.params, state.extra, image)['scores'], axis=-1)
 
-    def __str__(self) -> str:
-        same = ' (the same images: no held-out score)' if self.matched_on == self.scored_on else ''
-        return (
-            f'{self.matching} matching fitted on {self.matched_on!r}, scored on {self.scored_on!r}{same}; unmasked network, '
-            'pixels without a label left out'
+        self._subject = subject
+        self._protocols = [Protocol.parse(text, subject.split) for text in protocols] if classes else []
+        self._baselines = baselines
+        self._segment = jax.jit(segment)
+        self._count = scoring.make_counter(segment, method.num_clusters, len(classes))
+
+    def follow(self, state: ModelState, batches: Batches) -> Findings:
+        if not self._protocols:
+            return Findings(columns=[self._column(state, None)])
+        (result,) = scoring.evaluate(self._count, state, self._protocols[:1], batches)
+        scores, name = result.scores, result.protocol.short
+        return Findings(
+            scalars={f'{name}/accuracy': scores.accuracy, f'{name}/mean_iou': scores.mean_iou},
+            lines=[f'accuracy {scores.accuracy:.4f}  mIoU {scores.mean_iou:.4f}  ({result.protocol})'],
+            columns=[self._column(state, result)],
         )
 
-    @classmethod
-    def parse(cls, text: str) -> 'Protocol':
-        """From '<matching>:<matched on>:<scored on>', such as 'many-to-one:train:val'."""
-        parts = text.split(':')
-        if len(parts) != 3:
-            raise ValueError(f"a protocol is '<matching>:<matched on>:<scored on>', such as 'one-to-one:val:val'; found {text!r}")
-        return cls(*parts)
-
-    @property
-    def short(self) -> str:
-        """As `parse` reads it."""
-        return f'{self.matching}:{self.matched_on}:{self.scored_on}'
-
-    def fit(self, confusion: Confusion) -> Int[np.ndarray, 'clusters']:
-        """The class of each cluster from the confusion matrix of the split `matched_on`."""
-        return {'one-to-one': matching.one_to_one, 'many-to-one': matching.many_to_one}[self.matching](confusion)
-
-
-@dataclasses.dataclass(frozen=True)
-class Scores:
-    """Shares of pixels, 0 to 1; a class without pixels has NaN and is left out of the means."""
-
-    accuracy: float
-    mean_iou: float
-    class_accuracy: tuple[float, ...]
-    class_iou: tuple[float, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """Scores under a protocol, with the class of each cluster and the confusion matrix of the scored split."""
-
-    protocol: Protocol
-    scores: Scores
-    mapping: Int[np.ndarray, 'clusters']
-    confusion: Confusion
-
-
-def confusion_counts(
-    clusters: Int[Array, 'batch height width'], label: UInt8[Array, 'batch height width'], num_clusters: int, num_classes: int
-) -> Int[Array, 'clusters classes']:
-    """Pixels of each cluster and class; VOID is not counted. Counts are exact up to 2^31 pixels a batch."""
-    cell = clusters.astype(jnp.int32) * num_classes + label
-    cell = jnp.where(label == VOID, num_clusters * num_classes, cell)  # past the end: dropped
-    counts = jnp.zeros(num_clusters * num_classes, jnp.int32).at[cell.reshape(-1)].add(1, mode='drop')
-    return counts.reshape(num_clusters, num_classes)
-
-
-def make_counter(segment: Segment, num_clusters: int, num_classes: int) -> Count:
-    """A compiled function (variables, batch) -> confusion counts of a batch."""
-
-    @jax.jit
-    def count(variables, batch: Batch) -> Int[Array, 'clusters classes']:
-        return confusion_counts(segment(variables, batch['image']), batch['label'], num_clusters, num_classes)
-
-    return count
-
-
-def evaluate(
-    count: Count, variables: Any, protocols: Sequence[Protocol], batches: Callable[[str], Iterable[Batch]]
-) -> list[Result]:
-    """Results under each protocol; `batches` gives the batches of a split, on devices. Each split is read once.
-
-    Raises ValueError for a split in which nothing is labelled.
-    """
-    splits = dict.fromkeys(split for protocol in protocols for split in (protocol.matched_on, protocol.scored_on))
-    confusions = {split: confusion(count, variables, split, batches(split)) for split in splits}
-    results = []
-    for protocol in protocols:
-        mapping = protocol.fit(confusions[protocol.matched_on])
-        scored = confusions[protocol.scored_on]
-        results.append(Result(protocol, score(scored, mapping), mapping, scored))
-    return results
-
-
-def confusion(count: Count, variables: Any, split: str, batches: Iterable[Batch]) -> Confusion:
-    """Counts over the batches of a split; ValueError if nothing in them is labelled."""
-    total = sum(np.asarray(count(variables, batch), np.int64) for batch in batches)
-    if not np.any(total):
-        raise ValueError(
-            f'no pixel of split {split!r} has a label, so there is nothing to match or score; name labelled splits in '
-            '--config.evaluation.protocols'
+    def report(self, state: ModelState, batches: Batches) -> Findings:
+        if not self._protocols:
+            what = 'No protocols are given' if self._subject.data.classes else 'The data has no labels'
+            lines = [f'{what}: nothing was scored, and clusters have numbers instead of names.']
+            return Findings(lines=lines, columns=[self._column(state, None)])
+        step = int(state.step)
+        rows = {f'{self._subject.method.title}, step {step}': scoring.evaluate(self._count, state, self._protocols, batches)}
+        own = next(iter(rows.values()))[0]
+        if self._baselines and step > 0:  # before that the network itself is a baseline
+            rows |= self._of_baselines(batches)
+        return Findings(
+            content=self._content(rows),
+            lines=self._lines(rows),
+            columns=[self._column(state, own)],
+            pictures={'confusion': functools.partial(self._draw_confusion, own, step)},
         )
-    return total
 
+    def _of_baselines(self, batches: Batches) -> dict[str, list[Result]]:
+        data, clusters, seed = self._subject.data, self._subject.method.num_clusters, self._subject.seed
+        sample = list(data.whole_sample())
+        colours = baselines.pixel_centroids(sample, clusters, seed)
+        count = scoring.make_counter(baselines.nearest_centroid, clusters, len(data.classes))
+        descriptors = baselines.sift_centroids(sample, clusters, seed)
+        sift_count = baselines.make_sift_counter(clusters, len(data.classes))
+        return {
+            'untrained network': scoring.evaluate(self._count, self._subject.untrained(), self._protocols, batches),
+            'k-means on pixels': scoring.evaluate(count, colours, self._protocols, batches),
+            'k-means on SIFT': scoring.evaluate(sift_count, descriptors, self._protocols, batches),
+        }
 
-def score(confusion: Confusion, mapping: Int[np.ndarray, 'clusters']) -> Scores:
-    """Scores of the clusters renamed by `mapping`, whose UNMATCHED clusters are wrong everywhere."""
-    num_classes = confusion.shape[1]
-    predicted = np.zeros((num_classes + 1, num_classes))
-    np.add.at(predicted, np.where(mapping == matching.UNMATCHED, num_classes, mapping), confusion)
-    hits = np.diagonal(predicted)
-    truth, guessed = predicted.sum(0), predicted[:num_classes].sum(1)
-    with np.errstate(invalid='ignore'):
-        iou = hits / (truth + guessed - hits)
-        recall = hits / truth
-    # A class that is neither in the labels nor predicted has no score; one that is only predicted has IoU 0.
-    return Scores(float(hits.sum() / predicted.sum()), float(np.nanmean(iou)), tuple(recall.tolist()), tuple(iou.tolist()))
+    def _lines(self, rows: Mapping[str, Sequence[Result]]) -> list[str]:
+        lines = []
+        for index, protocol in enumerate(self._protocols):
+            lines += ['', str(protocol), scoring.HEADER]
+            lines += [scoring.line(name, results[index].scores) for name, results in rows.items()]
+            scores = next(iter(rows.values()))[index].scores
+            of_classes = zip(self._subject.data.classes, scores.class_accuracy, scores.class_iou, strict=True)
+            words = (f'{entry.name} {accuracy:.3f}, {iou:.3f}' for entry, accuracy, iou in of_classes)
+            lines.append(f'  class (accuracy, IoU): {"; ".join(words)}')
+        return lines
+
+    def _content(self, rows: Mapping[str, Sequence[Result]]) -> dict[str, Any]:
+        """All numbers, and the class of each cluster under the first protocol."""
+        own = next(iter(rows.values()))[0]
+        return {
+            'results': [
+                {
+                    'name': name,
+                    'protocol': result.protocol.short,
+                    'in_words': str(result.protocol),
+                    **scoring.content(result.scores, result.confusion),
+                }
+                for name, results in rows.items()
+                for result in results
+            ],
+            'clusters': {
+                'protocol': str(own.protocol),
+                'mapping': own.mapping.tolist(),
+                'classes': [entry._asdict() for entry in self._subject.data.classes],
+            },
+        }
+
+    def _column(self, state: ModelState, result: Result | None) -> Column:
+        local = sharding.local(state)
+
+        def label_map(image):
+            clusters = np.asarray(self._segment(local, image[None]))[0]
+            return classes_of(clusters, result.mapping) if result else clusters
+
+        clusters = numbered('cluster', self._subject.method.num_clusters)
+        return Column(self._subject.method.title, label_map, self._subject.data.classes if result else clusters)
+
+    def _draw_confusion(self, result: Result, step: int) -> bytes:
+        from ar_seg_jax.drawing import plots  # Matplotlib takes half a second, which no first step should wait for
+
+        title = f'{self._subject.method.title}, step {step}'
+        return plots.png(plots.confusion(result.confusion, result.mapping, self._subject.data.classes, title))

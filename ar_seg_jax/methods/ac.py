@@ -1,69 +1,94 @@
 """Autoregressive clustering (AC): two scans of one image should give the same clusters."""
 
 import dataclasses
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ar_seg_jax.interfaces import VOID, Batch, Extra, Metrics, Outputs, Params, no_refresh
-from ar_seg_jax.methods.views import Views
-from ar_seg_jax.objectives.mutual_information import InformationLoss, Scores
+from ar_seg_jax import layers
+from ar_seg_jax import orderings as scans
+from ar_seg_jax.errors import UserError
+from ar_seg_jax.interfaces import VOID, Batch, Extra, Method, Metrics, Outputs, Params, Time
+from ar_seg_jax.methods.scans import Maps, ScanningModel, Views
+from ar_seg_jax.objectives import displacements, mutual_information
+from ar_seg_jax.objectives.mutual_information import Assignment, InformationLoss
 
-Heads = dict[str, tuple[Scores, Scores]]  # the two views' scores of each head
+Heads = dict[str, tuple[Assignment, Assignment]]  # the two views' clusters by each head
+
+_MAIN, _AUXILIARY = 'decoder', 'auxiliary_decoder'
 
 
 @dataclasses.dataclass(frozen=True)
-class AC:
+class AC(Method):
     """Maximises the mutual information between the outputs of two random orderings (Ouali et al. 2020, Eqs. 1-6).
 
-    model: takes images in [0, 1] and a sequence of orderings. Where it has an auxiliary head (overclustering), the loss is
-        the sum of both heads' losses; IIC, which the idea is from, trains its two heads in alternating epochs.
+    model: its heads are a 'decoder' and, for overclustering, an 'auxiliary_decoder'; the loss is the sum of both heads' losses.
+        IIC, which the idea is from, trains its two heads in alternating epochs.
     entropy_steps: steps over which the entropy weight goes from 1 to that of `information`; 0 has it from the start. Weights
         below 1 allow clusters of uneven size, but from the first step they collapse an untrained network.
     mask_void: leave pixels labelled VOID out of the loss. IIC's protocol on COCO-Stuff, where pixels outside the classes
         of interest are no part of the task; it uses the labels' outline, so it is off where nothing says so.
     """
 
-    model: nn.Module
+    title = 'AC'
+    loss_in_words = 'minus the mutual information of two views in nats'
+
+    model: ScanningModel
     information: InformationLoss
-    views: Views = dataclasses.field(default_factory=Views)
-    entropy_steps: int = 0
-    mask_void: bool = False
+    views: Views
+    entropy_steps: int
+    mask_void: bool
 
     @property
     def num_clusters(self) -> int:
-        return self.model.num_clusters
+        return self.model.heads[_MAIN]
+
+    @property
+    def reach(self) -> int | None:
+        return self.views.reach(self.model)
+
+    def check(self, image_shape, micro_batches):
+        displacements.check(self.information.displacement, *image_shape[1:3])
+        self.views.check(image_shape[1], self.model.output_stride, micro_batches)
 
     def init(self, key, image):
-        variables = self.model.init(key, self.views.input(image))
+        variables = self.model.init(key, self.views.input(self.model, image))
         return variables['params'], {'batch_stats': variables.get('batch_stats', {})}
 
-    def forward(
-        self, params: Params, extra: Extra, batch: Batch, *, key, part=0
-    ) -> tuple[dict[str, tuple[Scores, Scores]], Extra]:
-        def hardness(first, second):
-            return self.information(first['scores'], second['scores'], self._mask(batch))[0]
+    def forward(self, params: Params, extra: Extra, batch: Batch, *, key, time, part=0) -> tuple[Heads, Extra]:
+        size = batch['image'].shape[1:3]
+        first, second, updated = self.views.outputs(
+            self.model,
+            {'params': params, **extra},
+            batch['image'],
+            read=lambda maps: {head: self._scores(maps[head], *size) for head in self.model.heads},
+            loss_of=lambda first, second: self.information(first[_MAIN], second[_MAIN], self._mask(batch))[0],
+            key=key,
+            part=part,
+        )
+        return {head: (first[head], second[head]) for head in first}, {'batch_stats': updated.get('batch_stats', {})}
 
-        variables = {'params': params, **extra}
-        first, second, updated = self.views.outputs(self.model, variables, batch['image'], hardness, key=key, part=part)
-        heads = {name: (first[name], second[name]) for name in ('scores', 'auxiliary_scores') if name in first}
-        return heads, {'batch_stats': updated.get('batch_stats', {})}
-
-    def objective(self, outputs: Heads, batch: Batch, *, step) -> tuple[jax.Array, Metrics]:
-        information = dataclasses.replace(self.information, entropy_weight=self._entropy_weight(step))
-        loss, metrics = information(*outputs['scores'], self._mask(batch))
-        if 'auxiliary_scores' in outputs:
-            auxiliary_loss, auxiliary = information(*outputs['auxiliary_scores'], self._mask(batch))
+    def objective(self, outputs: Heads, batch: Batch, *, time: Time) -> tuple[jax.Array, Metrics]:
+        information = dataclasses.replace(self.information, entropy_weight=self._entropy_weight(time.step))
+        loss, metrics = information(*outputs[_MAIN], self._mask(batch))
+        if _AUXILIARY in outputs:
+            auxiliary_loss, auxiliary = information(*outputs[_AUXILIARY], self._mask(batch))
             loss += auxiliary_loss
             metrics |= {f'auxiliary_{name}': value for name, value in auxiliary.items()}
         return loss, metrics
 
-    refresh = no_refresh
-
     def predict(self, params: Params, extra: Extra, image) -> Outputs:
-        (outputs,) = self.model.apply({'params': params, **extra}, self.views.input(image))
-        return outputs
+        maps = self.model.apply({'params': params, **extra}, self.views.input(self.model, image))
+        logits = maps[_MAIN]
+        return Outputs(scores=self._scores(logits, *image.shape[1:3]), features=maps['features'], logits=logits)
+
+    def describe(self, metrics):
+        return mutual_information.in_words(metrics)
+
+    def _scores(self, logits: Maps, height: int, width: int) -> Assignment:
+        return nn.softmax(layers.upsample(logits, self.model.output_stride, height, width))
 
     def _entropy_weight(self, step):
         final = self.information.entropy_weight
@@ -71,3 +96,33 @@ class AC:
 
     def _mask(self, batch: Batch):
         return (batch['label'] != VOID).astype(jnp.float32) if self.mask_void else None
+
+
+def build(
+    make_model: Callable[..., ScanningModel],
+    *,
+    num_clusters: int,
+    auxiliary_clusters: int,
+    displacement: int,
+    collapsed: bool,
+    symmetric: bool,
+    entropy_weight: float,
+    entropy_steps: int,
+    orderings: str,
+    sampling: str,
+    candidates: int,
+    transformations: str,
+    sobel: bool,
+    mask_void: bool,
+) -> AC:
+    """AC from the options of config.method; see `AC`, `InformationLoss` and `Views`."""
+    if not 0 <= auxiliary_clusters <= 255:
+        raise UserError(f'method.auxiliary_clusters is 0, for no second head, to 255; found {auxiliary_clusters}')
+    heads = {_MAIN: num_clusters} | ({_AUXILIARY: auxiliary_clusters} if auxiliary_clusters else {})
+    return AC(
+        make_model(heads=heads),
+        InformationLoss(displacement, collapsed, symmetric, entropy_weight),
+        Views(scans.names(orderings), sampling, candidates, transformations, sobel),
+        entropy_steps,
+        mask_void,
+    )

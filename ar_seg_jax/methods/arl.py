@@ -2,103 +2,119 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.experimental import multihost_utils
 from jaxtyping import Array, Float
 
-from ar_seg_jax import clustering, layers
-from ar_seg_jax.interfaces import Batch, Extra, Metrics, Outputs, Params
-from ar_seg_jax.methods.views import Views
+from ar_seg_jax import layers
+from ar_seg_jax import orderings as scans
+from ar_seg_jax.errors import UserError
+from ar_seg_jax.interfaces import Batch, Extra, Method, Metrics, Outputs, Params, Remark, Time
+from ar_seg_jax.methods import readout
+from ar_seg_jax.methods.scans import ScanningModel, Views
+from ar_seg_jax.models.critics import SeparableCritics
+from ar_seg_jax.objectives import clustering, displacements
 from ar_seg_jax.objectives.info_nce import ContrastiveLoss, Keys, Maps
 
 Compared = tuple[Maps, Maps, Keys]
 
-_VECTORS_OF_BATCH = 2500  # features of each batch that k-means sees
+_HEAD = 'decoder'
 
 
 @dataclasses.dataclass(frozen=True)
-class ARL:
+class ARL(Method):
     """Maximises InfoNCE between the outputs of two random orderings (Ouali et al. 2020, supplement Eq. 7 and Table 3).
 
-    model: takes images in [0, 1] and a sequence of orderings; the output of its decoder, at the resolution of the features,
-        is what is learned. The papers leave the width C of that open.
+    model: its head 'decoder', at the resolution of the features, is what is learned. The papers leave the width C of that open.
     critics: see `models.critics`.
-    num_clusters: the features are clustered by k-means for evaluation; again the papers do not say how.
+    num_clusters: what is learned is clustered by k-means for evaluation; again the papers do not say how.
     negatives: places drawn from every image, at each step, as keys; 0 takes all places.
     """
 
-    model: nn.Module
+    title = 'ARL'
+    loss_in_words = 'minus a bound on the mutual information of two views in nats'
+
+    model: ScanningModel
     critics: nn.Module
     contrast: ContrastiveLoss
     num_clusters: int
-    views: Views = dataclasses.field(default_factory=Views)
-    negatives: int = 0
+    views: Views
+    negatives: int
 
     def __post_init__(self):
         if self.negatives < 0:
-            raise ValueError(f'arl.negatives is at least 0, which takes all places; found {self.negatives}')
+            raise UserError(f'method.negatives is at least 0, which takes all places; found {self.negatives}')
+
+    @property
+    def reach(self) -> int | None:
+        return self.views.reach(self.model)
+
+    def check(self, image_shape, micro_batches):
+        stride = self.model.output_stride
+        displacements.check(self.contrast.displacement, *(-(-side // stride) for side in image_shape[1:3]))
+        self.views.check(image_shape[1], stride, micro_batches)
 
     def init(self, key, image):
-        network = self.model.init(key, self.views.input(image))
-        width = self.model.num_clusters
+        network = self.model.init(key, self.views.input(self.model, image))
+        width = self.model.heads[_HEAD]
         blank = jnp.zeros((1, 1, 1, width))
         critics = self.critics.init(jax.random.fold_in(key, 1), blank, blank)
         params = {'network': network['params'], 'critics': critics['params']}
         statistics = {'network': network.get('batch_stats', {}), 'critics': critics['batch_stats']}
         return params, {'batch_stats': statistics, 'centroids': jnp.zeros((self.num_clusters, width))}
 
-    def forward(self, params: Params, extra: Extra, batch: Batch, *, key, part=0) -> tuple[Compared, Extra]:
+    def forward(self, params: Params, extra: Extra, batch: Batch, *, key, time, part=0) -> tuple[Compared, Extra]:
         frozen = jax.lax.stop_gradient(params)
 
-        def hardness(first, second):
+        def loss_of(first, second):
             (anchors, positives), _ = self._compare(frozen, extra, first, second)
             return self._loss(anchors, positives, self._keys(positives, key, part))[0]
 
-        network = self._network(params, extra)
-        first, second, updated = self.views.outputs(self.model, network, batch['image'], hardness, key=key, part=part)
+        first, second, updated = self.views.outputs(
+            self.model,
+            self._network(params, extra),
+            batch['image'],
+            read=lambda maps: {_HEAD: maps[_HEAD]},
+            loss_of=loss_of,
+            key=key,
+            part=part,
+        )
         (anchors, positives), critics = self._compare(params, extra, first, second)
         statistics = {'network': updated.get('batch_stats', {}), 'critics': critics['batch_stats']}
         return (anchors, positives, self._keys(positives, key, part)), {**extra, 'batch_stats': statistics}
 
-    def objective(self, outputs: Compared, batch: Batch, *, step) -> tuple[jax.Array, Metrics]:
+    def objective(self, outputs: Compared, batch: Batch, *, time: Time) -> tuple[jax.Array, Metrics]:
         return self._loss(*outputs)
 
-    def refresh(self, params: Params, extra: Extra, batches: Iterable[Batch], *, key) -> Extra:
-        """Centroids by k-means, a few starts, of the outputs of the unmasked network at places drawn from the batches."""
-        rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-        drawn = []
-        for batch in batches:
-            maps = multihost_utils.process_allgather(_logits(self, params, extra, batch['image']), tiled=True)
-            vectors = maps.reshape(-1, maps.shape[-1])
-            drawn.append(rng.choice(vectors, min(_VECTORS_OF_BATCH, len(vectors)), replace=False))
-        centroids = clustering.find_centroids(np.concatenate(drawn), self.num_clusters, int(rng.integers(2**31)))
-        # Processes on unlike hosts may differ in the last bit, and all must go on with the same.
-        centroids = multihost_utils.broadcast_one_to_all(centroids)
-        return {**extra, 'centroids': jax.device_put(centroids, extra['centroids'].sharding)}
+    def readout(self, params: Params, extra: Extra, batches, *, key) -> Extra:
+        """Centroids of what the unmasked network gives."""
+
+        def features(batch: Batch):
+            return _maps(self, params, extra, batch['image'])[_HEAD]
+
+        return {**extra, 'centroids': readout.centroids(features, batches, extra['centroids'], key=key)}
 
     def predict(self, params: Params, extra: Extra, image) -> Outputs:
         """Each pixel's scores are highest for the centroid nearest to its interpolated features."""
-        outputs = self._features(params, extra, image)
+        maps = _maps(self, params, extra, image)
         # Linear in the features, so interpolation may follow.
-        nearness = clustering.nearness(extra['centroids'], outputs['logits'])
+        nearness = clustering.nearness(extra['centroids'], maps[_HEAD])
         scores = nn.softmax(layers.upsample(nearness, self.model.output_stride, *image.shape[1:3]))
-        return {**outputs, 'scores': scores}
+        return Outputs(scores=scores, features=maps['features'], logits=maps[_HEAD])
+
+    def describe(self, metrics):
+        information, bound = metrics['mutual_information'], metrics['mutual_information_bound']
+        return Remark(f'MI {information:.4f} of at most {bound:.4f} nats')
 
     def _network(self, params: Params, extra: Extra):
         return {'params': params['network'], 'batch_stats': extra['batch_stats']['network']}
 
-    def _features(self, params: Params, extra: Extra, image) -> Outputs:
-        (outputs,) = self.model.apply(self._network(params, extra), self.views.input(image))
-        return outputs
-
     def _compare(self, params: Params, extra: Extra, first, second):
         variables = {'params': params['critics'], 'batch_stats': extra['batch_stats']['critics']}
-        return self.critics.apply(variables, first['logits'], second['logits'], train=True, mutable=['batch_stats'])
+        return self.critics.apply(variables, first[_HEAD], second[_HEAD], train=True, mutable=['batch_stats'])
 
     def _keys(self, positives: Maps, key, part) -> Float[Array, 'batch drawn depth']:
         batch, height, width, depth = positives.shape
@@ -116,6 +132,34 @@ class ARL:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _logits(method: ARL, params: Params, extra: Extra, image):
-    """Compiled once for all refreshes."""
-    return method._features(params, extra, image)['logits']
+def _maps(method: ARL, params: Params, extra: Extra, image):
+    """What the unmasked network gives; compiled once for all readouts."""
+    return method.model.apply(method._network(params, extra), method.views.input(method.model, image))
+
+
+def build(
+    make_model: Callable[..., ScanningModel],
+    *,
+    num_clusters: int,
+    width: int,
+    displacement: int,
+    temperature: float,
+    negatives: int,
+    orderings: str,
+    sampling: str,
+    candidates: int,
+    transformations: str,
+    sobel: bool,
+) -> ARL:
+    """ARL from the options of config.method; see `ARL`, `ContrastiveLoss` and `Views`. width: channels of what is learned."""
+    if not 2 <= width <= 4096:
+        raise UserError(f'method.width is 2 to 4096, found {width}')
+    model = make_model(heads={_HEAD: width})
+    return ARL(
+        model,
+        SeparableCritics(model.dtype),
+        ContrastiveLoss(displacement, temperature),
+        num_clusters,
+        Views(scans.names(orderings), sampling, candidates, transformations, sobel),
+        negatives,
+    )

@@ -1,46 +1,36 @@
 """The family F = d . g_ar . h of the AC / ARL paper: an encoder, a masked encoder, a decoder, in one class."""
 
-from collections.abc import Sequence
-from typing import Literal, NotRequired, TypedDict
+from collections.abc import Mapping, Sequence
+from typing import Literal, get_args
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ar_seg_jax import layers, orderings
+from ar_seg_jax.errors import UserError
+from ar_seg_jax.interfaces import Normalisation
 from ar_seg_jax.models.resnet import ResNet18
 from ar_seg_jax.orderings import Ordering
 
 Variant = Literal['F1', 'F2', 'F3', 'F4', 'F5']
 Zigzag = Literal['corner', 'alternate', 'raster']
+Maps = Mapping[str, Float[Array, 'batch map_height map_width _']]
 
 _STEM_CHANNELS = 64
 _MOMENTUM = 0.9  # of running statistics, for one view
 
 
-class Outputs(TypedDict):
-    """What a model gives for one ordering."""
-
-    scores: Float[Array, 'batch height width clusters']  # probabilities, float32
-    features: Float[Array, 'batch feature_height feature_width channels']  # input of the decoder, in image orientation
-    logits: Float[Array, 'batch feature_height feature_width clusters']  # output of the decoder before interpolation, float32
-    auxiliary_scores: NotRequired[Float[Array, 'batch height width auxiliary_clusters']]  # of the second head
-
-
 class Autoregressive(nn.Module):
-    """Maps images to cluster probabilities under given orderings (slides, 'Variations of the model').
+    """Maps images to features and heads under given orderings (slides, 'Variations of the model'); see `interfaces.Model`.
 
     F1: fully autoregressive, masked stem without batch norm, then masked blocks. F2: ordinary stem, masked blocks. F3:
     stem and one ordinary block, the other blocks masked. F4: stem and ordinary blocks, nothing masked. F5: ResNet-18,
     nothing masked, `blocks` has no say. Every residual block doubles the channels, from 64. Attention follows the second
-    residual block.
-
-    The orderings of one call share the unmasked encoder h, which is computed once, where the paper's code makes a pass for
-    each. Running statistics move as far as they would in as many passes: with half of that they lag behind the weights of
-    short trainings so much that 5 points of accuracy are lost (docs/ablations.md).
+    residual block. The decoder of the paper is a head, a 1x1 convolution.
 
     Autoregressive order holds between positions of the feature map: except in F1 the stem looks a few pixels ahead, and in
-    all variants so does the bilinear interpolation of the decoder.
+    all variants so does the bilinear interpolation of what comes out.
 
     In F1 the position of a cell stands for the first visited pixel of the cell. Under zigzag orderings positions keep the
     zigzag of the cells, which is not that of the pixels on every diagonal; and where the size does not divide by the output
@@ -50,107 +40,117 @@ class Autoregressive(nn.Module):
     autoregressive. 'alternate': top shift and left shift in turn, 7 of 9 taps, strictly autoregressive, reaches more of
     the past. 'raster': raster masks below zigzag attention, as the paper's code does; not autoregressive in any order.
 
-    `auxiliary_clusters` above 0 adds a second head with that many clusters (overclustering), which only training looks at.
-
     `remat` keeps only the input of each residual block for the backward pass, which then computes the block again: half the
     memory on GPUs and TPUs, a third more arithmetic, the same result up to rounding. On CPU XLA's schedule computes it again
     too early to save any memory.
 
-    Computation is in `dtype`; parameters, batch statistics and the softmax are float32.
+    Computation is in `dtype`; parameters, batch statistics and heads are float32. Images are wanted in [0, 1].
     """
 
-    num_clusters: int
-    variant: Variant = 'F2'
-    blocks: int = 5
-    output_stride: int = 4
-    attention: bool = False
-    heads: int = 1
-    dropout: float = 0.0
-    zigzag: Zigzag = 'corner'
-    dtype: layers.Dtype = jnp.float32
-    auxiliary_clusters: int = 0
-    remat: bool = False
+    heads: Mapping[str, int]
+    variant: Variant
+    blocks: int
+    output_stride: int
+    attention: bool
+    attention_heads: int
+    dropout: float
+    zigzag: Zigzag
+    dtype: layers.Dtype
+    remat: bool
+
+    normalisation = Normalisation()
 
     def __post_init__(self):
         for name, value, known in (
-            ('num_clusters', self.num_clusters, range(2, 4097)),
-            ('auxiliary_clusters', self.auxiliary_clusters, range(256)),
-            ('variant', self.variant, ('F1', 'F2', 'F3', 'F4', 'F5')),
+            ('variant', self.variant, get_args(Variant)),
             ('blocks', self.blocks, range(1, 6)),
             ('output_stride', self.output_stride, (2, 4)),
-            ('zigzag', self.zigzag, ('corner', 'alternate', 'raster')),
+            ('zigzag', self.zigzag, get_args(Zigzag)),
             ('dtype', str(jnp.dtype(self.dtype)), ('float32', 'bfloat16', 'float64')),
         ):
             if value not in known:
-                raise ValueError(f'model.{name} is one of {known}, found {value!r}')
+                raise UserError(f'model.{name} is one of {", ".join(map(str, known))}; found {value!r}')
         if not 0 <= self.dropout < 1:
-            raise ValueError(f'model.dropout is a rate in [0, 1), found {self.dropout}')
+            raise UserError(f'model.dropout is a rate in [0, 1), found {self.dropout}')
         if self.attention and (self.blocks < 2 or self.variant == 'F5'):
-            raise ValueError('model.attention comes after the second residual block, which this model has not; set it to False')
+            raise UserError('model.attention comes after the second residual block, which this model has not; set it to False')
         super().__post_init__()
 
-    @nn.compact
-    def __call__(
-        self,
-        image: Float[Array, 'batch height width channels'],
-        views: Sequence[Ordering | None] = (None,),
-        *,
-        train: bool = False,
-    ) -> list[Outputs]:
-        """Outputs under each ordering of `views`, where None is the unmasked network of inference.
-
-        `image` is in [0, 1]. Any height and width; a traced ordering needs them equal.
-        """
-        height, width = image.shape[1:3]
-        total = 0 if self.variant == 'F5' else self.blocks
-        unmasked = {'F3': 1, 'F4': total}.get(self.variant, 0)
-        blocks = [
-            layers.ResidualBlock(self.dropout, self._shift(index), self.dtype, name=f'block_{index}') for index in range(total)
-        ]
-        attention = layers.MaskedAttention(self.heads, self.dtype, name='attention') if self.attention else None
-        masked_stem = MaskedStem(self.output_stride, self._shift(0), self.dtype, name='stem') if self.variant == 'F1' else None
-        decoder, auxiliary = (
-            layers.pointwise(clusters, self.dtype, name) if clusters else None
-            for name, clusters in (('decoder', self.num_clusters), ('auxiliary_decoder', self.auxiliary_clusters))
-        )
-
-        def run(x, indices, ordering):
-            def apply(block, x):
-                return block(x, ordering, train=train)
-
-            apply = nn.remat(apply) if self.remat else apply
-            for index in indices:
-                x = apply(blocks[index], x)
-                if index == 1 and attention is not None:
-                    x = attention(x, ordering)
-            return x
-
-        def scores(logits):
-            return nn.softmax(layers.upsample(logits, self.output_stride, height, width))
-
-        def view(ordering):
-            x = encoded if ordering is None else orderings.into_frame(encoded, ordering)
-            x = x if masked_stem is None else masked_stem(x, ordering)
-            x = run(x, range(unmasked, total), ordering)
-
-            def turned(maps):
-                return maps if ordering is None else orderings.out_of_frame(maps, ordering)
-
-            # Few channels are turned rather than many: where nobody asks for the features, jit leaves them out.
-            logits = turned(decoder(x).astype(jnp.float32))
-            outputs = Outputs(scores=scores(logits), features=turned(x), logits=logits)
-            if auxiliary is not None:
-                outputs['auxiliary_scores'] = scores(turned(auxiliary(x).astype(jnp.float32)))
-            return outputs
-
-        momentum = _MOMENTUM ** len(views)
-        encoded = image.astype(self.dtype)
+    @property
+    def reach(self) -> int | None:
+        """See `interfaces.Model`: that of the unmasked network, in which every 3x3 convolution looks one cell further."""
+        if self.attention:
+            return None
         if self.variant == 'F5':
-            encoded = ResNet18(self.output_stride, momentum, dtype=self.dtype, name='resnet')(encoded, train=train)
-        elif self.variant != 'F1':
-            encoded = Stem(self.output_stride, momentum, self.dtype, name='stem')(encoded, train=train)
-        encoded = run(encoded, range(unmasked), None)
-        return [view(ordering) for ordering in views]
+            return ResNet18.reach(self.output_stride)
+        return self.output_stride * (self.blocks + 2)  # the stem, and interpolation, look less than one cell further each
+
+    def setup(self):
+        variant, stride, dtype = self.variant, self.output_stride, self.dtype
+        if variant == 'F1':
+            self.stem = MaskedStem(stride, self._shift(0), dtype)
+        elif variant != 'F5':
+            self.stem = Stem(stride, dtype)
+        else:
+            self.resnet = ResNet18(stride, dtype)
+        total = 0 if variant == 'F5' else self.blocks
+        self.block = [layers.ResidualBlock(self.dropout, self._shift(index), dtype) for index in range(total)]
+        if self.attention:
+            self.attend = layers.MaskedAttention(self.attention_heads, dtype, name='attention')
+        self.head = {name: layers.Pointwise(width, dtype, name=name) for name, width in self.heads.items()}
+
+    def __call__(self, image: Float[Array, 'batch height width channels'], *, train: bool = False) -> Maps:
+        """Maps of the unmasked network, that of inference; images of any height and width."""
+        return self.scan(image, (None,), train=train)[0]
+
+    def scan(
+        self, image: Float[Array, 'batch height width channels'], views: Sequence[Ordering | None], *, train: bool = False
+    ) -> list[Maps]:
+        """Maps under each ordering of `views`, in image orientation. A traced ordering needs square images.
+
+        The views share the unmasked encoder h, which is computed once, where the paper's code makes a pass for each. Running
+        statistics move as far as they would in as many passes: with half of that they lag behind the weights of short
+        trainings so much that 5 points of accuracy are lost (docs/ablations.md).
+        """
+        encoded = self._encode(image.astype(self.dtype), _MOMENTUM ** len(views), train)
+        return [self._decode(self._follow(encoded, ordering, train), ordering) for ordering in views]
+
+    def _encode(self, x, momentum: float, train: bool):
+        """h: what is before the masked part."""
+        if self.variant == 'F5':
+            return self.resnet(x, momentum, train=train)
+        x = x if self.variant == 'F1' else self.stem(x, momentum, train=train)
+        return self._blocks(x, range(self._unmasked), None, train)
+
+    def _follow(self, x, ordering: Ordering | None, train: bool):
+        """g_ar, in the frame of the ordering."""
+        x = x if ordering is None else orderings.into_frame(x, ordering)
+        x = self.stem(x, ordering) if self.variant == 'F1' else x
+        return self._blocks(x, range(self._unmasked, len(self.block)), ordering, train)
+
+    def _decode(self, x, ordering: Ordering | None) -> Maps:
+        """d: features and heads, turned back. Few channels are turned rather than many: where nobody asks for the features,
+        jit leaves them out."""
+
+        def turned(maps):
+            return maps if ordering is None else orderings.out_of_frame(maps, ordering)
+
+        return {'features': turned(x), **{name: turned(head(x).astype(jnp.float32)) for name, head in self.head.items()}}
+
+    def _blocks(self, x, indices: range, ordering: Ordering | None, train: bool):
+        def apply(block, x):
+            return block(x, ordering, train=train)
+
+        apply = nn.remat(apply) if self.remat else apply
+        for index in indices:
+            x = apply(self.block[index], x)
+            if index == 1 and self.attention:
+                x = self.attend(x, ordering)
+        return x
+
+    @property
+    def _unmasked(self) -> int:
+        return {'F3': 1, 'F4': self.blocks}.get(self.variant, 0)
 
     def _shift(self, index: int) -> orderings.Shift:
         return ('top', 'left')[index % 2] if self.zigzag == 'alternate' else self.zigzag
@@ -160,15 +160,14 @@ class Stem(nn.Module):
     """Convolutional stem (supplement, Table 1): 3x3 convolution to 64 channels, batch norm, ReLU, 3x3 max pool."""
 
     output_stride: int
-    momentum: float
     dtype: layers.Dtype
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, 'batch height width channels'], *, train: bool
-    ) -> Float[Array, 'batch out_height out_width 64']:
+        self, x: Float[Array, 'batch height width channels'], momentum: float, *, train: bool
+    ) -> Float[Array, 'batch map_height map_width 64']:
         x = layers.MaskedConv(_STEM_CHANNELS, stride=self.output_stride // 2, dtype=self.dtype, name='conv')(x)
-        x = nn.BatchNorm(use_running_average=not train, momentum=self.momentum, dtype=self.dtype, name='norm')(x)
+        x = nn.BatchNorm(use_running_average=not train, momentum=momentum, dtype=self.dtype, name='norm')(x)
         return nn.max_pool(nn.relu(x), (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
 
 
@@ -186,7 +185,7 @@ class MaskedStem(nn.Module):
     @nn.compact
     def __call__(
         self, x: Float[Array, 'batch height width channels'], ordering: Ordering | None
-    ) -> Float[Array, 'batch out_height out_width 64']:
+    ) -> Float[Array, 'batch map_height map_width 64']:
         def conv(stride, name):
             return layers.MaskedConv(_STEM_CHANNELS, stride=stride, zigzag_shift=self.zigzag_shift, dtype=self.dtype, name=name)
 

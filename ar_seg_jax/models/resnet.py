@@ -1,10 +1,11 @@
 """ResNet-18 as a dense encoder."""
 
 import flax.linen as nn
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ar_seg_jax import layers
+
+_DILATIONS = (1, 2, 4, 8)  # of the stages
 
 
 class ResNet18(nn.Module):
@@ -15,19 +16,22 @@ class ResNet18(nn.Module):
     """
 
     output_stride: int
-    momentum: float = 0.9
-    dtype: layers.Dtype = jnp.float32
+    dtype: layers.Dtype
+
+    @staticmethod
+    def reach(output_stride: int) -> int:
+        """Pixels beyond which a cell does not depend on the image, on any side."""
+        stem = 3 + output_stride // 2
+        return stem + output_stride * sum(4 * dilation for dilation in _DILATIONS)
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, 'batch height width channels'], *, train: bool = False
-    ) -> Float[Array, 'batch out_height out_width 512']:
+        self, x: Float[Array, 'batch height width channels'], momentum: float = 0.9, *, train: bool = False
+    ) -> Float[Array, 'batch map_height map_width 512']:
         def conv(features, size, name, stride=1, dilation=1):
             def apply(x):
                 x = _Conv(features, size, stride, dilation, self.dtype, name=f'{name}_conv')(x)
-                return nn.BatchNorm(use_running_average=not train, momentum=self.momentum, dtype=self.dtype, name=f'{name}_norm')(
-                    x
-                )
+                return nn.BatchNorm(use_running_average=not train, momentum=momentum, dtype=self.dtype, name=f'{name}_norm')(x)
 
             return apply
 
@@ -36,8 +40,8 @@ class ResNet18(nn.Module):
         for stage, features in enumerate((64, 128, 256, 512)):
             for block in range(2):
                 name = f'stage{stage}_block{block}'
-                residual = nn.relu(conv(features, 3, f'{name}_0', dilation=2**stage)(x))
-                residual = conv(features, 3, f'{name}_1', dilation=2**stage)(residual)
+                residual = nn.relu(conv(features, 3, f'{name}_0', dilation=_DILATIONS[stage])(x))
+                residual = conv(features, 3, f'{name}_1', dilation=_DILATIONS[stage])(residual)
                 shortcut = x if x.shape[-1] == features else conv(features, 1, f'{name}_shortcut')(x)
                 x = nn.relu(residual + shortcut)
         return x

@@ -7,6 +7,9 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int
 
+from ar_seg_jax.errors import UserError
+from ar_seg_jax.objectives import displacements
+
 Maps = Float[Array, 'batch height width depth']
 Keys = Float[Array, 'images places depth']
 Places = Float[Array, 'batch positions depth']
@@ -24,12 +27,12 @@ class ContrastiveLoss:
     temperature: scores are divided by it; the supplement has none, which is 1.
     """
 
-    displacement: int = 1
-    temperature: float = 1.0
+    displacement: int
+    temperature: float
 
     def __post_init__(self):
         if self.temperature <= 0:
-            raise ValueError(f'the temperature must be above 0, found {self.temperature}')
+            raise UserError(f'the temperature must be above 0, found {self.temperature}')
 
     def __call__(
         self, anchors: Maps, positives: Maps, negatives: Keys, places: int
@@ -42,7 +45,7 @@ class ContrastiveLoss:
         """
         batch = anchors.shape[0]
         if batch < 2:
-            raise ValueError('negatives come from other images, so a batch needs at least 2; found 1')
+            raise UserError('negatives come from other images, so a batch needs at least 2; found 1')
         anchors = anchors / self.temperature
         partition = log_partition(anchors, negatives) + jnp.log(places / negatives.shape[1])
         bound = jnp.log(1 + (batch - 1) * float(places))
@@ -142,14 +145,10 @@ def cross_entropy(
 ) -> Float[Array, '']:
     """Mean of -log(e^s / (e^s + e^partition)) over anchors and displacements, s being the score of a positive pair.
 
-    Pairs that reach beyond the map do not count. Raises ValueError if the window is larger than the map.
+    Pairs that reach beyond the map do not count. Raises UserError if the window is larger than the map.
     """
     height, width = anchors.shape[1:3]
-    if not 0 <= displacement < min(height, width):
-        raise ValueError(
-            f'the displacement half-window must be at least 0 and less than the map, found {displacement} places '
-            f'for a map of {height} x {width}'
-        )
+    displacements.check(displacement, height, width)
     window = 2 * displacement + 1
     around = ((0, 0), (displacement, displacement), (displacement, displacement))
     padded = jnp.pad(positives, (*around, (0, 0)))

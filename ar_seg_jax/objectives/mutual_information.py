@@ -1,15 +1,21 @@
 """Mutual information between two cluster maps, in nats (AC: Ouali et al. 2020, supplement Eqs. 3-6; IIC: Ji et al. 2019)."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ar_seg_jax.interfaces import Remark
+from ar_seg_jax.objectives import displacements
+
 # Probabilities below this count as this in a logarithm: keeps gradients finite, changes MI by less than K^2 * 2e-9 nats.
 _SMALLEST = 1e-10
+# H(y) below this share of log K means that nearly all pixels are in one cluster.
+_COLLAPSED = 0.1
 
-Scores = Float[Array, 'batch height width clusters']
+Assignment = Float[Array, 'batch height width clusters']  # probabilities of the clusters at each pixel
 Mask = Float[Array, 'batch height width']
 Joint = Float[Array, 'clusters clusters']
 
@@ -25,12 +31,14 @@ class InformationLoss:
     entropy_weight: lambda on the marginal entropies; 1 is mutual information, more asks for evener clusters, less for fewer.
     """
 
-    displacement: int = 10
-    collapsed: bool = True
-    symmetric: bool = True
-    entropy_weight: float | Float[Array, ''] = 1.0
+    displacement: int
+    collapsed: bool
+    symmetric: bool
+    entropy_weight: float | Float[Array, '']
 
-    def __call__(self, p: Scores, q: Scores, mask: Mask | None = None) -> tuple[Float[Array, ''], dict[str, Float[Array, '']]]:
+    def __call__(
+        self, p: Assignment, q: Assignment, mask: Mask | None = None
+    ) -> tuple[Float[Array, ''], dict[str, Float[Array, '']]]:
         """The loss, and MI (nats, at most log K), H(y) and H(y|y') of it, as scalars."""
         form = joint_distribution if self.collapsed else joint_distributions
         joints = form(p, q, self.displacement, mask)
@@ -48,20 +56,20 @@ class InformationLoss:
         }
 
 
-def joint_distribution(p: Scores, q: Scores, displacement: int, mask: Mask | None = None) -> Joint:
+def joint_distribution(p: Assignment, q: Assignment, displacement: int, mask: Mask | None = None) -> Joint:
     """Joint distribution of clusters at places up to `displacement` pixels apart (supplement, Eq. 5); sums to 1.
 
     Entry (k, l) is the mean of p_k(x) q_l(x + u) over images, pixels x and all displacements u of the window, outside the
     image nothing is counted. Summing q over the window first, a box filter, makes it one K x K product. Displacing the
     outputs rather than the inputs, as IIC does, differs from Eq. 5 at borders only and needs no further forward passes.
-    `mask` (1 counts, 0 does not) applies to both places. Raises ValueError if the window is larger than the image.
+    `mask` (1 counts, 0 does not) applies to both places. Raises UserError if the window is larger than the image.
     """
     p, q = _masked(p, q, displacement, mask)
     return _normalised(jnp.einsum('bhwk,bhwl->kl', p, box_filter(q, displacement)))
 
 
 def joint_distributions(
-    p: Scores, q: Scores, displacement: int, mask: Mask | None = None
+    p: Assignment, q: Assignment, displacement: int, mask: Mask | None = None
 ) -> Float[Array, 'displacements clusters clusters']:
     """Joint distribution for each of the (2T+1)^2 displacements, row by row; arguments as in `joint_distribution`.
 
@@ -107,12 +115,8 @@ def _entropy(p: Float[Array, '*shape']) -> Float[Array, '']:
     return -jnp.sum(p * jnp.log(jnp.maximum(p, _SMALLEST)))
 
 
-def _masked(p: Scores, q: Scores, displacement: int, mask: Mask | None) -> tuple[Scores, Scores]:
-    if not 0 <= displacement < min(p.shape[1:3]):
-        raise ValueError(
-            f'the displacement half-window must be at least 0 and less than the map, found {displacement} pixels '
-            f'for a map of {p.shape[1]} x {p.shape[2]}'
-        )
+def _masked(p: Assignment, q: Assignment, displacement: int, mask: Mask | None) -> tuple[Assignment, Assignment]:
+    displacements.check(displacement, *p.shape[1:3])
     p, q = p.astype(jnp.float32), q.astype(jnp.float32)
     return (p, q) if mask is None else (p * mask[..., None], q * mask[..., None])
 
@@ -120,3 +124,16 @@ def _masked(p: Scores, q: Scores, displacement: int, mask: Mask | None) -> tuple
 def _normalised(joint: Joint) -> Joint:
     """`joint` over its sum; a batch without a single counted pixel gives zeros, so MI 0 and no gradient."""
     return joint / jnp.maximum(joint.sum(), _SMALLEST)
+
+
+def in_words(metrics: Mapping[str, float]) -> Remark:
+    """What people should read of the metrics of `InformationLoss`."""
+    information, bound, entropy = (metrics[name] for name in ('mutual_information', 'mutual_information_bound', 'entropy'))
+    words = f"MI {information:.4f} of at most {bound:.4f} nats  H(y) {entropy:.3f}  H(y|y') {metrics['conditional_entropy']:.3f}"
+    if entropy >= _COLLAPSED * bound:
+        return Remark(words)
+    return Remark(
+        words,
+        f'Clusters have collapsed: H(y) is {entropy:.4f} of {bound:.4f} nats, nearly all pixels are in one cluster. Try another '
+        'seed, a lower learning rate or an entropy weight above 1 (--config.method.entropy_weight).',
+    )

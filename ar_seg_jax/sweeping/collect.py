@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ar_seg_jax.errors import UserError
 from ar_seg_jax.sweeping import state
 from ar_seg_jax.sweeping.plan import key, protocol
 from ar_seg_jax.sweeping.runner import Outcomes, Sweep
@@ -82,22 +83,14 @@ def _line(row: Row, table: Table, sweep: Sweep, seeds: Sequence[int], outcomes: 
 
 
 def _score(content: Mapping[str, Any], row: Row, measure: str, wanted: str) -> Score:
-    """ValueError if the evaluation does not hold it."""
-    if measure == 'clustering':
-        results = [entry for entry in content['results'] if entry['method'] == row.method] if row.method else state.own(content)
-        entries = [entry for entry in results if state.short(entry['protocol']) == wanted]
+    """UserError if the evaluation does not hold it."""
+    evaluator, _, name = measure.partition('/')
+    found = state.results(content, evaluator)
+    if measure == SEGMENTATION:
+        found = [entry for entry in found if entry['name'] == row.method] if row.method else state.own(found)
+        found = [entry for entry in found if entry['protocol'] == wanted]
     else:
-        entries = [entry for entry in content.get('probes', []) if entry['probe'] == measure]
-    if not entries:
-        raise ValueError(f'the evaluation of step {content.get("step")} has no {row.method or measure} score ({wanted})')
-    return Score(
-        entries[0]['accuracy'],
-        entries[0]['mean_iou'],
-        _in_words(entries[0], measure),
-        content['step'],
-        content.get('device', 'not recorded'),
-    )
-
-
-def _in_words(entry: Mapping[str, Any], measure: str) -> str:
-    return entry['protocol']['in_words'] if measure == 'clustering' else entry['in_words']
+        found = [entry for entry in found if entry['name'] == name]
+    if not found:
+        raise UserError(f'the evaluation of step {content.get("step")} has no {row.method or measure} score ({wanted})')
+    return Score(found[0]['scores'], found[0]['in_words'], content['step'], content.get('device', 'not recorded'))

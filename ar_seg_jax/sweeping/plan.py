@@ -2,10 +2,13 @@
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from ar_seg_jax.sweeping.tables import Row, Table
+from ar_seg_jax.errors import UserError
+from ar_seg_jax.evaluation.protocols import Protocol
+from ar_seg_jax.sweeping.tables import SEGMENTATION, Row, Table
 
 BASE = 'base'
 BASELINES = ('untrained network', 'k-means on pixels')  # what every evaluation with baselines holds
@@ -15,15 +18,47 @@ Key = tuple[str, int]  # slug and seed
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class Base:
+    """A config that rows start from: the file, and what it says with the changes that the user made."""
+
+    file: str
+    config: Config
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """A directory, and the configs of all that is in it.
+
+    base: of most rows. overrides: what the user changed. load: the config of another file with these changes.
+    """
+
+    directory: Path
+    base: Base
+    overrides: Mapping[str, Any]
+    load: Callable[[str], Config]
+
+    def of(self, row: Row) -> Base:
+        """The config that a row starts from; UserError if its file does not exist."""
+        if not row.config:
+            return self.base
+        file = Path(self.base.file)
+        other = file.with_name(f'{row.config.format(base=file.stem)}.py')
+        if not other.is_file():
+            raise UserError(f'the row {row.name!r} needs the config {other}, which does not exist')
+        return Base(str(other), self.load(str(other)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
     """One training, and what its evaluation is to hold.
 
-    slug: name of the overrides, safe for files. protocols: '<matching>:<matched on>:<scored on>'. methods: baselines.
-    untrained: whether the network before training is scored too.
+    slug: name of its config and overrides, safe for files. protocols: of the segmentation. probes: their names. methods:
+    baselines. untrained: whether the network before training is scored too.
     """
 
     slug: str
     seed: int
+    base: Base
     overrides: Mapping[str, Any]
     protocols: tuple[str, ...]
     probes: tuple[str, ...] = ()
@@ -35,26 +70,27 @@ class Run:
         return self.slug, self.seed
 
 
-def runs(table: Table, config: Config, seeds: Sequence[int]) -> list[Run]:
-    """The runs of a table, each once: the first seed of all rows, then the second, so that an early end leaves most."""
-    found: dict[Key, Run] = {}
+def trainings(table: Table, sweep: Sweep, seeds: Sequence[int]) -> list[Training]:
+    """Those of a table, each once: the first seed of all rows, then the second, so that an early end leaves most."""
+    bases = {row.config: sweep.of(row) for row in table.rows if row.kind != 'not implemented'}
+    found: dict[Key, Training] = {}
     for seed in seeds:
         for row in table.rows:
             if row.kind != 'not implemented':
-                run = _run(row, table, config, seed)
-                found[run.key] = _joined(found[run.key], run) if run.key in found else run
+                one = _training(row, table, bases[row.config], seed)
+                found[one.key] = _joined(found[one.key], one) if one.key in found else one
     return list(found.values())
 
 
-def key(row: Row, config: Config, seed: int) -> Key:
-    """Of the run from which a row's score comes."""
-    return slug(resolve(row, config, seed)), seed
+def key(row: Row, base: Base, seed: int) -> Key:
+    """Of the training from which a row's score comes."""
+    return _slug(row, base, seed), seed
 
 
-def resolve(row: Row, config: Config, seed: int) -> dict[str, Any]:
-    """A row's overrides for a seed, less those that the base config has already."""
-    values = {name: _value(value, config, seed) for name, value in row.overrides.items()}
-    return {name: value for name, value in sorted(values.items()) if lookup(config, name) != value}
+def resolve(row: Row, base: Base, seed: int) -> dict[str, Any]:
+    """A row's overrides for a seed, less those that its config has already."""
+    values = {name: _value(value, base.config, seed) for name, value in row.overrides.items()}
+    return {name: value for name, value in sorted(values.items()) if lookup(base.config, name) != value}
 
 
 def choices(row: Row, seeds: Sequence[int]) -> list[str]:
@@ -64,32 +100,32 @@ def choices(row: Row, seeds: Sequence[int]) -> list[str]:
 
 
 def protocol(row: Row, config: Config) -> str:
-    """The protocol of a row's score.
+    """The protocol of a row's score, in full.
 
     Many-to-one is fitted on other images than those scored: by the config's own such protocol, or else on its training split.
     """
-    known = config['evaluation']['protocols']
+    known = protocols(config)
     if not known:
-        raise ValueError(
-            'config.evaluation.protocols is empty, and a table needs scores; name a protocol and use data with labels'
+        raise UserError(
+            'config.evaluators.segmentation.protocols is empty, and a table needs scores; name a protocol and use data with '
+            'labels'
         )
     if not row.matching:
-        return known[0]
-    parts = [text.split(':') for text in known]
-    fitting = [':'.join(part) for part in parts if part[0] == row.matching and part[1] != part[-1]]
-    fitted_on, scored_on = config['data']['train_split'], parts[0][-1]
+        return known[0].short
+    fitting = [one for one in known if one.matching == row.matching and one.matched_on != one.scored_on]
+    fitted_on, scored_on = config['data']['train_split'], known[0].scored_on
     if not fitting and fitted_on == scored_on:
-        raise ValueError(
+        raise UserError(
             f'{row.name!r} needs a matching fitted on other images than those scored, and both are {scored_on!r}; name another '
-            'split first in --config.evaluation.protocols'
+            'split in --config.evaluation.split'
         )
-    return fitting[0] if fitting else f'{row.matching}:{fitted_on}:{scored_on}'
+    return (fitting[0] if fitting else Protocol(row.matching, fitted_on, scored_on)).short
 
 
-def slug(overrides: Mapping[str, Any]) -> str:
-    """A readable name for overrides that is safe as the name of a directory."""
-    text = '+'.join(f'{name}={value}' for name, value in sorted(overrides.items()))
-    return re.sub(r'[^\w.,=+-]', '_', text) or BASE
+def protocols(config: Config) -> list[Protocol]:
+    """Those of a config."""
+    chosen = lookup(config, 'evaluators.segmentation.protocols') or ()
+    return [Protocol.parse(text, config['evaluation']['split']) for text in chosen]
 
 
 def lookup(config: Config, name: str) -> Any:
@@ -99,21 +135,28 @@ def lookup(config: Config, name: str) -> Any:
     return config
 
 
-def _run(row: Row, table: Table, config: Config, seed: int) -> Run:
-    overrides = resolve(row, config, seed)
-    name = slug(overrides)
-    return Run(
-        name,
+def _slug(row: Row, base: Base, seed: int) -> str:
+    """A readable name for a config and its overrides that is safe as the name of a directory."""
+    parts = [f'{name}={value}' for name, value in sorted(resolve(row, base, seed).items())]
+    return re.sub(r'[^\w.,=+-]', '_', '+'.join([*([Path(base.file).stem] if row.config else []), *parts])) or BASE
+
+
+def _training(row: Row, table: Table, base: Base, seed: int) -> Training:
+    slug = _slug(row, base, seed)
+    own = [one.short for one in protocols(base.config)]
+    return Training(
+        slug,
         seed,
-        overrides,
-        _union(config['evaluation']['protocols'], (protocol(row, config),)),
-        tuple(measure for measure in table.measures if measure != 'clustering'),
-        _union(BASELINES if name == BASE else (), (row.method,) if row.method else ()),
+        base,
+        resolve(row, base, seed),
+        _union(own, (protocol(row, base.config),)),
+        tuple(measure.partition('/')[2] for measure in table.measures if measure != SEGMENTATION),
+        _union(BASELINES if slug == BASE else (), (row.method,) if row.method else ()),
         row.kind == 'untrained',
     )
 
 
-def _joined(one: Run, other: Run) -> Run:
+def _joined(one: Training, other: Training) -> Training:
     parts = {part: _union(getattr(one, part), getattr(other, part)) for part in ('protocols', 'probes', 'methods')}
     return dataclasses.replace(one, **parts, untrained=one.untrained or other.untrained)
 

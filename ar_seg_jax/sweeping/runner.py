@@ -1,6 +1,7 @@
 """Runs what a table needs and is not there yet."""
 
 import dataclasses
+import json
 import logging
 import re
 import signal
@@ -10,11 +11,10 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ar_seg_jax import workdir
-from ar_seg_jax.sweeping import places, state
+from ar_seg_jax.errors import UserError, printable
+from ar_seg_jax.sweeping import state
 from ar_seg_jax.sweeping.children import Children, Stopped
-from ar_seg_jax.sweeping.plan import BASE, Config, Key, Run
-from ar_seg_jax.text import printable
+from ar_seg_jax.sweeping.plan import BASE, Key, Sweep, Training, lookup
 
 _logger = logging.getLogger(__name__)
 
@@ -31,17 +31,7 @@ class Outcome(NamedTuple):
 Outcomes = Mapping[Key, Outcome]
 
 
-@dataclasses.dataclass(frozen=True)
-class Sweep:
-    """A directory and the base config of all that is in it: the file, what the user changed, and the result."""
-
-    directory: Path
-    file: str
-    overrides: Mapping[str, Any]
-    config: Config
-
-
-def run_all(sweep: Sweep, runs: Sequence[Run], jobs: int, tell: Callable[[Outcomes], Any]) -> tuple[Outcomes, bool]:
+def run_all(sweep: Sweep, trainings: Sequence[Training], jobs: int, tell: Callable[[Outcomes], Any]) -> tuple[Outcomes, bool]:
     """Runs `jobs` at once and calls `tell` with all outcomes so far after each.
 
     Returns the outcomes, and whether they are all there: False if a signal ended it before.
@@ -49,65 +39,77 @@ def run_all(sweep: Sweep, runs: Sequence[Run], jobs: int, tell: Callable[[Outcom
     outcomes: dict[Key, Outcome] = {}
     with Children(jobs) as children, ThreadPoolExecutor(jobs) as pool:
         try:
-            futures = {pool.submit(_run, sweep, run, children): run for run in runs}
+            futures = {pool.submit(_run, sweep, one, children): one for one in trainings}
             for future in as_completed(futures):
-                run = futures[future]
+                key = futures[future].key
                 try:
-                    outcomes[run.key] = future.result()
+                    outcomes[key] = future.result()
                 except Stopped:
                     continue
-                told = next(filter(None, outcomes[run.key]), 'done')
-                _logger.info('%d of %d: %s, seed %d: %s', len(outcomes), len(runs), *run.key, told)
+                told = next(filter(None, outcomes[key]), 'done')
+                _logger.info('%d of %d: %s, seed %d: %s', len(outcomes), len(trainings), *key, told)
                 tell(outcomes)
         except BaseException:
             children.stop(signal.SIGTERM)
             raise
-    return outcomes, len(outcomes) == len(runs)
+    return outcomes, len(outcomes) == len(trainings)
 
 
-def training(sweep: Sweep, run: Run) -> list[str]:
-    """The command that trains a run and evaluates it, as a person would type it."""
-    overrides = dict(sweep.overrides) | dict(run.overrides) | _evaluation(sweep.config, run) | {'seed': run.seed}
+def training_command(sweep: Sweep, training: Training) -> list[str]:
+    """The command that trains and evaluates, as a person would type it."""
+    overrides = dict(sweep.overrides) | dict(training.overrides) | _evaluation(training) | {'seed': training.seed}
     arguments = [f'--config.{name}={value}' for name, value in overrides.items()]
-    directory = places.run(sweep.directory, run.key)
-    return [sys.executable, '-m', 'ar_seg_jax.main', '--config', sweep.file, *arguments, '--workdir', str(directory)]
+    directory = str(state.directory_of(sweep.directory, training.key))
+    return [sys.executable, '-m', 'ar_seg_jax.main', '--config', training.base.file, *arguments, '--workdir', directory]
 
 
-def scoring(sweep: Sweep, run: Run) -> list[str]:
+def scoring_command(sweep: Sweep, training: Training) -> list[str]:
     """The command that scores the network of a run before training."""
-    return [sys.executable, '-m', 'ar_seg_jax.evaluate', '--workdir', str(places.run(sweep.directory, run.key)), '--step', '0']
+    directory = str(state.directory_of(sweep.directory, training.key))
+    return [sys.executable, '-m', 'ar_seg_jax.evaluate', '--workdir', directory, '--step', '0']
 
 
-def _evaluation(config: Config, run: Run) -> dict[str, Any]:
-    """What the evaluation of a run has different from the base config; only base runs have baselines and pictures."""
-    known = workdir.plain(config['evaluation'])
-    values = {'protocols': run.protocols, 'probes': run.probes, 'baselines': run.slug == BASE}
-    if run.slug != BASE:
-        values['pictures'] = 0
-    return {f'evaluation.{name}': value for name, value in values.items() if known[name] != workdir.plain(values)[name]}
+def _evaluation(training: Training) -> dict[str, Any]:
+    """What the evaluation of a run has different from its config; only base runs have baselines and pictures."""
+    is_base = training.slug == BASE
+    values = {
+        'evaluators.segmentation.protocols': training.protocols,
+        'evaluators.segmentation.baselines': is_base,
+        'evaluators.probes.names': training.probes,
+    }
+    if not is_base:
+        values['evaluation.pictures'] = 0
+    known = {name: lookup(training.base.config, name) for name in values}
+    return {name: value for name, value in values.items() if known[name] is not None and not _same(known[name], value)}
 
 
-def _run(sweep: Sweep, run: Run, children: Children) -> Outcome:
+def _same(one: Any, other: Any) -> bool:
+    """Whether two values are equal in JSON, which has no tuples."""
+    return json.dumps(one) == json.dumps(other)
+
+
+def _run(sweep: Sweep, training: Training, children: Children) -> Outcome:
     """Brings a run to its end."""
     try:
-        before = state.evaluation(sweep.directory, run.key, untrained=True)
-        if state.finished(sweep.directory, run, sweep.config):
-            missing = run.untrained and state.lacking(before, dataclasses.replace(run, methods=()))
-            return Outcome('', _call(children, sweep, run, scoring(sweep, run)) if missing else '')
-        run = state.keeping(state.evaluation(sweep.directory, run.key), run)
-        if failure := _call(children, sweep, run, training(sweep, run)):
+        before = state.evaluation(sweep.directory, training.key, untrained=True)
+        if state.finished(sweep.directory, training):
+            missing = training.untrained and state.lacking(before, dataclasses.replace(training, methods=()))
+            return Outcome('', _call(children, sweep, training, scoring_command(sweep, training)) if missing else '')
+        training = state.keeping(state.evaluation(sweep.directory, training.key), training)
+        if failure := _call(children, sweep, training, training_command(sweep, training)):
             return Outcome(failure, failure)
         # What was scored before may have been scored in another way.
-        failure = _call(children, sweep, run, scoring(sweep, run)) if run.untrained or before else ''
-        state.finish(sweep.directory, run, sweep.config)
+        again = training.untrained or before
+        failure = _call(children, sweep, training, scoring_command(sweep, training)) if again else ''
+        state.finish(sweep.directory, training)
         return Outcome('', failure)
-    except (ValueError, OSError) as error:
+    except (UserError, OSError) as error:
         return Outcome(str(error), str(error))
 
 
-def _call(children: Children, sweep: Sweep, run: Run, command: Sequence[str]) -> str:
-    log = places.log(sweep.directory, run.key)
-    _logger.info('%s, seed %d: %s, log in %s', *run.key, command[2], log)
+def _call(children: Children, sweep: Sweep, training: Training, command: Sequence[str]) -> str:
+    log = state.log_of(sweep.directory, training.key)
+    _logger.info('%s, seed %d: %s, log in %s', *training.key, command[2], log)
     status = children.run(command, log)
     if not status:
         return ''

@@ -1,90 +1,112 @@
-"""How far a run of a sweep has come, read from what it left."""
+"""How far a sweep has come, read from what its runs left.
 
+config.json                   the base config, checked when the sweep goes on
+lock                          held while a sweep lives; says which
+runs/<slug>/<seed>/           a run, as python -m ar_seg_jax.main leaves it; the slug names the config and overrides of its rows
+runs/<slug>/<seed>.log        what its commands said
+runs/<slug>/<seed>.done.json  once it is finished: with which config, at which step
+tables/<name>.{md,csv,png}    the tables
+"""
+
+import contextlib
 import copy
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ar_seg_jax import records, workdir
-from ar_seg_jax.sweeping import places
-from ar_seg_jax.sweeping.plan import Config, Key, Run
+from ar_seg_jax import files
+from ar_seg_jax.errors import UserError
+from ar_seg_jax.runs import workdir
+from ar_seg_jax.sweeping.plan import Key, Training
+from ar_seg_jax.training import records
 
-_CHOSEN = ('protocols', 'probes', 'baselines', 'pictures', 'batch_size')  # keys of evaluation that do not change a score
+# Keys that do not change a score, only which there are.
+_CHOSEN = ('evaluators.segmentation.protocols', 'evaluators.segmentation.baselines', 'evaluators.probes.names',
+           'evaluation.pictures', 'evaluation.batch_size')  # fmt: skip
 
 
-def wanted(run: Run, config: Config) -> dict[str, Any]:
-    """The config that the run should have had, as JSON has it; of `evaluation` only what changes scores, not which there are."""
-    content = copy.deepcopy(dict(config))
-    content['evaluation'] = {name: value for name, value in config['evaluation'].items() if name not in _CHOSEN}
-    for name, value in (*run.overrides.items(), ('seed', run.seed)):
-        *parts, last = name.split('.')
-        place = content
-        for part in parts:
-            place = place.setdefault(part, {})
-        place[last] = value
+def directory_of(sweep: Path, key: Key) -> Path:
+    return sweep / 'runs' / key[0] / str(key[1])
+
+
+def log_of(sweep: Path, key: Key) -> Path:
+    return sweep / 'runs' / key[0] / f'{key[1]}.log'
+
+
+def table(sweep: Path, name: str, suffix: str) -> Path:
+    return sweep / 'tables' / f'{name}.{suffix}'
+
+
+def wanted(training: Training) -> dict[str, Any]:
+    """The config that the run should have had, as JSON has it, without what is chosen for each table."""
+    content = copy.deepcopy(workdir.plain(training.base.config))
+    for name, value in (*training.overrides.items(), ('seed', training.seed)):
+        _place(content, name)[name.rpartition('.')[2]] = value
+    for name in _CHOSEN:
+        _place(content, name).pop(name.rpartition('.')[2], None)
     return workdir.plain(content)
 
 
-def finished(sweep: Path, run: Run, config: Config) -> bool:
+def finished(sweep: Path, training: Training) -> bool:
     """Whether the run was trained to its end with this config and its evaluation holds all that is wanted."""
-    done = read(places.done(sweep, run.key))
-    return done.get('config') == wanted(run, config) and not lacking(evaluation(sweep, run.key), run)
+    done = read(_done(sweep, training.key))
+    return done.get('config') == wanted(training) and not lacking(evaluation(sweep, training.key), training)
 
 
 def evaluation(sweep: Path, key: Key, untrained: bool = False) -> dict[str, Any]:
     """The evaluation of the last step of a finished run, or of its network before training; empty if there is none."""
-    step = 0 if untrained else read(places.done(sweep, key)).get('step')
-    return {} if step is None else read(workdir.evaluation(places.run(sweep, key), step))
+    step = 0 if untrained else read(_done(sweep, key)).get('step')
+    return {} if step is None else read(workdir.evaluation(directory_of(sweep, key), step))
 
 
-def finish(sweep: Path, run: Run, config: Config):
-    """Notes that the run is finished; ValueError if it left no evaluation, as without labels."""
-    directory = places.run(sweep, run.key)
-    steps = [int(path.stem) for path in (directory / 'evaluations').glob('*.json') if path.stem.isdecimal() and int(path.stem)]
-    if not steps:
-        raise ValueError(f'{directory} holds no scores; a table needs data with labels')
-    if config['steps'] and max(steps) > config['steps']:
-        raise ValueError(f'{directory} was trained to step {max(steps)}, beyond {config["steps"]}; use another --workdir')
-    workdir.write_json(places.done(sweep, run.key), {'config': wanted(run, config), 'step': max(steps)})
+def finish(sweep: Path, training: Training):
+    """Notes that the run is finished; UserError if it left no evaluation, as without labels."""
+    directory, steps = directory_of(sweep, training.key), training.base.config['steps']
+    found = [int(path.stem) for path in (directory / 'evaluations').glob('*.json') if path.stem.isdecimal() and int(path.stem)]
+    if not found:
+        raise UserError(f'{directory} holds no scores; a table needs data with labels')
+    if steps and max(found) > steps:
+        raise UserError(f'{directory} was trained to step {max(found)}, beyond {steps}; use another --workdir')
+    files.write_json(_done(sweep, training.key), {'config': wanted(training), 'step': max(found)})
 
 
-def lacking(content: Mapping[str, Any], run: Run) -> list[str]:
+def lacking(content: Mapping[str, Any], training: Training) -> list[str]:
     """What is wanted of the evaluation of the last step and not in it."""
     protocols, probes, methods = _held(content)
     return [
-        *(text for text in run.protocols if text not in protocols),
-        *(text for text in run.probes if text not in probes),
-        *(text for text in run.methods if text not in methods),
+        *(text for text in training.protocols if text not in protocols),
+        *(text for text in training.probes if text not in probes),
+        *(text for text in training.methods if text not in methods),
     ]
 
 
-def keeping(content: Mapping[str, Any], run: Run) -> Run:
-    """The run, wanting also the protocols and probes that an earlier table wanted: a new evaluation replaces the old one."""
+def keeping(content: Mapping[str, Any], training: Training) -> Training:
+    """The training, wanting also the protocols and probes that an earlier table wanted: a new evaluation replaces the old."""
     protocols, probes, _ = _held(content)
     return dataclasses.replace(
-        run, protocols=tuple(dict.fromkeys((*run.protocols, *protocols))), probes=tuple(dict.fromkeys((*run.probes, *probes)))
+        training,
+        protocols=tuple(dict.fromkeys((*training.protocols, *protocols))),
+        probes=tuple(dict.fromkeys((*training.probes, *probes))),
     )
 
 
-def own(content: Mapping[str, Any]) -> list[dict[str, Any]]:
+def results(content: Mapping[str, Any], evaluator: str) -> list[dict[str, Any]]:
+    """What an evaluator found, the run's own first."""
+    return content.get(evaluator, {}).get('results', [])
+
+
+def own(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The results of the run itself, which come first, under each protocol."""
-    results = content.get('results', [])
-    return [entry for entry in results if entry['method'] == results[0]['method']]
-
-
-def short(protocol: Mapping[str, str]) -> str:
-    """As configs write a protocol."""
-    return f'{protocol["matching"]}:{protocol["matched_on"]}:{protocol["scored_on"]}'
+    return [entry for entry in found if entry['name'] == found[0]['name']]
 
 
 def training_seconds(sweep: Path, key: Key) -> float:
-    """Time of the training steps, without evaluations and saves; ValueError for records that are damaged."""
-    directory = places.run(sweep, key)
+    """Time of the training steps, without evaluations and saves; UserError for records that are damaged."""
+    directory = directory_of(sweep, key)
     batch_size = workdir.load_config(directory)['pipeline']['batch_size']
     seconds, before = 0.0, 0
-    for record in records.read(directory / 'metrics.jsonl'):
+    for record in records.read(workdir.metrics(directory)):
         if record['kind'] == 'training' and record['images_per_second']:
             seconds += (record['step'] - before) * batch_size / record['images_per_second']
             before = record['step']
@@ -93,14 +115,24 @@ def training_seconds(sweep: Path, key: Key) -> float:
 
 def read(path: Path) -> dict[str, Any]:
     """A JSON object; empty if there is no such file or it is something else, so that it is made again."""
-    try:
-        content = json.loads(path.read_text())
-    except (FileNotFoundError, ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
+    with contextlib.suppress(FileNotFoundError, UserError):
+        return files.read_json(path)
+    return {}
+
+
+def _done(sweep: Path, key: Key) -> Path:
+    return sweep / 'runs' / key[0] / f'{key[1]}.done.json'
+
+
+def _place(content: dict[str, Any], name: str) -> dict[str, Any]:
+    """The part of a config in which the last part of 'part.key' is found."""
+    for part in name.split('.')[:-1]:
+        content = content.setdefault(part, {})
+    return content
 
 
 def _held(content: Mapping[str, Any]) -> tuple[list[str], list[str], list[str]]:
-    protocols = [short(entry['protocol']) for entry in own(content)]
-    probes = [entry['probe'] for entry in content.get('probes', [])]
-    return protocols, probes, [entry['method'] for entry in content.get('results', [])]
+    segmentations = results(content, 'segmentation')
+    protocols = [entry['protocol'] for entry in own(segmentations)]
+    probes = [entry['name'] for entry in results(content, 'probes')]
+    return protocols, probes, [entry['name'] for entry in segmentations]

@@ -7,14 +7,11 @@ from pathlib import Path
 
 from ar_seg_jax.sweeping import plan
 from ar_seg_jax.sweeping.collect import Line, Score, Spread, spread
-from ar_seg_jax.sweeping.runner import Sweep
+from ar_seg_jax.sweeping.plan import Sweep
 from ar_seg_jax.sweeping.tables import Table, column
 
 _NOTHING = '-'
-_CSV = (
-    'table', 'row', 'measure', 'accuracy', 'accuracy_std', 'mean_iou', 'mean_iou_std', 'n', 'accuracies', 'paper', 'paper_std',
-    'source', 'steps', 'seconds', 'device', 'protocol', 'failed', 'waiting',
-)  # fmt: skip
+WORDS = {'accuracy': 'accuracy', 'mean_iou': 'mIoU'}  # of scores by name; others are called by their name
 
 
 def markdown(table: Table, sweep: Sweep, seeds: Sequence[int], lines: Sequence[Line]) -> str:
@@ -26,11 +23,10 @@ def markdown(table: Table, sweep: Sweep, seeds: Sequence[int], lines: Sequence[L
 def as_csv(table: Table, sweep: Sweep, lines: Sequence[Line]) -> str:
     """A line for each row and measure; scores are in percent, empty cells are what there is not."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, _CSV, lineterminator='\n')
+    records = [_record(table, sweep, line, measure) for line in lines for measure in table.measures]
+    writer = csv.DictWriter(text, records[0], lineterminator='\n')
     writer.writeheader()
-    for line in lines:
-        for measure in table.measures:
-            writer.writerow(_record(table, sweep, line, measure))
+    writer.writerows(records)
     return text.getvalue()
 
 
@@ -48,19 +44,20 @@ def duration(seconds: float) -> str:
 
 
 def _facts(table: Table, sweep: Sweep, seeds: Sequence[int], lines: Sequence[Line]) -> list[str]:
-    data, known = sweep.config['data'], column(sweep.config)
+    config = sweep.base.config
+    data, known = config['data'], column(config)
     classes = f', {data["num_classes"]} classes' if 'num_classes' in data else ''
     changed = ', '.join(f'`{name}={value}`' for name, value in sweep.overrides.items())
     scores = [score for line in lines for found in line.scores.values() for score in found]
     return [
         f'- Data: {data["name"]}{classes}; trained on {data["train_split"]!r}',
         f'- Protocol: {_listed(score.protocol for score in scores)}',
-        f'- Budget: {_steps(lines)} of {sweep.config["pipeline"]["batch_size"]} images, seeds {_listed(seeds, ", ")}',
+        f'- Budget: {_steps(lines)} of {config["pipeline"]["batch_size"]} images, seeds {_listed(seeds, ", ")}',
         f'- Device: {_listed(score.device for score in scores)}',
-        f'- Config: `{Path(sweep.file).name}`{f" with {changed}" if changed else ""}',
+        f'- Config: `{Path(sweep.base.file).name}`{f" with {changed}" if changed else ""}',
         f'- Paper: {table.source}; {known}, one-to-one matching' if known else '- Paper: it has no numbers for this data',
         '',
-        'Accuracy and mIoU in percent, mean ± sample standard deviation over n seeds; time is that of training, mean over runs.',
+        'Scores in percent, mean ± sample standard deviation over n seeds; time is that of training, mean over runs.',
     ]
 
 
@@ -68,7 +65,8 @@ def _heading(table: Table) -> list[str]:
     cells = ['']
     for measure in table.measures:
         prefix = f'{measure}: ' if len(table.measures) > 1 else ''
-        cells += [f'{prefix}ours, accuracy', f'{prefix}mIoU', f'{prefix}paper, accuracy']
+        first, *others = (WORDS.get(score, score) for score in table.scores)
+        cells += [f'{prefix}ours, {first}', *(f'{prefix}{other}' for other in others), f'{prefix}paper, {first}']
     cells.append('time per run')
     return [_cells(cells), _cells(['---'] * len(cells))]
 
@@ -76,19 +74,23 @@ def _heading(table: Table) -> list[str]:
 def _row(table: Table, sweep: Sweep, line: Line) -> str:
     cells = [line.row.name]
     for measure in table.measures:
-        cells += [*_ours(line, line.scores[measure]), _paper(line.row.reference(measure, column(sweep.config)))]
+        cells += [
+            *_ours(line, line.scores[measure], table.scores),
+            _paper(line.row.reference(measure, column(sweep.base.config))),
+        ]
     cells.append(duration(spread(line.seconds).mean) if line.seconds else _NOTHING)
     return _cells(cells)
 
 
-def _ours(line: Line, scores: Sequence[Score]) -> tuple[str, str]:
-    """Accuracy and mIoU, or why there are none; a row that is incomplete says so."""
+def _ours(line: Line, found: Sequence[Score], scores: Sequence[str]) -> list[str]:
+    """The scores, or why there are none; a row that is incomplete says so."""
     failed = 'failed' if line.failures else ''
-    if not scores:
-        return ('not implemented' if line.row.kind == 'not implemented' else failed or 'not yet run'), _NOTHING
+    if not found:
+        reason = 'not implemented' if line.row.kind == 'not implemented' else failed or 'not yet run'
+        return [reason, *[_NOTHING] * (len(scores) - 1)]
     more = f', {len(line.failures)} failed' if failed else f', {line.waiting} not yet run' if line.waiting else ''
-    accuracy = percent(spread([score.accuracy for score in scores]))
-    return f'{accuracy}{more}', percent(spread([score.mean_iou for score in scores])).partition(' (')[0]
+    first, *others = (percent(spread([score.values[name] for score in found])) for name in scores)
+    return [f'{first}{more}', *(other.partition(' (')[0] for other in others)]
 
 
 def _paper(value: tuple[float, float | None] | None) -> str:
@@ -106,18 +108,18 @@ def _notes(table: Table, seeds: Sequence[int], lines: Sequence[Line]) -> list[st
 
 def _record(table: Table, sweep: Sweep, line: Line, measure: str) -> dict[str, str | float | int | None]:
     scores = line.scores[measure]
-    accuracy, mean_iou = (spread([100 * getattr(score, name) for score in scores]) for name in ('accuracy', 'mean_iou'))
-    paper, paper_std = line.row.reference(measure, column(sweep.config)) or (None, None)
+    values = {name: [100 * score.values[name] for score in scores] for name in table.scores}
+    spreads = {name: spread(found) for name, found in values.items()}
+    paper, paper_std = line.row.reference(measure, column(sweep.base.config)) or (None, None)
     return {
         'table': table.name,
         'row': line.row.name,
         'measure': measure,
-        'accuracy': accuracy.mean,
-        'accuracy_std': accuracy.deviation,
-        'mean_iou': mean_iou.mean,
-        'mean_iou_std': mean_iou.deviation,
-        'n': accuracy.count,
-        'accuracies': ' '.join(f'{100 * score.accuracy:.4f}' for score in scores),
+        **{
+            key: value for name, found in spreads.items() for key, value in ((name, found.mean), (f'{name}_std', found.deviation))
+        },
+        'n': len(scores),
+        **{f'{name} of each': ' '.join(f'{value:.4f}' for value in found) for name, found in values.items()},
         'paper': paper,
         'paper_std': paper_std,
         'source': table.source if paper is not None else None,

@@ -1,14 +1,16 @@
 """The tables: their rows, how each differs from the base config, and what the paper says (`tables.json`)."""
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ar_seg_jax import files
+from ar_seg_jax.errors import UserError
+
 FILE = Path(__file__).with_name('tables.json')
 KINDS = ('trained', 'untrained', 'baseline', 'not implemented')
-MEASURES = ('clustering', 'linear:logits', 'non-linear:logits', 'linear:features', 'non-linear:features')
+SEGMENTATION = 'segmentation'  # the measure that baselines and the run itself have
 
 # Data sets of the paper, by `data.name` and `data.num_classes`.
 _COLUMNS = {('coco_stuff', 3): 'coco3', ('coco_stuff', 15): 'coco15', ('potsdam', 3): 'potsdam3', ('potsdam', 6): 'potsdam6'}
@@ -20,6 +22,8 @@ class Row:
 
     kind: 'trained' with the row's overrides; 'untrained', the network of such a run before training; 'baseline', which the
         evaluation of the base run holds under the name `method`; 'not implemented', with the paper's number only.
+    config: another config beside that of the sweep, with '{base}' for its name: '{base}_arl' of configs/coco3.py is
+        configs/coco3_arl.py. '' starts from that of the sweep.
     overrides: values by 'part.key'. A list is a choice by seed; {'times': n, 'of': key} is n times the base config's value.
     matching: 'many-to-one' for a score with that matching; '' for the first protocol of the config.
     paper: accuracy in percent by measure and data set (`column`); a pair is mean and standard deviation.
@@ -28,21 +32,22 @@ class Row:
     name: str
     kind: str = 'trained'
     overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    config: str = ''
     matching: str = ''
     method: str = ''
     paper: Mapping[str, Mapping[str, float | list[float]]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         if self.kind not in KINDS:
-            raise ValueError(f'row {self.name!r}: kind is one of {", ".join(KINDS)}, found {self.kind!r}')
+            raise UserError(f'row {self.name!r}: kind is one of {", ".join(KINDS)}, found {self.kind!r}')
         if (self.kind == 'baseline') != bool(self.method):
-            raise ValueError(f'row {self.name!r}: a baseline, and nothing else, has a method')
-        if self.kind not in ('trained', 'untrained') and self.overrides:
-            raise ValueError(f'row {self.name!r}: only a network has overrides')
+            raise UserError(f'row {self.name!r}: a baseline, and nothing else, has a method')
+        if self.kind not in ('trained', 'untrained') and (self.overrides or self.config):
+            raise UserError(f'row {self.name!r}: only a network has overrides, or a config')
         if self.matching not in ('', 'many-to-one'):
-            raise ValueError(f"row {self.name!r}: matching is 'many-to-one' or '', found {self.matching!r}")
-        if any(key == 'seed' or key.startswith('evaluation.') for key in self.overrides):
-            raise ValueError(f'row {self.name!r}: seed and evaluation are set by the sweep and cannot be overrides')
+            raise UserError(f"row {self.name!r}: matching is 'many-to-one' or '', found {self.matching!r}")
+        if any(key == 'seed' or key.startswith(('evaluation.', 'evaluators.')) for key in self.overrides):
+            raise UserError(f'row {self.name!r}: seed, evaluation and evaluators are set by the sweep and cannot be overrides')
 
     def reference(self, measure: str, column: str | None) -> tuple[float, float | None] | None:
         """The paper's accuracy in percent and its standard deviation, each None where the paper has none."""
@@ -54,18 +59,19 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A table of the paper. source: where the paper's numbers stand. measures: its columns, some of MEASURES."""
+    """A table of the paper.
+
+    source: where the paper's numbers stand. measures: its columns, '<evaluator>' or '<evaluator>/<what it calls the result>', such
+        as 'probes/linear:logits'. scores: which scores of a measure are shown; the paper's numbers are of the first.
+    """
 
     name: str
     title: str
     source: str
     rows: tuple[Row, ...]
-    measures: tuple[str, ...] = ('clustering',)
+    measures: tuple[str, ...] = (SEGMENTATION,)
+    scores: tuple[str, ...] = ('accuracy', 'mean_iou')
     notes: tuple[str, ...] = ()
-
-    def __post_init__(self):
-        if unknown := set(self.measures) - set(MEASURES):
-            raise ValueError(f'measures are some of {", ".join(MEASURES)}, found {", ".join(sorted(unknown))}')
 
 
 def names(path: Path = FILE) -> list[str]:
@@ -74,17 +80,17 @@ def names(path: Path = FILE) -> list[str]:
 
 
 def load(name: str, path: Path = FILE) -> Table:
-    """A table from a file; ValueError if there is no such table, or it is not as `Row` and `Table` say."""
+    """A table from a file; UserError if there is no such table, or it is not as `Row` and `Table` say."""
     content = _read(path)
     if name not in content:
-        raise ValueError(f'--table: no table is called {name!r}; the tables of {path.name} are {", ".join(content)}')
+        raise UserError(f'--table: no table is called {name!r}; the tables of {path.name} are {", ".join(content)}')
     try:
         entry = dict(content[name])
         rows = tuple(Row(**row) for row in entry.pop('rows'))
-        measures, notes = tuple(entry.pop('measures', ('clustering',))), tuple(entry.pop('notes', ()))
-        return Table(name=name, rows=rows, measures=measures, notes=notes, **entry)
+        lists = {key: tuple(entry.pop(key)) for key in ('measures', 'scores', 'notes') if key in entry}
+        return Table(name=name, rows=rows, **lists, **entry)
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f'{path}, table {name!r}: {error}; ar_seg_jax/sweeping/tables.py says what a table holds') from error
+        raise UserError(f'{path}, table {name!r}: {error}; ar_seg_jax/sweeping/tables.py says what a table holds') from error
 
 
 def column(config: Mapping[str, Any]) -> str | None:
@@ -93,10 +99,4 @@ def column(config: Mapping[str, Any]) -> str | None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f'{path}: not JSON ({error})') from error
-    if not isinstance(content, dict):
-        raise ValueError(f'{path}: expected an object of tables by name')
-    return content
+    return files.read_json(path, advice='see ar_seg_jax/sweeping/tables.py')

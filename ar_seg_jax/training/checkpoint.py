@@ -1,21 +1,33 @@
-"""Checkpoints of the whole state (Orbax), with checksums that are compared before a state is used."""
+"""Checkpoints (Orbax): the model and what only training needs as items of their own, with checksums that are compared before
+they are used.
+
+    checkpoints/<step>/model      step, params, extra: all that evaluation and prediction read
+    checkpoints/<step>/training   the rest of the state
+    checkpoints/<step>/checksums  of each array of both
+    checkpoints/<step>/versions   of the packages that wrote it
+"""
 
 import contextlib
 import logging
 import shutil
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from jax.tree_util import keystr, tree_leaves_with_path
 
-from ar_seg_jax.training import peers
+from ar_seg_jax.errors import Diverged, UserError
+from ar_seg_jax.interfaces import ModelState
+from ar_seg_jax.training import peers, versions
 from ar_seg_jax.training.state import TrainState
 
 _logger = logging.getLogger(__name__)
+
+Items = Mapping[str, Mapping[str, Any]]  # trees of arrays by name
 
 _NOT_SAVED = (ValueError, OSError)  # what a full disk is for TensorStore, and for Orbax
 
@@ -28,7 +40,7 @@ class Checkpoints:
 
     def __init__(self, directory: Path, keep: int = 2, keep_every: int = 0, writable: bool = False):
         if keep < 1:
-            raise ValueError(f'--config.keep_checkpoints is at least 1, found {keep}')
+            raise UserError(f'--config.keep_checkpoints is at least 1, found {keep}')
         self.directory = directory.resolve()
         self._writable = writable
         self._unsettled: int | None = None  # step of a save whose end nobody has seen
@@ -54,9 +66,15 @@ class Checkpoints:
         if step == self.latest:
             return
         self._unsettled = step
+        items = _items(state)
         try:
             self._manager.save(
-                step, args=ocp.args.Composite(state=ocp.args.StandardSave(state), checksums=ocp.args.JsonSave(_checksums(state)))
+                step,
+                args=ocp.args.Composite(
+                    **{name: ocp.args.StandardSave(item) for name, item in items.items()},
+                    checksums=ocp.args.JsonSave({name: _checksums(item) for name, item in items.items()}),
+                    versions=ocp.args.JsonSave(versions.installed()),
+                ),
             )
         except _NOT_SAVED as error:
             self._report(error)
@@ -80,59 +98,80 @@ class Checkpoints:
         """Around training: when its numbers end it, a save under way is completed first. (Not so when a peer is lost.)"""
         try:
             yield
-        except FloatingPointError:
+        except Diverged:
             self.settle()
             raise
 
     def close(self):
-        """Waits for a save under way; OSError if the last one failed."""
+        """Waits for a save under way; UserError if the last one failed."""
         self.settle()
         if self._failed is not None:
-            raise OSError(f'the last state, of step {self._failed}, could not be saved; {self._newest()}')
+            raise UserError(f'the last state, of step {self._failed}, could not be saved; {self._newest()}')
         self._manager.close()
 
     def restore(self, like: TrainState, step: int | None = None) -> TrainState:
         """The state of a step, in the shapes and on the devices of `like`; by default the newest one that is whole.
 
-        Damaged checkpoints are reported, and where this may write moved to `damaged/` beside the directory. Raises
-        ValueError with the steps there are if `step` is not one of them, and if all are damaged (nothing is moved then);
-        FileNotFoundError if there is no checkpoint.
+        Damaged checkpoints are reported, and where this may write moved to `damaged/` beside the directory. Raises UserError
+        with the steps there are if `step` is not one of them, if all are damaged (nothing is moved then), and if there is no
+        checkpoint.
         """
+        found = self._restore(_items(like), step)
+        return TrainState(**found['model'], **found['training'])
+
+    def restore_model(self, like: ModelState, step: int | None = None) -> ModelState:
+        """The same of what evaluation and prediction need; nothing else is read."""
+        return ModelState(**self._restore({'model': vars(like)}, step)['model'])
+
+    def _restore(self, like: Items, step: int | None) -> Items:
         steps = sorted(self._manager.all_steps(), reverse=True)
         if not steps:
-            raise FileNotFoundError(f'{self.directory}: no checkpoint; train first with python -m ar_seg_jax.main')
+            raise UserError(f'{self.directory}: no checkpoint; train first with python -m ar_seg_jax.main')
         if step is not None and step not in steps:
-            raise ValueError(f'{self.directory}: no checkpoint of step {step}; the steps are {_listed(steps[::-1])}')
+            raise UserError(f'{self.directory}: no checkpoint of step {step}; the steps are {_listed(steps[::-1])}')
         damaged = []
         for candidate in steps if step is None else [step]:
-            state, reason = self._try(candidate, like)
-            if peers.all_agree(state is not None):
+            found, reason = self._try(candidate, like)
+            if peers.all_agree(found is not None):
                 self._set_aside(damaged)
-                return state
+                return found
             _logger.warning('%s is damaged: %s', self.directory / str(candidate), reason or 'so another process finds')
             damaged.append(candidate)
-        raise ValueError(
+        raise UserError(
             f'{self.directory}: no checkpoint of step {_listed(damaged[::-1])} can be used, see above; nothing was deleted. '
             'Restore them from a copy, or begin again in another --workdir'
         )
 
-    def _try(self, step: int, like: TrainState) -> tuple[TrainState | None, str]:
-        """The state of a step, or None and what is wrong with it."""
+    def _try(self, step: int, like: Items) -> tuple[Items | None, str]:
+        """The items of a step, or None and what is wrong with it."""
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract), checksums=ocp.args.JsonRestore())
+        items = {name: ocp.args.StandardRestore(item) for name, item in abstract.items()}
         try:
-            restored = self._manager.restore(step, args=args)
+            restored = self._manager.restore(step, args=ocp.args.Composite(**items, checksums=ocp.args.JsonRestore()))
         except Exception as error:  # of every type: for data that cannot be read Orbax raises a plain Exception
-            return None, _reason(error)
-        state, expected = restored['state'], restored['checksums']
-        if not isinstance(expected, dict):
+            return None, _reason(error) + self._other_versions(step)
+        expected = restored['checksums']
+        if not (isinstance(expected, dict) and all(isinstance(expected.get(name), dict) for name in like)):
             return None, 'its checksums are not those of arrays'
-        for (path, leaf), (_, wanted) in zip(tree_leaves_with_path(state), tree_leaves_with_path(like), strict=True):
+        found = {name: restored[name] for name in like}
+        for (path, leaf), (_, wanted) in zip(tree_leaves_with_path(found), tree_leaves_with_path(like), strict=True):
             # Orbax lets wrong shapes and types through in some of its modes.
             if not isinstance(leaf, jax.Array) or (leaf.shape, leaf.dtype) != (wanted.shape, wanted.dtype):
-                return None, f'{keystr(path)} is not an array of shape {wanted.shape} and type {wanted.dtype}'
-        altered = [name for name, checksum in _checksums(state).items() if checksum != expected.get(name)]
-        return (None, f'the content of {altered[0]} is not what was saved') if altered else (state, '')
+                return None, f'{_name(path)} is not an array of shape {wanted.shape} and type {wanted.dtype}'
+        for name, item in found.items():
+            for array, checksum in _checksums(item).items():
+                if checksum != expected[name].get(array):
+                    return None, f'the content of {name}/{array} is not what was saved'
+        return found, ''
+
+    def _other_versions(self, step: int) -> str:
+        """In words, with which other versions of the packages a step was written; '' if they are those of today, or not known."""
+        try:
+            written = self._manager.restore(step, args=ocp.args.Composite(versions=ocp.args.JsonRestore()))['versions']
+        except Exception:  # it is damaged, and this only explains
+            return ''
+        found = versions.differing(written)
+        return f' (written with {found})' if found else ''
 
     def _set_aside(self, steps: list[int]):
         if not self._writable or not steps:
@@ -154,7 +193,22 @@ class Checkpoints:
         return f'the newest checkpoint is that of step {self.latest}' if self.latest is not None else 'there is no checkpoint yet'
 
 
-def _checksums(state: TrainState) -> dict[str, int]:
+def read_arrays(directory: Path) -> dict[str, np.ndarray]:
+    """The parameters and all else that the newest model below `directory` has, by path: 'params/stem/conv/kernel'."""
+    with ocp.CheckpointManager(directory.resolve(), options=ocp.CheckpointManagerOptions(read_only=True)) as manager:
+        if manager.latest_step() is None:
+            raise UserError(f'{directory}: no checkpoint; weights come from a run that has one')
+        model = manager.restore(manager.latest_step(), args=ocp.args.Composite(model=ocp.args.StandardRestore()))['model']
+    collections = {'params': model['params'], **model['extra']}
+    return {_name(path): np.asarray(leaf) for path, leaf in tree_leaves_with_path(collections)}
+
+
+def _items(state: TrainState) -> Items:
+    model = vars(state.model)
+    return {'model': model, 'training': {name: value for name, value in vars(state).items() if name not in model}}
+
+
+def _checksums(item: Mapping[str, Any]) -> dict[str, int]:
     """CRC-32 of the bytes of each leaf."""
 
     def checksum(leaf: jax.Array) -> int:
@@ -162,7 +216,11 @@ def _checksums(state: TrainState) -> dict[str, int]:
             leaf = jax.random.key_data(leaf)
         return zlib.crc32(np.ascontiguousarray(leaf.addressable_data(0)))
 
-    return {keystr(path): checksum(leaf) for path, leaf in tree_leaves_with_path(state)}
+    return {_name(path): checksum(leaf) for path, leaf in tree_leaves_with_path(item)}
+
+
+def _name(path) -> str:
+    return keystr(path, simple=True, separator='/')
 
 
 def _reason(error: Exception) -> str:

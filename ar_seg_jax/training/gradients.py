@@ -4,41 +4,41 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ar_seg_jax.interfaces import Batch, Extra, Method, Metrics, Params
+from ar_seg_jax.interfaces import Batch, Extra, Method, Metrics, Params, Time
 
 Loss = tuple[Float[Array, ''], tuple[Extra, Metrics]]
 
 
-def loss(method: Method, params: Params, extra: Extra, batch: Batch, *, key, step) -> Loss:
+def loss(method: Method, params: Params, extra: Extra, batch: Batch, *, key, time: Time) -> Loss:
     """The loss of a batch, with new extra and metrics."""
-    outputs, extra = method.forward(params, extra, batch, key=key)
-    value, metrics = method.objective(outputs, batch, step=step)
+    outputs, extra = method.forward(params, extra, batch, key=key, time=time)
+    value, metrics = method.objective(outputs, batch, time=time)
     return value, (extra, metrics)
 
 
-def of_batch(method: Method, params: Params, extra: Extra, batch: Batch, *, key, step) -> tuple[Loss, Params]:
+def of_batch(method: Method, params: Params, extra: Extra, batch: Batch, *, key, time: Time) -> tuple[Loss, Params]:
     """The loss of a batch and its gradients by the parameters."""
 
     def of(params: Params) -> Loss:
-        return loss(method, params, extra, batch, key=key, step=step)
+        return loss(method, params, extra, batch, key=key, time=time)
 
     return jax.value_and_grad(of, has_aux=True)(params)
 
 
-def of_parts(method: Method, params: Params, extra: Extra, batch: Batch, *, key, step) -> tuple[Loss, Params]:
+def of_parts(method: Method, params: Params, extra: Extra, batch: Batch, *, key, time: Time) -> tuple[Loss, Params]:
     """The same for a batch whose leaves have a first axis of parts, which are computed one after another.
 
     The objective is that of the *whole* batch: a mean of the parts' mutual information would be another number. A first
     pass keeps the outputs only, the objective is differentiated by them, and a second pass carries this back to the
     parameters part by part (gradient caching, Gao et al. 2021). Memory is that of one part and the outputs of all; the
     price is one more forward pass. Batch norm sees one part at a time: normalisation differs from that of the undivided
-    batch, and the running statistics move by the mean over the parts.
+    batch, and everything in `extra` moves by the mean of how far the parts move it.
     """
     count = jax.tree.leaves(batch)[0].shape[0]
     parts = (batch, jnp.arange(count))
 
     def forward(params, batch, part):
-        return method.forward(params, extra, batch, key=key, part=part)
+        return method.forward(params, extra, batch, key=key, time=time, part=part)
 
     def first_pass(_, xs):
         return None, forward(params, *xs)
@@ -50,11 +50,15 @@ def of_parts(method: Method, params: Params, extra: Extra, batch: Batch, *, key,
 
     _, (outputs, extras) = jax.lax.scan(first_pass, None, parts)
     value, pullback, metrics = jax.vjp(
-        lambda outputs: method.objective(_merged(outputs), _merged(batch), step=step), outputs, has_aux=True
+        lambda outputs: method.objective(_merged(outputs), _merged(batch), time=time), outputs, has_aux=True
     )
     (cotangents,) = pullback(jnp.ones_like(value))
     gradients, _ = jax.lax.scan(second_pass, jax.tree.map(jnp.zeros_like, params), (parts, cotangents))
-    return (value, (jax.tree.map(lambda leaf: leaf.mean(0), extras), metrics)), gradients
+
+    def moved(before, after):
+        return before + jnp.mean(after - before[None], axis=0).astype(before.dtype)  # just `before` where no part moves it
+
+    return (value, (jax.tree.map(moved, extra, extras), metrics)), gradients
 
 
 def _merged(tree):

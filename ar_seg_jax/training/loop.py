@@ -4,23 +4,20 @@ import contextlib
 import dataclasses
 import functools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
-import optax
-from jax.sharding import Mesh
 
-from ar_seg_jax.interfaces import Batch, Method
-from ar_seg_jax.training import sharding
+from ar_seg_jax import sharding
 from ar_seg_jax.training.checkpoint import Checkpoints
+from ar_seg_jax.training.journal import Journal
 from ar_seg_jax.training.metrics import Evaluation
 from ar_seg_jax.training.profiling import Trace
-from ar_seg_jax.training.report import Report
-from ar_seg_jax.training.state import TrainState, create_state
-from ar_seg_jax.training.step import make_train_step
+from ar_seg_jax.training.state import TrainState
+from ar_seg_jax.training.step import Watch
 from ar_seg_jax.training.stopping import Interrupted, Stop
-from ar_seg_jax.training.watch import Watch
+from ar_seg_jax.training.task import Guard, Task
 
 _logger = logging.getLogger(__name__)
 
@@ -52,84 +49,75 @@ def _every(step: int, period: int) -> bool:
     return period > 0 and step % period == 0
 
 
+Evaluate = Callable[[TrainState, Guard], Evaluation]  # at a state; the guard goes around all batches that are read
+
+
 def run(
-    method: Method,
-    tx: optax.GradientTransformation,
-    batches_from: Callable[[int], Iterator[Batch]],
-    mesh: Mesh,
+    task: Task,
     checkpoints: Checkpoints,
     *,
     schedule: Schedule,
-    seed: int,
-    image_shape: tuple[int, int, int, int],
-    micro_batches: int,
-    refresh: Callable[[TrainState], TrainState],
-    evaluate: Callable[[TrainState], Evaluation],
+    evaluate: Evaluate,
     watch: Watch,
     stop: Stop,
     workdir: Path,
 ) -> TrainState:
     """Trains from the newest checkpoint, or from the beginning, to the last step or until asked to stop; returns the state.
 
-    `batches_from` gives this process's batches from a step on. `refresh` comes before saving and evaluating. `evaluate`
-    raises Interrupted to leave when asked to stop. The state is saved when this returns. A run that ended in any way, and is
-    run again, writes the same records of metrics as one that did not, up to their times. Raises FloatingPointError for
-    `watch`, OSError if the last state was not saved.
+    The state is saved when this returns. A run that ended in any way, and is run again, writes the same records of metrics as
+    one that did not, up to their times. Raises Diverged for `watch`, UserError if the last state was not saved.
     """
-    state = initial_state(method, tx, seed, image_shape, mesh)
-    if checkpoints.latest is not None:
-        state = checkpoints.restore(state)
-        _logger.info('Resuming after step %d from %s', int(state.step), checkpoints.directory)
-    train_step = jax.jit(make_train_step(method, tx, micro_batches), donate_argnums=0)
-    batch_sharding = sharding.split_batch(mesh, micro_batches)
+    state = begin(task, checkpoints)
+    train_step = task.compiled_step()
+    batch_sharding = sharding.split_batch(task.mesh, task.micro_batches)
     step = start = int(state.step)
     first_process = jax.process_index() == 0
     trace = Trace(schedule.traced if first_process else None, workdir / 'tensorboard')
-    batches = batches_from(start)
+    batches = task.data.training(start)
     before = None  # the step before, whose health is asked once the next one is under way: the devices never wait
 
-    report = Report(workdir, start, schedule.steps, image_shape[0], first_process)
-    with contextlib.suppress(Interrupted), checkpoints.completed(), report, trace:
-        if schedule.evaluates(start) and not report.evaluated:
-            report.evaluation(start, functools.partial(evaluate, state))
+    journal = Journal(workdir, start, schedule.steps, task.data.image_shape[0], task.method.describe, first_process)
+    with contextlib.suppress(Interrupted), checkpoints.completed(), journal, trace:
+        if schedule.evaluates(start) and not journal.evaluated:
+            journal.evaluation(start, functools.partial(evaluate, state, stop.guard))
         while step < schedule.steps and not stop.agreed():
+            state = task.refreshed(state, stop.guard)
             step += 1
             with trace.step(step):
-                with report.waiting():
+                with journal.progress.waiting():
                     batch = sharding.place(next(batches), batch_sharding)
-                with jax.set_mesh(mesh):
+                with jax.set_mesh(task.mesh):
                     state, scalars, health = train_step(state, batch)
                 if before:
                     watch.check(*before, state)
             before = (step, scalars, health)
-            report.step()
+            journal.progress.step()
             if schedule.logs(step) or step == start + 1:
                 watch.check(*before, state)
                 before = None
                 scalars |= {'gradient_norm': health.gradient_norm, 'skipped_steps': health.skipped}
                 # A line shows at once that a resumed run is alive; it is no record of the run's own cadence.
-                report.training(step, scalars, recorded=schedule.logs(step))
+                journal.training(step, scalars, recorded=schedule.logs(step))
                 checkpoints.settle(wait=False)
             if schedule.saves(step) or schedule.evaluates(step):
-                with report.pause():
-                    state = refresh(state)
+                with journal.progress.pause():
+                    state = task.read_out(state)
             if schedule.saves(step):
-                with report.pause():
+                with journal.progress.pause():
                     checkpoints.save(state)
             if schedule.evaluates(step):
-                report.evaluation(step, functools.partial(evaluate, state))
+                journal.evaluation(step, functools.partial(evaluate, state, stop.guard))
     if not (schedule.saves(step) or schedule.evaluates(step)):
-        state = refresh(state)
+        state = task.read_out(state)
     checkpoints.save(state)
     checkpoints.close()
     return state
 
 
-def initial_state(method: Method, tx: optax.GradientTransformation, seed: int, image_shape, mesh: Mesh) -> TrainState:
-    """The state before training, on every device of the mesh; the same on all of them and on any number of them."""
-    image = jax.ShapeDtypeStruct(image_shape, 'uint8')
-
-    def create() -> TrainState:
-        return create_state(method, tx, seed, jax.numpy.zeros(image.shape, image.dtype))
-
-    return jax.jit(create, out_shardings=sharding.replicated(mesh))()
+def begin(task: Task, checkpoints: Checkpoints) -> TrainState:
+    """The state of the newest checkpoint, or that before training."""
+    if checkpoints.latest is None:
+        return task.initial_state()
+    state = checkpoints.restore(task.shapes())
+    _logger.info('Resuming after step %d from %s', int(state.step), checkpoints.directory)
+    return state

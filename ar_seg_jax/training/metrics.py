@@ -14,10 +14,8 @@ from jaxtyping import UInt8
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
-from ar_seg_jax import files, records
-
-# H(y) below this share of log K means that nearly all pixels are in one cluster.
-_COLLAPSED = 0.1
+from ar_seg_jax import files
+from ar_seg_jax.training import records
 
 
 class Evaluation(NamedTuple):
@@ -42,7 +40,7 @@ class MetricWriter:
         self.evaluated = any(record['step'] == start and record['kind'] == 'evaluation' for record in kept)
         self._file = self._board = None
         if active:
-            files.write(path, ''.join(map(_line, kept)).encode())
+            files.write(path, ''.join(map(_as_json, kept)).encode())
             self._file = path.open('a')
             self._board = SummaryWriter(str(workdir / 'tensorboard'), purge_step=start + 1)
 
@@ -63,14 +61,14 @@ class MetricWriter:
         if not self._file:
             return
         finite = {name: value if math.isfinite(value) else None for name, value in scalars.items()}
-        self._file.write(_line({'step': step, 'kind': kind, **finite}))
+        self._file.write(_as_json({'step': step, 'kind': kind, **finite}))
         self._file.flush()
         for name, value in finite.items():
             if value is not None:
                 self._board.add_scalar(name, value, step)
 
 
-def _line(record: dict[str, Any]) -> str:
+def _as_json(record: dict[str, Any]) -> str:
     return json.dumps(record) + '\n'
 
 
@@ -116,29 +114,13 @@ class Progress:
         self._bar.close()
 
 
-def describe(step: int, steps: int, scalars: dict[str, float]) -> str:
-    """One line of training metrics for people; MI and entropies in nats."""
+def line(step: int, steps: int, scalars: dict[str, float], words: str) -> str:
+    """One line of training metrics for people; `words` are the method's own."""
     minutes, seconds = divmod(round(scalars['seconds_left']), 60)
-    parts = [f'step {step}/{steps}', f'loss {scalars["loss"]:.4f}']
-    if 'mutual_information' in scalars:
-        parts.append(f'MI {scalars["mutual_information"]:.4f} of at most {scalars["mutual_information_bound"]:.4f} nats')
-    if 'entropy' in scalars:
-        parts.append(f'H(y) {scalars["entropy"]:.3f}')
-        parts.append(f"H(y|y') {scalars['conditional_entropy']:.3f}")
+    parts = [f'step {step}/{steps}', f'loss {scalars["loss"]:.4f}', words]
     if scalars.get('skipped_steps'):
         parts.append(f'{scalars["skipped_steps"]:.0f} steps not applied')
     parts.append(f'{scalars["images_per_second"]:.1f} images/s')
     parts.append(f'waiting for data {scalars["data_wait_share"]:.0%}')
     parts.append(f'{minutes}:{seconds:02d} left')
-    return '  '.join(parts)
-
-
-def collapse_warning(scalars: dict[str, float]) -> str | None:
-    """What to say when the clusters have collapsed into one; None when they have not."""
-    if scalars.get('entropy', math.inf) >= _COLLAPSED * scalars.get('mutual_information_bound', 0.0):
-        return None
-    return (
-        f'Clusters have collapsed: H(y) is {scalars["entropy"]:.4f} of {scalars["mutual_information_bound"]:.4f} nats, nearly '
-        'all pixels are in one cluster. Try another seed, a lower learning rate or an entropy weight above 1 '
-        '(--config.method.entropy_weight).'
-    )
+    return '  '.join(filter(None, parts))

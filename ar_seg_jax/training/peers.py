@@ -9,7 +9,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from ar_seg_jax import differences
+from ar_seg_jax import configuration
+from ar_seg_jax.errors import UserError
 
 _LOST = ('Gloo', 'NCCL', 'coordination service', 'heartbeat', 'DEADLINE_EXCEEDED')
 
@@ -17,13 +18,13 @@ _LOST = ('Gloo', 'NCCL', 'coordination service', 'heartbeat', 'DEADLINE_EXCEEDED
 def join(place: Mapping[str, Any] | None, heartbeat_seconds: int):
     """Joins the other processes of the run: those of `place`, or else those that Slurm, Open MPI or a TPU pod tell of.
 
-    A process that gives no sign of life for `heartbeat_seconds` ends all others. Raises ValueError if there is nothing to
+    A process that gives no sign of life for `heartbeat_seconds` ends all others. Raises UserError if there is nothing to
     join.
     """
     try:
         jax.distributed.initialize(**(place or {}), heartbeat_timeout_seconds=heartbeat_seconds)
     except ValueError as error:
-        raise ValueError(
+        raise UserError(
             f'--distributed found no other processes ({error}); start them with Slurm, on a TPU pod, with --processes=N, or set '
             'JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID'
         ) from error
@@ -32,17 +33,17 @@ def join(place: Mapping[str, Any] | None, heartbeat_seconds: int):
 
 
 def require_same(content: Mapping[str, Any]):
-    """ValueError on every process, with the keys that differ, unless `content` (JSON) is the same on all of them."""
+    """UserError on every process, with the keys that differ, unless `content` (JSON) is the same on all of them."""
     own = json.dumps(content, sort_keys=True).encode()
     lengths = np.atleast_1d(multihost_utils.process_allgather(np.int32(len(own))))
     padded = np.frombuffer(own.ljust(max(lengths)), np.uint8)
     texts = np.atleast_2d(multihost_utils.process_allgather(padded))
     first, *others = (json.loads(bytes(text)) for text in texts)
     for index, other in enumerate(others, start=1):
-        if found := differences.between(first, other):
-            raise ValueError(
-                f'process 0 and process {index} do not run the same thing: {differences.words(found, "process 0", "the other")}. '
-                'Start all processes with the same command'
+        if found := configuration.differences(first, other):
+            raise UserError(
+                f'process 0 and process {index} do not run the same thing: '
+                f'{configuration.in_words(found, "process 0", "the other")}. Start all processes with the same command'
             )
 
 
@@ -56,10 +57,15 @@ def wait(purpose: str):
     multihost_utils.sync_global_devices(purpose)
 
 
+def is_lost(error: Exception) -> bool:
+    """Whether an error is what is left to see of another process's end."""
+    return any(sign in str(error) for sign in _LOST)
+
+
 def explain(error: Exception) -> str:
     """The message of an error of a run of several processes."""
     message = f'process {jax.process_index()}: {error}'
-    if any(sign in message for sign in _LOST):
+    if is_lost(error):
         message += (
             '. Another process ended or cannot be reached; its own output says why. The last checkpoint is kept: the same '
             'command goes on from there'

@@ -23,10 +23,7 @@ class Trace:
         return self
 
     def __exit__(self, *_):
-        if self._running:
-            jnp.zeros(()).block_until_ready()  # comes after what the devices still have to do
-            jax.profiler.stop_trace()
-            self._running = False
+        self._stop()
 
     @contextlib.contextmanager
     def step(self, step: int) -> Iterator[None]:
@@ -37,4 +34,10 @@ class Trace:
         with jax.profiler.StepTraceAnnotation('train', step_num=step):
             yield
         if step == self._last:
-            self.__exit__()
+            self._stop()
+
+    def _stop(self):
+        if self._running:
+            jnp.zeros(()).block_until_ready()  # comes after what the devices still have to do
+            jax.profiler.stop_trace()
+            self._running = False

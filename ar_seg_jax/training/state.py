@@ -8,25 +8,29 @@ import optax
 from flax import struct
 from jaxtyping import Array, UInt8
 
-from ar_seg_jax.interfaces import Method
+from ar_seg_jax.interfaces import Extra, Method, ModelState, Params
 
 
 @struct.dataclass
 class TrainState:
-    """A pytree, whose leaves are arrays or, in a description of a state, their shapes.
+    """What training needs: the model's state, and what is of no use without further training.
 
-    step: batches seen so far, int32; the place in the data too. params and extra: see `interfaces`. opt_state: that of
-    optax. key: the one source of randomness of the step, folded with `step` and never advanced. skipped, skipped_in_row:
-    steps that were not applied because something was not finite, in all and since the last one that was, int32.
+    opt_state: that of optax. key: the one source of randomness of the step, folded with `step` and never advanced. skipped,
+    skipped_in_row: steps that were not applied because something was not finite, in all and since the last one that was,
+    int32.
     """
 
     step: Any
-    params: Any
-    extra: Any
-    opt_state: Any
+    params: Params
+    extra: Extra
+    opt_state: optax.OptState
     key: Any
     skipped: Any
     skipped_in_row: Any
+
+    @property
+    def model(self) -> ModelState:
+        return ModelState(self.step, self.params, self.extra)
 
 
 def create_state(

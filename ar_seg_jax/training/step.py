@@ -1,14 +1,22 @@
-"""One update."""
+"""One update, and what happens when it cannot be applied."""
 
+import dataclasses
+import logging
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
-from ar_seg_jax.interfaces import Batch, Extra, Method, Metrics, Params
+from ar_seg_jax.errors import Diverged
+from ar_seg_jax.interfaces import Batch, Extra, Method, Metrics, Params, Time
 from ar_seg_jax.training import gradients as gradients_of
+from ar_seg_jax.training import optimizer
 from ar_seg_jax.training.state import TrainState
+
+_logger = logging.getLogger(__name__)
 
 
 class Health(NamedTuple):
@@ -20,8 +28,15 @@ class Health(NamedTuple):
     skipped_in_row: jax.Array
 
 
-def make_train_step(method: Method, tx: optax.GradientTransformation, micro_batches: int = 1):
-    """A function (state, batch) -> (state, metrics, health) to be jitted.
+def make_train_step(
+    method: Method,
+    tx: optax.GradientTransformation,
+    *,
+    steps_per_epoch: int,
+    micro_batches: int = 1,
+    frozen: Sequence[str] = (),
+):
+    """A function (state, batch) -> (state, metrics, health) to be jitted. frozen: see `optimizer`.
 
     It is written for the global batch. Jitted over a batch that is split on a mesh, XLA inserts the sums over devices, so
     that mutual information, batch statistics and gradients are those of the whole batch on any number of devices. More
@@ -34,7 +49,9 @@ def make_train_step(method: Method, tx: optax.GradientTransformation, micro_batc
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics, Health]:
         key = jax.random.fold_in(state.key, state.step)
-        (loss, (extra, metrics)), gradients = compute(method, state.params, state.extra, batch, key=key, step=state.step)
+        time = Time(state.step, state.step // steps_per_epoch)
+        (loss, (extra, metrics)), gradients = compute(method, state.params, state.extra, batch, key=key, time=time)
+        gradients = optimizer.without_frozen(gradients, frozen)
         updates, opt_state = tx.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         metrics = {**metrics, 'loss': loss}
@@ -65,3 +82,29 @@ def quantities(metrics: Metrics, gradients: Params, params: Params, extra: Extra
     return (
         dict(sorted(metrics.items())) | named('gradient of', gradients) | named('parameter', params) | named('statistic', extra)
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class Watch:
+    """Tells of each step that was not applied; after `limit` of them in a row (0: never) the run ends.
+
+    learning_rate: for the message.
+    """
+
+    limit: int
+    learning_rate: float
+
+    def check(self, step: int, metrics: Metrics, health: Health, state: TrainState):
+        """Looks at a step; `state` is any state of the run. Raises Diverged at the limit."""
+        in_row = int(health.skipped_in_row)
+        if not in_row:
+            return
+        names = list(quantities(metrics, state.params, state.params, state.extra))
+        first = names[int(np.argmin(health.finite))]
+        _logger.warning('Step %d was not applied: %s is not finite (%d in all)', step, first, health.skipped)
+        if self.limit and in_row >= self.limit:
+            raise Diverged(
+                f'{in_row} steps in a row, up to step {step}, were not applied; the first quantity that is not finite is '
+                f'{first}. The learning rate is {self.learning_rate:g}: try a lower one (--config.optimizer.learning_rate) in '
+                'another --workdir. The last checkpoint is kept'
+            )

@@ -5,13 +5,17 @@ import os
 import signal
 import threading
 from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from ar_seg_jax.training import sharding
+from ar_seg_jax import sharding
+
+Item = TypeVar('Item')
 
 _logger = logging.getLogger(__name__)
 
@@ -61,6 +65,13 @@ class Stop:
         own = np.full(jax.local_device_count(), self.signal is not None)
         before, self._pending = self._pending, self._any(jax.make_array_from_process_local_data(self._sharding, own))
         return before is not None and bool(before)
+
+    def guard(self, items: Iterable[Item]) -> Iterator[Item]:
+        """Passes on `items`, and raises Interrupted before one of them at the request to stop."""
+        for item in items:
+            if self.agreed():
+                raise Interrupted
+            yield item
 
     def _listen(self, reading: int):
         while received := os.read(reading, 1):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-
 from ar_seg_jax.classes import Class, numbered
+
 from ar_seg_jax.evaluation import panels, pictures
 from ar_seg_jax.interfaces import VOID
 

@@ -1,7 +1,7 @@
 import numpy as np
+from ar_seg_jax.classes import Class, colours, numbered
 from PIL import Image
 
-from ar_seg_jax.classes import Class, colours, numbered
 from ar_seg_jax.evaluation import pictures
 from ar_seg_jax.interfaces import VOID
 

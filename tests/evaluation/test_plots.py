@@ -3,9 +3,9 @@ import math
 
 import numpy as np
 import pytest
+from ar_seg_jax.classes import Class, numbered
 from PIL import Image
 
-from ar_seg_jax.classes import Class, numbered
 from ar_seg_jax.evaluation import plots
 
 CLASSES = (Class('road', (0, 0, 0)), Class('roof of $x$', (9, 9, 9)), Class('a class with a name longer than a label', (1, 1, 1)))

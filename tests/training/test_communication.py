@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import optax
 import pytest
+from ar_seg_jax.methods.views import Views
 from jax.sharding import NamedSharding, PartitionSpec
 
 from ar_seg_jax import layers
 from ar_seg_jax.methods.ac import AC
 from ar_seg_jax.methods.arl import ARL
-from ar_seg_jax.methods.views import Views
 from ar_seg_jax.models.autoregressive import Autoregressive
 from ar_seg_jax.models.critics import SeparableCritics
 from ar_seg_jax.objectives.info_nce import ContrastiveLoss

@@ -12,11 +12,12 @@ import numpy as np
 import optax
 import parity
 import pytest
+from ar_seg_jax.methods.views import Views
+from ar_seg_jax.training.watch import Watch
 from jax.sharding import AxisType
 from parity import SHAPE
 
 from ar_seg_jax.methods.ac import AC
-from ar_seg_jax.methods.views import Views
 from ar_seg_jax.models.autoregressive import Autoregressive
 from ar_seg_jax.objectives.mutual_information import InformationLoss
 from ar_seg_jax.orderings import ORDERINGS, sample_pair, stack
@@ -25,7 +26,6 @@ from ar_seg_jax.training.checkpoint import Checkpoints
 from ar_seg_jax.training.metrics import Evaluation
 from ar_seg_jax.training.step import make_train_step
 from ar_seg_jax.training.stopping import Stop
-from ar_seg_jax.training.watch import Watch
 
 METHOD = AC(Autoregressive(num_clusters=4, blocks=1), InformationLoss(displacement=2))
 TX = optax.adam(1e-3)

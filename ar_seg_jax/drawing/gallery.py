@@ -1,7 +1,7 @@
 """The figures of the documentation: which orderings and layers are drawn side by side.
 
 Receptive fields are those of the centre of `size` x `size` pixels after `layers` masked convolutions; both are checked in
-`receptive_fields`, which raises ValueError.
+`receptive_fields`, which raises UserError.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,9 +12,9 @@ from jaxtyping import Bool
 from matplotlib.figure import Figure
 
 from ar_seg_jax import orderings
-from ar_seg_jax.evaluation import geometry
-from ar_seg_jax.evaluation import receptive_fields as fields
-from ar_seg_jax.evaluation.geometry import Panel, Row
+from ar_seg_jax.drawing import ordering_maps
+from ar_seg_jax.drawing import receptive_fields as fields
+from ar_seg_jax.drawing.ordering_maps import Panel, Strip
 from ar_seg_jax.orderings import ORDERINGS, RASTER, ZIGZAG
 
 _SCAN_SIZE = 6  # pixels a side: enough to see the turns of a zigzag
@@ -27,21 +27,21 @@ def growth(size: int, layers: int) -> Figure:
     """Figure 2 of the supplement: the orderings A1 and A2 (Conv_A with Shift_1 and Shift_2) after each convolution."""
     found = fields.of_centre(fields.convolutions(layers), tuple(_GROWING), size)
     rows = [
-        Row(f'{name}: {words}', [_panel(_convolutions(depth), read, name) for depth, read in enumerate(of_name, 1)])
+        Strip(f'{name}: {words}', [_panel(_convolutions(depth), read, name) for depth, read in enumerate(of_name, 1)])
         for (name, words), of_name in zip(_GROWING.items(), found, strict=True)
     ]
-    return geometry.receptive_fields(rows, 'What a pixel reads through consecutive masked convolutions')
+    return ordering_maps.receptive_fields(rows, 'What a pixel reads through consecutive masked convolutions')
 
 
 def receptive_fields(size: int, layers: int) -> Figure:
     """Figure 3 of the supplement: all raster orderings after the last convolution; and the zigzags, for both of their shifts."""
     corner, alternate = fields.convolutions(layers), fields.convolutions(layers, 'alternate')
     rows = [
-        Row('raster', _each(RASTER, corner, size)),
-        Row("zigzag, shift 'corner'", _each(ZIGZAG, corner, size)),
-        Row("zigzag, 'alternate'", _each(ZIGZAG, alternate, size)),
+        Strip('raster', _each(RASTER, corner, size)),
+        Strip("zigzag, shift 'corner'", _each(ZIGZAG, corner, size)),
+        Strip("zigzag, 'alternate'", _each(ZIGZAG, alternate, size)),
     ]
-    return geometry.receptive_fields(rows, f'What a pixel reads through {_convolutions(layers)}, under each ordering')
+    return ordering_maps.receptive_fields(rows, f'What a pixel reads through {_convolutions(layers)}, under each ordering')
 
 
 def attention(size: int, layers: int) -> Figure:
@@ -55,11 +55,11 @@ def attention(size: int, layers: int) -> Figure:
         for panel, words in zip(pair, (_convolutions(layers), 'and attention'), strict=True)
     ]
     rows = [
-        Row('attention alone', _each(RASTER, fields.attention(), size)),
-        Row('attention alone', _each(ZIGZAG, fields.attention(), size)),
-        Row('without and with', mixed),
+        Strip('attention alone', _each(RASTER, fields.attention(), size)),
+        Strip('attention alone', _each(ZIGZAG, fields.attention(), size)),
+        Strip('without and with', mixed),
     ]
-    return geometry.receptive_fields(rows, 'What a pixel reads through masked attention')
+    return ordering_maps.receptive_fields(rows, 'What a pixel reads through masked attention')
 
 
 def scans() -> Figure:
@@ -68,7 +68,7 @@ def scans() -> Figure:
     def ranks(names):
         return [(name, orderings.rank(ORDERINGS[name], _SCAN_SIZE, _SCAN_SIZE)) for name in names]
 
-    return geometry.scans([('raster', ranks(RASTER)), ('zigzag', ranks(ZIGZAG))], 'The sixteen orderings')
+    return ordering_maps.scans([('raster', ranks(RASTER)), ('zigzag', ranks(ZIGZAG))], 'The sixteen orderings')
 
 
 def _each(names: Iterable[str], layers: Sequence[nn.Module], size: int) -> list[Panel]:

@@ -11,9 +11,10 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ar_seg_jax.classes import Class
-from ar_seg_jax.evaluation.matching import UNMATCHED
-from ar_seg_jax.evaluation.segmentation import Confusion
+from ar_seg_jax.data.classes import UNMATCHED, Class
+from ar_seg_jax.errors import UserError
+
+Confusion = Int[np.ndarray, 'clusters classes']
 
 _NUMBERED_CELLS = 400  # more of them are too small for numbers
 _LONGEST_NAME = 28  # characters
@@ -31,7 +32,7 @@ def png(figure: Figure) -> bytes:
 
 
 def confusion(confusion: Confusion, mapping: Int[np.ndarray, 'clusters'], classes: Sequence[Class], title: str) -> Figure:
-    """The confusion matrix of a `segmentation.Result`, as shares of the pixels of each class: columns sum to one.
+    """A confusion matrix, as shares of the pixels of each class: columns sum to one.
 
     Clusters are rows, in the order of their classes and those without a class last, so that what is right goes down from the
     top left. The column of a class without pixels is grey.
@@ -82,18 +83,18 @@ def _write_numbers(axes: Axes, shares: Float[np.ndarray, 'clusters classes']):
 
 
 def curves(records: Sequence[Mapping[str, Any]], title: str) -> Figure:
-    """A run over its steps, from the records of its `metrics.jsonl` (see `records.read`).
+    """A run over its steps, from the records of its `metrics.jsonl` (see `training.records.read`).
 
     Above: mutual information in nats and, dashed, its bound; the loss, where the objective knows no mutual information. Below:
     accuracy and mIoU, where there were labels to evaluate with. A null interrupts its line.
 
-    Raises ValueError if there is nothing to draw.
+    Raises UserError if there is nothing to draw.
     """
     training = [record for record in records if record['kind'] == 'training']
     evaluations = [record for record in records if record['kind'] == 'evaluation']
     protocols = _protocols(evaluations)
     if not training and not protocols:
-        raise ValueError('there are neither records of training nor scores to draw')
+        raise UserError('there are neither records of training nor scores to draw')
 
     count = bool(training) + bool(protocols)
     figure = Figure(figsize=(8, 2.9 * count + 0.5), dpi=100, layout='constrained')

@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Float, Integer, UInt8
 from PIL import Image
 
-from ar_seg_jax.classes import Class
-from ar_seg_jax.evaluation import pictures
+from ar_seg_jax.data.classes import Class
+from ar_seg_jax.drawing import label_maps
 from ar_seg_jax.interfaces import VOID
 
 _FONT_SIZE = 16  # pixels
@@ -17,7 +17,7 @@ _AnySize = UInt8[np.ndarray, '_ _ 3']
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class Compared:
     """An image of a group ('best'), its pixel accuracy (0..1), and label maps: the ground truth first, then predictions."""
 
     group: str
@@ -52,7 +52,9 @@ def ranked(accuracies: Float[np.ndarray, 'images'], per_group: int) -> dict[str,
     return {'best': best, 'median': between[start : start + count], 'worst': worst}
 
 
-def draw(rows: Sequence[Row], columns: Sequence[str], classes: Sequence[Class], caption: str, size: int = 200) -> Image.Image:
+def draw(
+    rows: Sequence[Compared], columns: Sequence[str], classes: Sequence[Class], caption: str, size: int = 200
+) -> Image.Image:
     """A panel of rows; `columns` are the titles of the label maps, such as 'ground truth', 'AC', 'linear', 'non-linear'.
 
     Pictures of all sizes are scaled until their longer side has `size` pixels. Pixels without a label, and those of
@@ -60,7 +62,7 @@ def draw(rows: Sequence[Row], columns: Sequence[str], classes: Sequence[Class], 
     """
     scaled = [_scaled(row, classes, size) for row in rows]
     height, width = (max(row[0].shape[axis] for row in scaled) for axis in (0, 1))
-    return pictures.panel(
+    return label_maps.panel(
         [[_centred(picture, height, width) for picture in row] for row in scaled],
         ['image', *columns],
         [*classes, _NEITHER],
@@ -70,8 +72,8 @@ def draw(rows: Sequence[Row], columns: Sequence[str], classes: Sequence[Class], 
     )
 
 
-def _scaled(row: Row, classes: Sequence[Class], size: int) -> list[pictures.RGB]:
-    painted = [pictures.paint(label, classes) for label in row.labels]
+def _scaled(row: Compared, classes: Sequence[Class], size: int) -> list[label_maps.RGB]:
+    painted = [label_maps.paint(label, classes) for label in row.labels]
     return [
         _resized(row.image[..., :3], size, Image.Resampling.LANCZOS),
         *(_resized(picture, size, Image.Resampling.NEAREST) for picture in painted),

@@ -7,6 +7,7 @@ mean over devices of per-device mutual information is another number. (`pmap` is
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Batch
 
 
@@ -25,11 +26,11 @@ def split_batch(mesh: Mesh, micro_batches: int = 1) -> NamedSharding:
 
 
 def check_batch_size(batch_size: int, mesh: Mesh, key: str, micro_batches: int = 1):
-    """ValueError unless the global batch, the value of a config's `key`, divides over the devices and micro-batches."""
+    """UserError unless the global batch, the value of a config's `key`, divides over the devices and micro-batches."""
     needed = mesh.size * micro_batches
     if batch_size <= 0 or batch_size % needed:
         parts = f'{mesh.size} devices' + (f' x {micro_batches} micro-batches' if micro_batches > 1 else '')
-        raise ValueError(f'batch size {batch_size} does not divide over {parts}; use a multiple of {needed} for --config.{key}')
+        raise UserError(f'batch size {batch_size} does not divide over {parts}; use a multiple of {needed} for --config.{key}')
 
 
 def place(batch: Batch, sharding: NamedSharding) -> Batch:

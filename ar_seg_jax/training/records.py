@@ -1,14 +1,16 @@
 """What a run has logged, read back."""
 
-import json
 from pathlib import Path
 from typing import Any
+
+from ar_seg_jax import files
+from ar_seg_jax.errors import UserError
 
 
 def read(path: Path) -> list[dict[str, Any]]:
     """The records of a `metrics.jsonl`, see `training.metrics.MetricWriter`; none where there is no file.
 
-    A last line that a killed run left half written does not count. Raises ValueError, which names the file and the line, for
+    A last line that a killed run left half written does not count. Raises UserError, which names the file and the line, for
     any other line that is no record.
     """
     if not path.exists():
@@ -18,10 +20,7 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def _parsed(place: str, line: bytes) -> dict[str, Any]:
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f'{place}: not the JSON that was written here ({error}); remove the line') from error
-    if not isinstance(record, dict) or type(record.get('step')) is not int or not isinstance(record.get('kind'), str):
-        raise ValueError(f'{place}: expected an object with a "step" and a "kind"; remove the line')
+    record = files.parse_json(place, line, 'remove the line')
+    if type(record.get('step')) is not int or not isinstance(record.get('kind'), str):
+        raise UserError(f'{place}: expected an object with a "step" and a "kind"; remove the line')
     return record

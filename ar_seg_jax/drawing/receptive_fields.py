@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from ar_seg_jax import orderings
+from ar_seg_jax.errors import UserError
 from ar_seg_jax.layers import MaskedAttention, MaskedConv
 
 Zigzag = Literal['corner', 'alternate']
@@ -27,10 +28,10 @@ MOST_LAYERS = 16
 def convolutions(count: int, zigzag: Zigzag = 'corner') -> tuple[nn.Module, ...]:
     """Consecutive 3x3 masked convolutions; under 'alternate' the zigzag shifts are 'top' and 'left' in turn, as in the models.
 
-    Raises ValueError unless `count` is from 1 to MOST_LAYERS.
+    Raises UserError unless `count` is from 1 to MOST_LAYERS.
     """
     if not 1 <= count <= MOST_LAYERS:
-        raise ValueError(f'receptive fields are drawn for 1 to {MOST_LAYERS} layers, found {count}')
+        raise UserError(f'receptive fields are drawn for 1 to {MOST_LAYERS} layers, found {count}')
     shifts = {'corner': ('corner', 'corner'), 'alternate': ('top', 'left')}[zigzag]
     return tuple(MaskedConv(_CHANNELS, zigzag_shift=shifts[index % 2]) for index in range(count))
 
@@ -45,10 +46,10 @@ def of_centre(
 ) -> Bool[np.ndarray, 'orderings layers {size} {size}']:
     """What the pixel at row and column `size // 2` has read after each of `layers`, under each of the orderings `names`.
 
-    Raises ValueError for a map without pixels and for names that no ordering has.
+    Raises UserError for a map without pixels and for names that no ordering has.
     """
     if size < 1:
-        raise ValueError(f'a map has at least one pixel a side, found {size}')
+        raise UserError(f'a map has at least one pixel a side, found {size}')
     image = jnp.ones((1, size, size, _CHANNELS))
     variables = [_positive(seed, layer, image) for seed, layer in enumerate(layers)]
 

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ar_seg_jax.sweeping.collect import Line, spread
+from ar_seg_jax.sweeping.summary import WORDS
 from ar_seg_jax.sweeping.tables import Table
 
 _OURS, _PAPER = '#1f6fb4', '#d95f02'
@@ -17,8 +18,9 @@ def png(table: Table, lines: Sequence[Line], column: str | None) -> bytes:
     figure = Figure(figsize=(2.5 + 3.5 * len(table.measures), 1.6 + 0.45 * len(lines)), layout='constrained', dpi=120)
     panels = figure.subplots(1, len(table.measures), sharey=True, squeeze=False)[0]
     for axes, measure in zip(panels, table.measures, strict=True):
-        _draw(axes, lines, measure, column)
-        axes.set_xlabel(f'{measure}: accuracy, %' if len(table.measures) > 1 else 'accuracy, %')
+        _draw(axes, lines, measure, table.scores[0], column)
+        score = WORDS.get(table.scores[0], table.scores[0])
+        axes.set_xlabel(f'{measure}: {score}, %' if len(table.measures) > 1 else f'{score}, %')
     panels[0].set_yticks(range(len(lines)), [line.row.name for line in lines])
     panels[0].invert_yaxis()
     figure.suptitle(table.title)
@@ -29,8 +31,8 @@ def png(table: Table, lines: Sequence[Line], column: str | None) -> bytes:
     return content.getvalue()
 
 
-def _draw(axes: Axes, lines: Sequence[Line], measure: str, column: str | None):
-    ours = [(place, spread([score.accuracy for score in line.scores[measure]])) for place, line in enumerate(lines)]
+def _draw(axes: Axes, lines: Sequence[Line], measure: str, score: str, column: str | None):
+    ours = [(place, spread([found.values[score] for found in line.scores[measure]])) for place, line in enumerate(lines)]
     ours = [(place, 100 * found.mean, 100 * (found.deviation or 0)) for place, found in ours if found.count]
     paper = [(place, line.row.reference(measure, column)) for place, line in enumerate(lines)]
     paper = [(place, value[0], value[1] or 0) for place, value in paper if value is not None]

@@ -4,6 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from ar_seg_jax.errors import UserError
+
 Centroids = Float[Array | np.ndarray, 'clusters channels']
 
 
@@ -12,14 +14,14 @@ def find_centroids(features: Float[np.ndarray, 'vectors channels'], num_clusters
     features (code/scripts/segmentation/baselines).
 
     It begins at the best of 5 k-means++ starts (IIC: 3) and takes the defaults of today's scikit-learn, so batches of 1024
-    vectors. Equal seeds give equal centroids. ValueError for fewer vectors than clusters, and for vectors that are not finite.
+    vectors. Equal seeds give equal centroids. UserError for fewer vectors than clusters, and for vectors that are not finite.
     """
     # Imported here: joblib, which scikit-learn brings, tries out a temporary directory, and prediction must not write there.
     from sklearn.cluster import MiniBatchKMeans
     from threadpoolctl import threadpool_limits
 
     if len(features) < num_clusters:
-        raise ValueError(f'k-means: {len(features)} vectors are fewer than {num_clusters} clusters')
+        raise UserError(f'k-means: {len(features)} vectors are fewer than {num_clusters} clusters')
     # Threads sum in any order, and when k-means stops depends on the sum: processes would differ.
     with threadpool_limits(1):
         fitted = MiniBatchKMeans(num_clusters, n_init=5, random_state=seed).fit(np.asarray(features, np.float32))

@@ -1,12 +1,13 @@
-"""Random changes of images that keep what they show, and their undoing (IIC's g; supplement, section 2)."""
+"""What happens to images on their way to a model: random changes that keep what they show, and their undoing; more channels."""
 
 from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key, UInt8
 
 from ar_seg_jax import orderings
+from ar_seg_jax.errors import UserError
 
 Kind = Literal['none', 'jitter', 'flip', 'turn', 'all']
 Images = Float[Array, 'batch height width channels']
@@ -35,14 +36,24 @@ class Transformation(NamedTuple):
 
 
 def check(kind: str):
-    """ValueError unless `kind` is known."""
+    """UserError unless `kind` is known."""
     if kind not in get_args(Kind):
-        raise ValueError(f'transformations is one of {", ".join(get_args(Kind))}; found {kind!r}')
+        raise UserError(f'method.transformations is one of {", ".join(get_args(Kind))}; found {kind!r}')
+
+
+def moves_pixels(kind: Kind) -> bool:
+    """Whether maps of transformed images have to be turned back."""
+    return kind in _FRAMES
+
+
+def to_unit(image: UInt8[Array, 'batch height width channels']) -> Images:
+    """Images of 8 bits in [0, 1]."""
+    return image.astype(jnp.float32) / 255
 
 
 def draw(key: Key[Array, ''], kind: Kind, batch_size: int) -> Transformation:
-    """A transformation for each image: 'flip' is left to right or not, 'turn' one of four quarter turns, 'all' any of the
-    eight symmetries of the square and colour jitter, each uniformly."""
+    """A transformation for each image (IIC's g; supplement, section 2): 'flip' is left to right or not, 'turn' one of four
+    quarter turns, 'all' any of the eight symmetries of the square and colour jitter, each uniformly."""
     keys = jax.random.split(key, 5)
     count = len(_FRAMES[kind].transpose) if kind in _FRAMES else 1
     frame = jax.random.randint(keys[0], (batch_size,), 0, count)
@@ -77,3 +88,17 @@ def _jitter(image, brightness, contrast, saturation, hue):
     image = dm_pix.adjust_contrast(image * brightness, contrast)
     image = dm_pix.adjust_saturation(jnp.clip(image, 0, 1), saturation)
     return jnp.clip(dm_pix.adjust_hue(image, hue), 0, 1)
+
+
+def append_sobel(image: Images) -> Float[Array, 'batch height width inputs']:
+    """Images in [0, 1] with two more channels: the Sobel gradients of the grey image along columns and rows.
+
+    Grey is the mean of R, G, B weighted by ITU-R 601-2; the gradients are those of a 3x3 Sobel kernel with weights
+    1, 2, 1, zero padded (IIC's input on COCO-Stuff).
+    """
+    grey = image[..., :3] @ jnp.array([0.299, 0.587, 0.114], image.dtype)
+    padded = jnp.pad(grey, ((0, 0), (1, 1), (1, 1)))
+    rows = padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]
+    columns = padded[:, :, :-2] + 2 * padded[:, :, 1:-1] + padded[:, :, 2:]
+    gradients = (rows[:, :, 2:] - rows[:, :, :-2], columns[:, 2:] - columns[:, :-2])
+    return jnp.concatenate([image, *(gradient[..., None] for gradient in gradients)], axis=-1)

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 TILE = 512  # pixels from one tile to the next
-MARGIN = 64  # pixels that a tile sees on every side beyond what is kept of it, more than the reach of any model without attention
+MARGIN = 64  # pixels that a tile sees on every side beyond what is kept of it
 RAMP = 64  # pixels over which blended tiles pass into one another; the rest of the margins, 32 pixels, is the reach
 _CELL = 4  # pixels; a multiple of every output stride, so that the cells of a tile are cells of the image
 
@@ -30,8 +30,7 @@ class Span(NamedTuple):
 def segment(one: Callable[[Image], Labels], image: Image) -> Labels:
     """`one` over tiles of `image`, whose margins are cut off where another tile goes on.
 
-    The five residual blocks reach 6 positions of 4 pixels beyond the stem, less than the margin, so tiles fit without
-    seams and give just what the whole image would. The dilated ResNet-18 reaches further, and its results can differ slightly.
+    For networks whose reach is at most the margin: tiles then fit without seams, and give just what the whole image would.
 
     All tiles of an image have one shape if cells divide its sides, and at most four otherwise: each shape is compiled once.
     """
@@ -47,8 +46,9 @@ def segment(one: Callable[[Image], Labels], image: Image) -> Labels:
 def blend(one: Callable[[Image], Scores], image: Image) -> Labels:
     """The best of the scores that `one` gives for tiles of `image`, which pass from tile to tile over `RAMP` pixels.
 
-    For attention, which sees a tile with its margins rather than the whole image: two tiles judge the same pixels differently,
-    and where one is cut off, labels would change along a line. Where two tiles agree, the result is what both say.
+    For networks that reach further, which see a tile with its margins rather than the whole image: two tiles judge the same
+    pixels differently, and where one is cut off, labels would change along a line. Where two tiles agree, the result is what
+    both say.
 
     Beside those of a tile, scores of `RAMP` rows of the image are in memory. Tiles have the shapes of `segment`.
     """

@@ -5,11 +5,10 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Int, Integer, UInt8
+from jaxtyping import Integer, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from ar_seg_jax.classes import Class
-from ar_seg_jax.interfaces import VOID
+from ar_seg_jax.data.classes import Class
 
 _GAP = 4  # pixels between pictures
 _LINE = 1.6  # height of a line of text in font sizes
@@ -78,11 +77,6 @@ def png(image: Image.Image) -> bytes:
     stream = io.BytesIO()
     image.save(stream, 'png', compress_level=1)
     return stream.getvalue()
-
-
-def classes_of(clusters: Int[np.ndarray, '*shape'], mapping: Int[np.ndarray, 'clusters']) -> UInt8[np.ndarray, '*shape']:
-    """Class of each pixel from its cluster; VOID for unmatched clusters."""
-    return np.where(mapping < 0, VOID, mapping).astype(np.uint8)[clusters]
 
 
 def _legend(classes: Sequence[Class], width: int, font: _Font) -> list[tuple[int, int]]:

@@ -1,36 +1,37 @@
-"""What the loop tells, to people and to files at once."""
+"""What a training tells, to people and to files at once."""
 
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from ar_seg_jax.interfaces import Metrics
+from ar_seg_jax.interfaces import Metrics, Remark
 from ar_seg_jax.training import metrics
 from ar_seg_jax.training.metrics import Evaluation, MetricWriter, Progress
+
+Describe = Callable[[Mapping[str, float]], Remark]
 
 _logger = logging.getLogger(__name__)
 
 
-class Report:
+class Journal:
     """To be used in a `with`, from the step `start` to `steps`; only one process is `active`.
 
-    waiting and step: see `metrics.Progress`. evaluated: see `metrics.MetricWriter`.
+    describe: see `Method.describe`. progress: tells of every step. evaluated: see `metrics.MetricWriter`.
     """
 
-    def __init__(self, workdir: Path, start: int, steps: int, batch_size: int, active: bool):
-        self._steps = steps
+    def __init__(self, workdir: Path, start: int, steps: int, batch_size: int, describe: Describe, active: bool):
+        self._steps, self._describe = steps, describe
         self._writer = MetricWriter(workdir, start, active)
-        self._progress = Progress(start, steps, batch_size, active)
+        self.progress = Progress(start, steps, batch_size, active)
         self.evaluated = self._writer.evaluated
-        self.waiting, self.pause, self.step = self._progress.waiting, self._progress.pause, self._progress.step
 
-    def __enter__(self) -> 'Report':
+    def __enter__(self) -> 'Journal':
         with contextlib.ExitStack() as stack:
             stack.enter_context(logging_redirect_tqdm([logging.getLogger('ar_seg_jax')]))
-            stack.callback(self._progress.close)
+            stack.callback(self.progress.close)
             stack.callback(self._writer.close)
             self._exit = stack.pop_all()
         return self
@@ -40,15 +41,16 @@ class Report:
 
     def training(self, step: int, scalars: Metrics, recorded: bool):
         """A line about a step, and a record of it if it is `recorded`. Waits for the devices."""
-        values = {name: float(value) for name, value in scalars.items()} | self._progress.rates(step)
-        _logger.info(metrics.describe(step, self._steps, values))
+        values = {name: float(value) for name, value in scalars.items()} | self.progress.rates(step)
+        remark = self._describe(values)
+        _logger.info(metrics.line(step, self._steps, values, remark.words))
         # An untrained network starts with nearly one cluster; that is no collapse yet.
-        if step > 1 and (warning := metrics.collapse_warning(values)):
-            _logger.warning(warning)
+        if step > 1 and remark.warning:
+            _logger.warning(remark.warning)
         if recorded:
             self._writer.training(step, values)
 
     def evaluation(self, step: int, evaluate: Callable[[], Evaluation]):
         """Evaluates, outside the time that counts for speed, and records what was found."""
-        with self._progress.pause():
+        with self.progress.pause():
             self._writer.evaluation(step, evaluate())

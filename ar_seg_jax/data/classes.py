@@ -5,9 +5,15 @@ import reprlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import VOID
 
 Colour = tuple[int, int, int]  # RGB, 0..255
+
+UNMATCHED = -1  # class of a cluster that has none
 
 
 class Class(NamedTuple):
@@ -30,13 +36,18 @@ def numbered(prefix: str, count: int) -> tuple[Class, ...]:
     return tuple(Class(f'{prefix} {index}', colour) for index, colour in enumerate(colours(count)))
 
 
+def classes_of(clusters: Int[np.ndarray, '*shape'], mapping: Int[np.ndarray, 'clusters']) -> UInt8[np.ndarray, '*shape']:
+    """Class of each pixel from its cluster; VOID for unmatched clusters."""
+    return np.where(mapping == UNMATCHED, VOID, mapping).astype(np.uint8)[clusters]
+
+
 def from_json(path: Path, entries: Any) -> tuple[Class, ...]:
     """Classes from the list of {"name", "colour"} in a JSON file that anybody may have written.
 
-    Raises ValueError, which names the file, for anything else, and for more classes than a label map of 8 bits holds.
+    Raises UserError, which names the file, for anything else, and for more classes than a label map of 8 bits holds.
     """
     if not isinstance(entries, list) or len(entries) > VOID:
-        raise ValueError(f'{path}: expected a list of at most {VOID} classes, found {reprlib.repr(entries)}')
+        raise UserError(f'{path}: expected a list of at most {VOID} classes, found {reprlib.repr(entries)}')
     return tuple(_class(path, entry) for entry in entries)
 
 
@@ -45,15 +56,15 @@ def _class(path: Path, entry: Any) -> Class:
         case {'name': str(name), 'colour': [_, _, _] as colour} if name.isprintable():
             if all(_is_whole(level, 0, 255) for level in colour):
                 return Class(name, tuple(colour))
-    raise ValueError(
+    raise UserError(
         f'{path}: expected a class with a printable "name" and a "colour" of three times 0 to 255, found {reprlib.repr(entry)}'
     )
 
 
 def mapping_from_json(path: Path, mapping: Any, num_classes: int) -> list[int]:
-    """The class of each cluster (-1: none) from a JSON file that anybody may have written; ValueError for anything else."""
-    if not isinstance(mapping, list) or not all(_is_whole(entry, -1, num_classes - 1) for entry in mapping):
-        raise ValueError(
+    """The class of each cluster (-1: none) from a JSON file that anybody may have written; UserError for anything else."""
+    if not isinstance(mapping, list) or not all(_is_whole(entry, UNMATCHED, num_classes - 1) for entry in mapping):
+        raise UserError(
             f'{path}: expected for each cluster one of {num_classes} classes by its number, or -1, found {reprlib.repr(mapping)}'
         )
     return mapping

@@ -31,14 +31,14 @@ class Panel(NamedTuple):
     past: Bool[np.ndarray, 'size size']
 
 
-class Row(NamedTuple):
+class Strip(NamedTuple):
     """Panels side by side and what they have in common."""
 
     name: str
     panels: Sequence[Panel]
 
 
-def receptive_fields(rows: Sequence[Row], title: str) -> Figure:
+def receptive_fields(rows: Sequence[Strip], title: str) -> Figure:
     """Rows of receptive fields above a legend; rows may differ in length."""
     figure, axes = _grid([len(row.panels) for row in rows], title, below=0.3)
     for row, of_row in zip(rows, axes, strict=True):

@@ -1,0 +1,107 @@
+"""What is done with configs: a part of one names what it wants and gives its options; values are checked; two are compared."""
+
+import difflib
+import inspect
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+from ar_seg_jax.errors import UserError
+
+Difference = tuple[str, Any, Any]
+
+
+def choose(known: Mapping[str, Callable], section: str, options: Mapping[str, Any], **given: Any) -> Any:
+    """`known[options['name']]`, called with the other options and with what is `given`, all as keywords.
+
+    section: what messages call the options, such as 'config.method'. Raises UserError for a name that is not known, and for
+    options that are not among the parameters, missing, or of another type. What the function itself raises is its own.
+    """
+    options = dict(options)
+    name = options.pop('name', None)
+    if name not in known:
+        raise UserError(f'{section}.name: {unknown(name, known)}')
+    parameters = inspect.signature(known[name]).parameters
+    wanted = {key: parameter for key, parameter in parameters.items() if key not in given}
+    for key, value in options.items():
+        if key not in wanted:
+            raise UserError(f'{section} of {name!r}: {unknown(key, wanted)}')
+        check_type(f'{section}.{key}', value, wanted[key].annotation)
+    missing = [key for key, parameter in wanted.items() if parameter.default is parameter.empty and key not in options]
+    if missing:
+        raise UserError(f'{section} of {name!r} lacks {", ".join(missing)}')
+    return known[name](**options, **given)
+
+
+def unknown(found: Any, known: Iterable[str]) -> str:
+    """In words, that `found` is not among the names that are `known`."""
+    near = difflib.get_close_matches(str(found), list(known), n=1)
+    meant = f'; did you mean {near[0]!r}?' if near else ''
+    return f'there is no {found!r}, the names are {", ".join(sorted(known))}{meant}'
+
+
+def check_type(place: str, value: Any, annotation: Any):
+    """UserError, about `place`, if a value has not the type, or is none of the values, that an annotation asks for.
+
+    Numbers without a fraction are floats too, lists are tuples too. Annotations that no config can hold are not looked at.
+    """
+    origin = typing.get_origin(annotation) or annotation
+    if origin is Literal:
+        if value not in typing.get_args(annotation):
+            known = ', '.join(map(str, typing.get_args(annotation)))
+            raise UserError(f'{place} is one of {known}; found {value!r}')
+        return
+    expected = _JSON.get(origin)
+    if expected and (not isinstance(value, expected) or (isinstance(value, bool) and origin is not bool)):
+        raise UserError(f'{place}: expected {_WORDS[origin]}, found {value!r}')
+
+
+def check_types(config: Mapping[str, Any], expected: Mapping[str, Any], place: str):
+    """UserError, about `place`, unless `config` has all keys of `expected`, whose values are annotations or such a mapping."""
+    for key, annotation in expected.items():
+        if key not in config:
+            raise UserError(f'{place}: lacks {key!r}')
+        if isinstance(annotation, Mapping):
+            check_type(f'{place}: {key}', config[key], Mapping)
+            check_types(config[key], annotation, f'{place}: {key}')
+        else:
+            check_type(f'{place}: {key}', config[key], annotation)
+
+
+_JSON: Mapping[Any, tuple[type, ...]] = {
+    bool: (bool,),
+    int: (int,),
+    float: (float, int),
+    str: (str,),
+    tuple: (tuple, list),
+    Sequence: (tuple, list),
+    Mapping: (dict,),
+}
+_WORDS = {
+    bool: 'True or False',
+    int: 'a whole number',
+    float: 'a number',
+    str: 'a text',
+    tuple: 'a list',
+    Sequence: 'a list',
+    Mapping: 'keys with values',
+}
+
+
+def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[Difference]:
+    """Keys whose values differ, as 'part.key', with both values; None where there is no such key."""
+    one, other = _flat(one), _flat(other)
+    keys = sorted(one.keys() | other.keys())
+    return [(key, one.get(key), other.get(key)) for key in keys if one.get(key) != other.get(key)]
+
+
+def in_words(found: Sequence[Difference], one: str, other: str) -> str:
+    """A line that tells every difference; `one` and `other` are what the two are called."""
+    return '; '.join(f'{key} is {first!r} in {one}, {second!r} in {other}' for key, first, second in found)
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
+    flat = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f'{prefix}{key}.') if isinstance(value, Mapping) else {f'{prefix}{key}': value}
+    return flat

@@ -1,0 +1,97 @@
+"""A prepared data set, and how a run reads it."""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from ar_seg_jax import sharding
+from ar_seg_jax.data import pipeline
+from ar_seg_jax.data.builder import SegmentationBuilder
+from ar_seg_jax.data.classes import Class
+from ar_seg_jax.interfaces import Batch
+
+_SAMPLE = 20  # batches of the training split from which methods and baselines draw vectors
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """Batches of the splits of a data set, for a mesh of devices.
+
+    options: of `pipeline.training_iterator`, `batch_size` and `crop_size` among them. evaluation_options: `batch_size` and
+    `crop_size` of evaluation.
+    """
+
+    builder: SegmentationBuilder
+    train_split: str
+    options: Mapping[str, Any]
+    evaluation_options: Mapping[str, int]
+    mesh: Mesh
+    seed: int
+
+    @property
+    def classes(self) -> tuple[Class, ...]:
+        """Empty where there are no labels."""
+        return self.builder.builder_config.classes
+
+    @property
+    def image_shape(self) -> tuple[int, int, int, int]:
+        """Shape of a global training batch of images."""
+        crop = self.options['crop_size']
+        return self.options['batch_size'], crop, crop, self.builder.builder_config.channels
+
+    @functools.cached_property
+    def steps_per_epoch(self) -> int:
+        """Whole batches in a pass over the training split, at least one."""
+        return max(1, len(self.examples(self.train_split)) // self.image_shape[0])
+
+    def examples(self, split: str) -> pipeline.Prepared:
+        return pipeline.source(self.builder, split)
+
+    def training(self, start: int) -> Iterator[Batch]:
+        """This process's batches, endlessly, from the one that follows step `start`; in parts, if the options say so."""
+        return self._batches(self.train_split, start=start, **_processes())
+
+    def epoch(self, start: int) -> Iterator[Batch]:
+        """The training batches from there on, as many as an epoch has, as global batches on the devices, read when asked for."""
+        return self._on_devices(self.train_split, self.steps_per_epoch, start)
+
+    def sample(self) -> Iterator[Batch]:
+        """The first training batches, as global batches on the devices, read when asked for."""
+        return self._on_devices(self.train_split, _SAMPLE)
+
+    def whole_sample(self) -> Iterator[Batch]:
+        """The same, whole on every process, and not on its devices."""
+        return itertools.islice(self._batches(self.train_split, micro_batches=1), _SAMPLE)
+
+    def shuffled(self, split: str, count: int) -> Iterator[Batch]:
+        """`count` batches of random crops of a split, as global batches on the devices."""
+        return self._on_devices(split, count)
+
+    def evaluation(self, split: str) -> Iterable[Batch]:
+        """A split once, as global batches on the devices."""
+        batches = pipeline.evaluation_batches(
+            self.examples(split),
+            crop_size=self.evaluation_options['crop_size'],
+            batch_size=self.evaluation_options['batch_size'] // jax.process_count(),
+            **_processes(),
+        )
+        return self._placed(batches)
+
+    def _on_devices(self, split: str, count: int, start: int = 0) -> Iterator[Batch]:
+        batches = self._batches(split, micro_batches=1, start=start, **_processes())
+        return self._placed(itertools.islice(batches, count))
+
+    def _placed(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        return (sharding.place(batch, sharding.split_batch(self.mesh)) for batch in batches)
+
+    def _batches(self, split: str, **options: int) -> Iterator[Batch]:
+        return pipeline.training_iterator(self.examples(split), seed=self.seed, **{**self.options, **options})
+
+
+def _processes() -> dict[str, int]:
+    return {'process_index': jax.process_index(), 'process_count': jax.process_count()}

@@ -1,0 +1,73 @@
+"""The evaluator of features: probes of the frozen network, scored beside each other."""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from ar_seg_jax import sharding
+from ar_seg_jax.evaluation import scoring
+from ar_seg_jax.evaluation.evaluator import Batches, Column, Findings, Subject
+from ar_seg_jax.evaluation.probes import Probes
+from ar_seg_jax.interfaces import ModelState, Outputs
+
+_logger = logging.getLogger(__name__)
+
+
+class Probing:
+    """Needs labels, and a method that predicts what the probes look at. Nothing is done during training.
+
+    names and steps: see `Probes`. split: whose labels they are trained with; '' is the training split.
+    """
+
+    def __init__(self, subject: Subject, *, names: Sequence[str], steps: int, split: str):
+        self._subject = subject
+        self._probes = Probes(tuple(names), steps)
+        self._trained_on = split or subject.data.train_split
+
+    def follow(self, state: ModelState, batches: Batches) -> Findings:
+        return Findings()
+
+    def report(self, state: ModelState, batches: Batches) -> Findings:
+        """Trains the probes, and scores them on the split of the subject."""
+        data, probes = self._subject.data, self._probes
+        classes, scored_on = len(data.classes), self._subject.split
+        if not classes or not probes.names:
+            return Findings()
+        shuffled = data.shuffled(self._trained_on, probes.steps)
+        trained = probes.train(self._predict, state, shuffled, classes, self._subject.seed)
+        if trained is None:
+            _logger.info(
+                'No probes: nothing in %r has a label; --config.evaluators.probes.split names another split', self._trained_on
+            )
+            return Findings()
+        in_words = probes.in_words(self._trained_on, scored_on)
+        content, lines, columns = [], ['', f'probes {in_words}'], []
+        for name in probes.full_names:
+            segment = probes.segment(self._predict, name, classes)
+            count = scoring.make_counter(segment, classes, classes)
+            confusion = scoring.confusion(count, (state, trained), scored_on, batches(scored_on))
+            scores = scoring.score(confusion, np.arange(classes))
+            title = _title(name)
+            content.append({'name': name, 'in_words': f'{title} {in_words}', **scoring.content(scores, confusion)})
+            lines.append(scoring.line(title, scores))
+            columns.append(self._column(name, segment, (state, trained)))
+        return Findings(content={'results': content}, lines=lines, columns=columns)
+
+    def _predict(self, state: ModelState, image) -> Outputs:
+        return self._subject.method.predict(state.params, state.extra, image)
+
+    def _column(self, name: str, segment: Callable, variables: Any) -> Column:
+        compiled, local = jax.jit(segment), sharding.local(variables)
+
+        def label_map(image):
+            return np.asarray(compiled(local, image[None]))[0]
+
+        return Column(name.removesuffix(':features'), label_map, self._subject.data.classes)
+
+
+def _title(name: str) -> str:
+    kind, tap = name.split(':')
+    return f'{kind} probe of {tap}'

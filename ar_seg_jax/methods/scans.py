@@ -1,0 +1,132 @@
+"""Two views of a batch under two orderings: the pair of scans, the transformation of the second, the pass through the model."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Protocol
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, UInt8
+
+from ar_seg_jax import orderings
+from ar_seg_jax.errors import UserError
+from ar_seg_jax.interfaces import Model
+from ar_seg_jax.methods import augmentations
+from ar_seg_jax.orderings import Ordering, Sampling
+
+Variables = Mapping[str, Any]
+Maps = Mapping[str, Array]
+Pair = tuple[Ordering, Ordering]
+
+
+class ScanningModel(Model, Protocol):
+    """A model that can follow orderings."""
+
+    def scan(
+        self, image: Float[Array, 'batch height width channels'], views: Sequence[Ordering], *, train: bool = False
+    ) -> list[Maps]:
+        """What `__call__` gives, under each of the orderings."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Views:
+    """How the two views differ.
+
+    orderings: names of the orderings to draw from.
+    sampling: how the two are drawn, see `orderings.sample_pair`; or 'hard_loss', the hardest of `candidates` random pairs
+        of different orderings by the method's loss (AC: of the main head), each of which costs a forward pass. That is the
+        other way to read the paper's row 'Hard'.
+    transformations: what happens to the images of the second view, see `augmentations.draw`. It is undone on the
+        outputs. The first view is left as it is, like IIC's; the encoder then runs twice.
+    sobel: append horizontal and vertical Sobel gradients of the grey image, as IIC does on COCO-Stuff.
+    """
+
+    orderings: tuple[str, ...]
+    sampling: Sampling | Literal['hard_loss']
+    candidates: int
+    transformations: augmentations.Kind
+    sobel: bool
+
+    def __post_init__(self):
+        orderings.stack(self.orderings)
+        orderings.check_sampling(self._sampling, len(self.orderings))
+        if self.candidates < 1:
+            raise UserError(f'method.candidates is at least 1, found {self.candidates}')
+        augmentations.check(self.transformations)
+
+    def check(self, crop_size: int, output_stride: int, micro_batches: int):
+        """UserError unless batches of such crops, in so many parts, can be seen in these ways."""
+        if self.sampling == 'hard_loss' and micro_batches > 1:
+            raise UserError("method.sampling 'hard_loss' compares losses of whole batches; set pipeline.micro_batches to 1")
+        if augmentations.moves_pixels(self.transformations) and crop_size % output_stride:
+            raise UserError(
+                f'method.transformations {self.transformations!r} needs a crop that the output stride divides, so that cells '
+                f'stay cells: set pipeline.crop_size to a multiple of {output_stride}, found {crop_size}'
+            )
+
+    def reach(self, model: Model) -> int | None:
+        """That of what the model gives, see `interfaces.Model`; a Sobel gradient looks one pixel further."""
+        return None if model.reach is None else model.reach + self.sobel
+
+    def input(
+        self, model: Model, image: UInt8[Array, 'batch height width channels']
+    ) -> Float[Array, 'batch height width inputs']:
+        """What the model sees of images that nothing happened to."""
+        return self._completed(model, augmentations.to_unit(image))
+
+    def outputs(
+        self,
+        model: ScanningModel,
+        variables: Variables,
+        image: UInt8[Array, 'batch height width channels'],
+        *,
+        read: Callable[[Maps], Maps],
+        loss_of: Callable[[Maps, Maps], Float[Array, '']],
+        key: Key[Array, ''],
+        part: int | Array,
+    ) -> tuple[Maps, Maps, Variables]:
+        """What a method `read`s from the model's maps of both views, in image orientation, and the model's new statistics.
+
+        `loss_of` two of them is what 'hard_loss' looks for the highest value of. `key` and `part` as in `Method.forward`.
+        """
+        pair_key, dropout_key = jax.random.split(key)
+        dropout_key = jax.random.fold_in(dropout_key, part)
+        transformation_key = jax.random.fold_in(jax.random.fold_in(key, 2), part)
+        transformation = augmentations.draw(transformation_key, self.transformations, len(image))
+
+        def run(variables, pair_key):
+            first, second, updated = self._run(model, variables, image, self._pair(pair_key), transformation, dropout_key)
+            undone = {name: augmentations.undo(maps, self.transformations, transformation) for name, maps in read(second).items()}
+            return read(first), undone, updated
+
+        if self.sampling == 'hard_loss':
+            keys = jax.random.split(pair_key, self.candidates)
+            frozen = jax.lax.stop_gradient(variables)
+            pair_key = keys[jnp.argmax(jax.lax.map(lambda key: loss_of(*run(frozen, key)[:2]), keys))]
+        return run(variables, pair_key)
+
+    @property
+    def _sampling(self) -> Sampling:
+        """How each pair is drawn."""
+        return 'no_repetition' if self.sampling == 'hard_loss' else self.sampling
+
+    def _pair(self, key: Key[Array, '']) -> Pair:
+        return orderings.sample_pair(key, orderings.stack(self.orderings), self._sampling)
+
+    def _run(self, model, variables, image, pair: Pair, transformation, dropout_key):
+        def scan(variables, image, views, dropout_key):
+            options = {'train': True, 'mutable': ['batch_stats'], 'rngs': {'dropout': dropout_key}, 'method': 'scan'}
+            return model.apply(variables, image, views, **options)
+
+        if self.transformations == 'none':
+            (first, second), updated = scan(variables, self.input(model, image), pair, dropout_key)
+            return first, second, updated
+        image = augmentations.to_unit(image)
+        changed = self._completed(model, augmentations.apply(image, self.transformations, transformation))
+        (first,), updated = scan(variables, self._completed(model, image), pair[:1], dropout_key)
+        (second,), updated = scan({**variables, **updated}, changed, pair[1:], jax.random.fold_in(dropout_key, 1))
+        return first, second, updated
+
+    def _completed(self, model: Model, image):
+        image = model.normalisation.apply(image)
+        return augmentations.append_sobel(image) if self.sobel else image

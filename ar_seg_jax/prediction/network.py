@@ -1,0 +1,147 @@
+"""A trained network as functions from images to label maps, scores and features."""
+
+import dataclasses
+import functools
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from ar_seg_jax import build, sharding
+from ar_seg_jax.data import images
+from ar_seg_jax.data.classes import Class, classes_of, numbered
+from ar_seg_jax.errors import UserError
+from ar_seg_jax.interfaces import Method, ModelState, Outputs
+from ar_seg_jax.prediction import tiling
+from ar_seg_jax.runs import workdir
+from ar_seg_jax.training.checkpoint import Checkpoints
+
+_logger = logging.getLogger(__name__)
+
+Image = UInt8[np.ndarray, 'height width channels']
+Images = UInt8[np.ndarray, '*batch height width channels']
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """What a run has learned, for new images.
+
+    Images are of 8 bits and at the scale of the raw training images; they are brought to the scale of the training, and what is
+    found for their pixels back to theirs. Threads may share a network: the devices serve one at a time. Every new size of
+    image, or of tile, is compiled first.
+
+    mapping: the class of each cluster, -1 for none. classes: their names and colours. channels, rescale: of the images.
+    """
+
+    method: Method
+    state: ModelState
+    mapping: Sequence[int]
+    classes: tuple[Class, ...]
+    channels: int
+    rescale: float
+
+    def segment(self, image: Images) -> UInt8[np.ndarray, '*batch height width']:
+        """The class of each pixel of an image, or of a batch of them; 255 for clusters without a class."""
+        return self._of_each(image, lambda one: classes_of(self.clusters(one), np.array(self.mapping)))
+
+    def scores(self, image: Images) -> Float32[np.ndarray, '*batch height width clusters']:
+        """Probabilities of the clusters at each pixel of an image, or of a batch of them, each of which must fit into memory."""
+
+        def of_one(one: Image):
+            found = self._compiled('scores')(images.rescale(one, self.rescale))
+            same = found.shape[:2] == one.shape[:2]
+            return found if same else np.asarray(jax.image.resize(found, (*one.shape[:2], found.shape[-1]), 'bilinear'))
+
+        return self._of_each(image, of_one)
+
+    def features(self, image: Images) -> Float32[np.ndarray, '*batch map_height map_width channels']:
+        """A map of features, see the model, of an image or of a batch of them, each of which must fit into memory."""
+        return self._of_each(image, lambda one: self._compiled('features')(images.rescale(one, self.rescale)))
+
+    def clusters(self, image: Image) -> UInt8[np.ndarray, 'height width']:
+        """The cluster of each pixel of an image of any size, which goes through in tiles."""
+        found = self.in_tiles(images.rescale(image, self.rescale))
+        return images.resize(found, *image.shape[:2], label=True)
+
+    def in_tiles(self, image: Image) -> UInt8[np.ndarray, 'height width']:
+        """The same of an image that is at the scale of the training already."""
+        reach = self.method.reach
+        if reach is None or reach > tiling.MARGIN:
+            return tiling.blend(self._compiled('scores'), image)
+        return tiling.segment(self._compiled('clusters'), image)
+
+    def _of_each(self, image: Images, function: Callable[[Image], np.ndarray]) -> np.ndarray:
+        """`function` of an image, or of each of a batch; UserError for what is neither."""
+        image = np.asarray(image)
+        if image.dtype != np.uint8 or image.ndim not in (3, 4) or image.shape[-1] != self.channels or not image.size:
+            raise UserError(
+                f'expected an image of 8 bits (uint8) of height x width x {self.channels}, or a batch of them; found '
+                f'{image.dtype} of shape {image.shape}'
+            )
+        return function(image) if image.ndim == 3 else np.stack([function(one) for one in image])
+
+    def _compiled(self, output: str) -> Callable[[Image], np.ndarray]:
+        return self._functions[output]
+
+    @functools.cached_property
+    def _functions(self) -> dict[str, Callable[[Image], np.ndarray]]:
+        """From an image at the scale of the training to each kind of output."""
+        turn = threading.Lock()
+
+        def in_turn(read: Callable[[Outputs], jax.Array]) -> Callable[[Image], np.ndarray]:
+            # Parameters are arguments: as constants, they would be part of the program of each shape.
+            @jax.jit
+            def compiled(params, extra, image):
+                return read(self.method.predict(params, extra, image[None]))[0]
+
+            def one(image: Image) -> np.ndarray:
+                with turn:
+                    return np.asarray(compiled(self.state.params, self.state.extra, image))
+
+            return one
+
+        return {
+            'clusters': in_turn(lambda outputs: outputs['scores'].argmax(-1).astype(jnp.uint8)),
+            'scores': in_turn(lambda outputs: outputs['scores']),
+            'features': in_turn(lambda outputs: outputs['features'].astype(jnp.float32)),
+        }
+
+
+def load(directory: Path | str, step: int | None = None) -> Network:
+    """The network of a run's directory after a step, the last one saved if it is not given.
+
+    Classes are those of the run's evaluation of this step; without one, clusters have numbers. UserError for what is not there
+    or does not fit together.
+    """
+    directory = Path(directory).expanduser()
+    config = workdir.load_config(directory)
+    channels, rescale = workdir.load_input(directory)
+    images.check_form(directory / 'data.json', channels, rescale)
+    method = build.method(config)
+    if not method.num_clusters:
+        raise UserError(f'{directory} holds a run of {method.title}, which predicts no clusters')
+    state = Checkpoints(workdir.checkpoints(directory)).restore_model(_shapes(method, config, channels), step)
+
+    found = workdir.load_cluster_classes(directory, int(state.step))
+    count = method.num_clusters
+    mapping, classes = found or (range(count), numbered('cluster', count))
+    if len(mapping) != count:
+        place = workdir.evaluation(directory, int(state.step))
+        raise UserError(f'{place}: classes of {len(mapping)} clusters, but the model has {count}; evaluate the step again')
+    if found is None:
+        _logger.info('Step %d was not evaluated with labels: clusters have numbers instead of names', state.step)
+    return Network(method, state, mapping, classes, channels, rescale)
+
+
+def _shapes(method: Method, config: build.Config, channels: int) -> ModelState:
+    crop = config['pipeline']['crop_size']
+    image = jax.ShapeDtypeStruct((1, crop, crop, channels), jnp.uint8)
+    params, extra = jax.eval_shape(method.init, jax.eval_shape(lambda: jax.random.key(0)), image)
+    state = ModelState(jax.ShapeDtypeStruct((), jnp.int32), params, extra)
+    everywhere = sharding.replicated(sharding.make_mesh())
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere), state)

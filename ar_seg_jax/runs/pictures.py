@@ -1,0 +1,73 @@
+"""The pictures of a run: some images with their label maps, the best and the worst of them, training curves."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ar_seg_jax.data import pipeline
+from ar_seg_jax.data.classes import Class
+from ar_seg_jax.drawing import label_maps, panels
+from ar_seg_jax.evaluation.evaluator import Column
+
+RANKED = 100  # images of a split among which the best, median and worst are looked for
+
+png = label_maps.png
+
+
+def spread(examples: pipeline.Prepared, count: int) -> list[pipeline.Example]:
+    """Up to `count` examples of a split, evenly spread."""
+    places = np.linspace(0, len(examples) - 1, min(count, len(examples)))
+    return [pipeline.decode(examples[int(place)]) for place in places]
+
+
+def sample(examples: Sequence[pipeline.Example], column: Column, classes: Sequence[Class], caption: str) -> Image.Image:
+    """Images beside their labels, where these have the classes of the column, and its label maps."""
+    labelled = column.classes == classes
+    size = min(min(example['label'].shape) for example in examples)
+    rows = []
+    for example in examples:
+        image, label = example['image'][:size, :size], example['label'][:size, :size]
+        painted = label_maps.paint(column.label_map(image), column.classes)
+        truth = [label_maps.paint(label, classes)] if labelled else []
+        rows.append([image[..., :3], *truth, painted, label_maps.overlay(image, painted)])
+    titles = ['image', *(['label (black: none)'] if labelled else []), 'prediction', 'overlay']
+    return label_maps.panel(rows, titles, column.classes, caption)
+
+
+def panel(
+    examples: Sequence[pipeline.Example],
+    split: str,
+    columns: Sequence[Column],
+    classes: Sequence[Class],
+    count: int,
+    caption: str,
+) -> Image.Image | None:
+    """The best, median and worst images by the accuracy of the first column, with the label maps of all columns of classes;
+    None where nothing is labelled."""
+    columns = [column for column in columns if classes and column.classes == classes]
+    if not columns:
+        return None
+    predicted = [columns[0].label_map(example['image']) for example in examples]
+    accuracies = np.concatenate(
+        [panels.pixel_accuracy(one[None], example['label'][None]) for one, example in zip(predicted, examples, strict=True)]
+    )
+    rows = []
+    for group, members in panels.ranked(accuracies, max(1, count // 3)).items():
+        for index in members:
+            image = examples[index]['image']
+            others = [column.label_map(image) for column in columns[1:]]
+            rows.append(panels.Compared(group, float(accuracies[index]), image, [examples[index]['label'], predicted[index], *others]))
+    if not rows:
+        return None
+    titles = ['ground truth', *(column.title for column in columns)]
+    caption = f'{caption}: best, median and worst of {len(examples)} images of {split!r}'
+    return panels.draw(rows, titles, classes, caption)
+
+
+def curves(records: Sequence[Mapping[str, Any]], title: str) -> bytes | None:
+    """A PNG file of how training went; None where there are no records of it."""
+    from ar_seg_jax.drawing import plots  # Matplotlib takes half a second, which no first step should wait for
+
+    return plots.png(plots.curves(records, title)) if any(record['kind'] == 'training' for record in records) else None

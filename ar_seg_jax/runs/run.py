@@ -1,0 +1,121 @@
+"""A run: from a config and a directory to a trained state."""
+
+import dataclasses
+import logging
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import jax
+
+from ar_seg_jax import build, sharding
+from ar_seg_jax.errors import UserError
+from ar_seg_jax.evaluation.evaluator import Subject
+from ar_seg_jax.interfaces import ModelState
+from ar_seg_jax.runs import workdir
+from ar_seg_jax.runs.report import Reporter
+from ar_seg_jax.training import loop, peers
+from ar_seg_jax.training.checkpoint import Checkpoints
+from ar_seg_jax.training.state import TrainState
+from ar_seg_jax.training.stopping import Stop
+from ar_seg_jax.training.task import Task
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """The objects of a run. Its directory is locked, for training, until `lock` is closed or the process ends."""
+
+    directory: Path
+    config: Mapping[str, Any]
+    task: Task
+    reporter: Reporter
+    checkpoints: Checkpoints
+    lock: IO[str] | None
+
+
+def open_run(config: Mapping[str, Any], directory: Path, *, training: bool, data_dir: str | None = None) -> Run:
+    """Builds what a config describes.
+
+    For training the directory is locked, and data is prepared where it has to be. Without training nothing is written yet,
+    and the config, which may come from anywhere, cannot say where: data is read only, unless `data_dir` is given.
+    """
+    if data_dir:
+        config = {**config, 'data': {**config['data'], 'data_dir': data_dir}}
+    mesh = sharding.make_mesh()
+    peers.require_same({'config': workdir.plain(config), 'workdir': str(directory.resolve()), 'jax': jax.__version__})
+    method = build.method(config)
+    build.check_batches(config, method, mesh)
+    workdir.check_inside(directory)
+    workdir.check_config(directory, config)
+    first = jax.process_index() == 0
+    lock = workdir.claim(directory) if training and first else None
+    if cache := build.compilation_cache(config if training else {'compilation_cache': ''}, directory):
+        jax.config.update('jax_compilation_cache_dir', str(cache))
+        jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
+    data = build.dataset(config, mesh, may_prepare=training or bool(data_dir))
+    task = build.task(config, method, data, mesh)
+    split = config['evaluation']['split']
+    subject = Subject(method, data, split, config['seed'], lambda: task.read_out(task.initial_state()).model)
+    evaluators = build.evaluators(config, subject)
+    if training and first:
+        prepared = data.builder.builder_config
+        workdir.save_config(directory, config)
+        workdir.save_data(directory, prepared.channels, prepared.rescale, prepared.classes)
+    peers.wait('the directory of the run is ready')
+    if not (directory / 'config.json').exists():
+        raise UserError(f'{directory} of process 0 is not there; all processes need the same --workdir on a shared disk')
+    checkpoints = Checkpoints(workdir.checkpoints(directory), config['keep_checkpoints'], config['keep_every'], writable=training)
+    reporter = Reporter(directory, evaluators, data, split, config['evaluation']['pictures'])
+    return Run(directory, config, task, reporter, checkpoints, lock)
+
+
+def train(run: Run) -> tuple[TrainState, bool]:
+    """Trains, or goes on training; the state, and whether that is the last step, or the run was asked to stop before it."""
+    schedule = build.schedule(run.config, run.task.data)
+    _announce(run, schedule)
+    with Stop(run.task.mesh) as stop:
+        state = loop.run(
+            run.task,
+            run.checkpoints,
+            schedule=schedule,
+            evaluate=run.reporter.follow,
+            watch=build.watch(run.config),
+            stop=stop,
+            workdir=run.directory,
+        )
+    step = int(state.step)
+    if step < schedule.steps:
+        _logger.warning('Stopped after step %d, which is saved in %s; the same command goes on', step, run.checkpoints.directory)
+    return state, step >= schedule.steps
+
+
+def evaluated(run: Run, step: int | None) -> ModelState:
+    """The model after a step, by default the last one that was saved; step 0 is the untrained network."""
+    if step == 0:
+        return run.task.read_out(run.task.initial_state()).model
+    return run.checkpoints.restore_model(run.task.shapes().model, step)
+
+
+def _announce(run: Run, schedule: loop.Schedule):
+    task, data, mesh = run.task, run.reporter.data, run.task.mesh
+    parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(task.shapes().params))
+    sizes = ', '.join(f'{split} {info.num_examples}' for split, info in data.builder.info.splits.items())
+    _logger.info(
+        'Devices: %d x %s in %d process%s, mesh %s; batch %d, %d on each device%s',
+        mesh.size,
+        jax.devices()[0].device_kind,
+        jax.process_count(),
+        'es' if jax.process_count() > 1 else '',
+        dict(mesh.shape),
+        data.image_shape[0],
+        data.image_shape[0] // mesh.size,
+        f' in {task.micro_batches} parts' if task.micro_batches > 1 else '',
+    )
+    _logger.info('Data: %s (%s)', data.builder.builder_config.name, sizes)
+    _logger.info('Method: %s, %s parameters, %d clusters', task.method.title, f'{parameters:,}', task.method.num_clusters)
+    _logger.info('Training on %r to step %d; everything goes to %s', data.train_split, schedule.steps, run.directory)
+    _logger.info('Checkpoints: %s', run.checkpoints.directory)
+    _logger.info('The loss is %s', task.method.loss_in_words)

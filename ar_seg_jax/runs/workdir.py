@@ -1,0 +1,204 @@
+"""What a run leaves in its directory.
+
+config.json           the config, checked when the run is resumed
+versions.json         of this program and of what it is built on, when the run began
+data.json             channels and scale of the images, names and colours of the classes
+checkpoints/<step>/   the model, the rest of the state (Orbax), checksums of both
+damaged/<step>/       checkpoints that were found damaged, for whoever wants to look
+evaluations/<step>.json  what each evaluator found: scores with their protocols, the class of each cluster
+pictures/<step>.png   images, labels and predictions
+pictures/<step>-panel.png      the best, median and worst of the scored images, with the predictions of probes
+pictures/<step>-confusion.png  clusters against classes
+pictures/curves.png            the objective and scores over the steps
+metrics.jsonl, tensorboard/   what was logged, pictures and traces
+lock                  held while a run lives; says which
+"""
+
+import json
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from ar_seg_jax import configuration, files
+from ar_seg_jax.data import classes
+from ar_seg_jax.data.classes import Class
+from ar_seg_jax.errors import UserError
+from ar_seg_jax.training import versions
+
+FORMAT = 2  # of all that is in the directory; another one cannot be read
+
+# What may differ between the start of a run and its resumption: cadences, length, where things are kept, what trades time for
+# memory, how many processes load data, and what is done with the result.
+FREE = (
+    'steps',
+    'epochs',
+    'log_every',
+    'evaluate_every',
+    'checkpoint_every',
+    'keep_checkpoints',
+    'keep_every',
+    'stop_after_skipped',
+    'compilation_cache',
+    'profile',
+    'data.data_dir',
+    'evaluation',
+    'evaluators',
+    'model.remat',
+    'pipeline.read_threads',
+    'pipeline.workers',
+)
+# Of the parts of a config that are not chosen by name, where a file may have been written by hand.
+_TYPES = {
+    **dict.fromkeys(('seed', 'steps', 'log_every', 'evaluate_every', 'checkpoint_every', 'keep_checkpoints', 'keep_every'), int),
+    'epochs': float,
+    'stop_after_skipped': int,
+    'compilation_cache': str,
+    'profile': str,
+    'frozen': Sequence,
+    'initial_weights': {'file': str, 'of': str, 'into': str},
+    'data': {'name': str, 'data_dir': str, 'train_split': str},
+    'pipeline': dict.fromkeys(('crop_size', 'batch_size', 'read_threads', 'workers', 'micro_batches'), int),
+    'model': {'name': str},
+    'method': {'name': str},
+    'optimizer': {'name': str, 'learning_rate': float, 'schedule': {'name': str}},
+    'evaluation': {'split': str, 'crop_size': int, 'batch_size': int, 'pictures': int},
+    'evaluators': Mapping,
+}
+_LENGTH = ('steps', 'epochs')
+_PARTS = (
+    'checkpoints',
+    'config.json',
+    'damaged',
+    'data.json',
+    'evaluations',
+    'lock',
+    'metrics.jsonl',
+    'pictures',
+    'tensorboard',
+    'versions.json',
+)
+
+
+def checkpoints(workdir: Path) -> Path:
+    return workdir / 'checkpoints'
+
+
+def evaluation(workdir: Path, step: int) -> Path:
+    return workdir / 'evaluations' / f'{step:06d}.json'
+
+
+def picture(workdir: Path, step: int, kind: str = '') -> Path:
+    return workdir / 'pictures' / f'{step:06d}{kind and "-"}{kind}.png'
+
+
+def curves(workdir: Path) -> Path:
+    return workdir / 'pictures' / 'curves.png'
+
+
+def metrics(workdir: Path) -> Path:
+    return workdir / 'metrics.jsonl'
+
+
+def claim(workdir: Path) -> IO[str]:
+    """Makes the directory and locks it; UserError if another run has it. The lock ends with the process or the file's closing."""
+    path = workdir / 'lock'
+    try:
+        file = files.lock(path, wait=False)
+    except BlockingIOError as error:
+        owner = path.read_text().strip() or 'another process'
+        raise UserError(f'{workdir} is in use by {owner}; wait for it to end, or use another --workdir') from error
+    file.truncate(0)
+    file.write(f'process {os.getpid()} on {socket.gethostname()}\n')
+    file.flush()
+    return file
+
+
+def check_inside(workdir: Path):
+    """UserError if a part of the run's directory is a symbolic link to somewhere else, where results would then go."""
+    for part in _PARTS:
+        target = Path(os.path.realpath(workdir / part))  # unlike Path.resolve this bears loops of links
+        if not target.is_relative_to(workdir.resolve()):
+            raise UserError(
+                f'{workdir / part} is a link to {target}, outside of the run; nothing is written there. Make the whole run a '
+                'link, or remove this one'
+            )
+
+
+def check_config(workdir: Path, config: Mapping[str, Any]):
+    """UserError naming the keys if the run in `workdir` began with another config; those in FREE may differ."""
+    if not (workdir / 'config.json').exists():
+        return
+    found = configuration.differences(load_config(workdir), plain(config))
+    free = [key for key in FREE if key not in _LENGTH or not _follows_length(config)]
+    differing = [entry for entry in found if not any(entry[0] == key or entry[0].startswith(f'{key}.') for key in free)]
+    if differing:
+        raise UserError(
+            f'{workdir} holds a run with another config: {configuration.in_words(differing, "that run", "this one")}. '
+            'Use another --workdir, or the config that the run began with'
+        )
+
+
+def _follows_length(config: Mapping[str, Any]) -> bool:
+    """Whether the learning rate of every step depends on how many there will be."""
+    return config.get('optimizer', {}).get('schedule', {}).get('name') in ('linear', 'cosine')
+
+
+def save_config(workdir: Path, config: Mapping[str, Any]):
+    files.write_json(workdir / 'versions.json', {'format': FORMAT, **versions.installed()})
+    files.write_json(workdir / 'config.json', plain(config))
+
+
+def plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config as it comes back from its file: tuples are lists."""
+    return json.loads(json.dumps(config))
+
+
+def load_config(workdir: Path) -> dict[str, Any]:
+    """The config of a run; UserError if a version of this program wrote it whose runs this one cannot read."""
+    place = workdir / 'config.json'
+    config = _load(place)
+    path = workdir / 'versions.json'
+    written = _load(path, 'format') if path.exists() else {'format': 1, 'ar_seg_jax': '0.1.0'}
+    if written['format'] != FORMAT:
+        raise UserError(
+            f'{workdir} holds a run of ar_seg_jax {written.get("ar_seg_jax")}, which this version ({versions.installed()["ar_seg_jax"]}) '
+            'cannot read: to evaluate it, or predict with it, check that version out; to train, use another --workdir'
+        )
+    configuration.check_types(config, _TYPES, str(place))
+    return config
+
+
+def save_data(workdir: Path, channels: int, rescale: float, named: tuple[Class, ...]):
+    content = {'channels': channels, 'rescale': rescale, 'classes': [entry._asdict() for entry in named]}
+    files.write_json(workdir / 'data.json', content)
+
+
+def load_input(workdir: Path) -> tuple[int, float]:
+    """Channels of the images that the run was trained on, and their size relative to the raw ones."""
+    data = _load(workdir / 'data.json', 'channels', 'rescale')
+    return data['channels'], data['rescale']
+
+
+def load_cluster_classes(workdir: Path, step: int) -> tuple[list[int], tuple[Class, ...]] | None:
+    """Class of each cluster (-1: none) and the classes, as the evaluation of a step saved them; None without one."""
+    path = evaluation(workdir, step)
+    if not path.exists():
+        return None
+    match _load(path):
+        case {'segmentation': {'clusters': {'mapping': mapping, 'classes': entries}}}:
+            found = classes.from_json(path, entries)
+            return classes.mapping_from_json(path, mapping, len(found)), found
+        case {'segmentation': {'clusters': _}}:
+            raise UserError(f'{path}: expected "clusters" with their "mapping" and "classes"; evaluate the step again')
+    return None
+
+
+def _load(path: Path, *keys: str) -> dict[str, Any]:
+    try:
+        return files.read_json(path, *keys)
+    except FileNotFoundError as error:
+        raise UserError(
+            f'{path}: no such file; --workdir should be the directory of a run of python -m ar_seg_jax.main'
+        ) from error

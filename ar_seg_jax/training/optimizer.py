@@ -1,0 +1,153 @@
+"""The optimiser of a config: a direction, a learning rate over time, and which parameters take part; all from optax."""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.tree_util import keystr
+
+from ar_seg_jax.configuration import choose
+from ar_seg_jax.errors import UserError
+from ar_seg_jax.interfaces import Params
+
+Rate = float | optax.Schedule
+
+
+def optimizer(
+    *,
+    name: str,
+    learning_rate: float,
+    warmup_steps: int,
+    schedule: Mapping[str, Any],
+    clip_norm: float,
+    rates: Mapping[str, float],
+    steps: int,
+    frozen: Sequence[str] = (),
+    restarted: Sequence[str] = (),
+    **options: Any,
+) -> optax.GradientTransformation:
+    """The optimiser `name` with its options.
+
+    learning_rate: reached after `warmup_steps`, in a line from 0, and then changed by the `schedule` up to the last of `steps`.
+    clip_norm: most of the norm of all gradients together; 0 for no limit. rates: factors on the learning rate of groups of
+    parameters. frozen: groups that are not trained. restarted: groups with moments of their own, see `restart`.
+
+    A group is what lies below a path, such as 'stem' or 'network/stem'. Raises UserError for what is out of range or unknown.
+    """
+    if not learning_rate > 0:
+        raise UserError(f'optimizer.learning_rate is above 0, found {learning_rate}')
+    if clip_norm < 0:
+        raise UserError(f'optimizer.clip_norm is above 0, or 0 for no limit; found {clip_norm}')
+    direction = choose(OPTIMIZERS, 'config.optimizer', {'name': name, **options})
+    if frozen or restarted:
+        directions = {'': direction, **dict.fromkeys(restarted, direction), _FROZEN: optax.set_to_zero()}
+        labels = functools.partial(_labels, groups=dict.fromkeys(frozen, _FROZEN) | {group: group for group in restarted})
+        direction = optax.partition(directions, labels)
+    parts = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
+    parts += [direction, optax.scale_by_learning_rate(_rate(learning_rate, warmup_steps, schedule, steps))]
+    return optax.chain(*parts, *([_scale_groups(rates)] if rates else []))
+
+
+def restart(tx: optax.GradientTransformation, opt_state: optax.OptState, params: Params, groups: Sequence[str]) -> optax.OptState:
+    """`opt_state` with moments and counts of the `groups`, which `tx` knows as `restarted`, as they are before the first step."""
+
+    def replaced(old, new):
+        if not isinstance(old, optax.transforms.PartitionState):
+            return old
+        return old._replace(inner_states={**old.inner_states, **{group: new.inner_states[group] for group in groups}})
+
+    is_partition = lambda node: isinstance(node, optax.transforms.PartitionState)  # noqa: E731
+    return jax.tree.map(replaced, opt_state, tx.init(params), is_leaf=is_partition)
+
+
+def without_frozen(gradients: Params, frozen: Sequence[str]) -> Params:
+    """`gradients` with zeros for the frozen groups, so that XLA computes none there."""
+    labels = _labels(gradients, dict.fromkeys(frozen, _FROZEN))
+    return jax.tree.map(lambda leaf, label: jnp.zeros_like(leaf) if label else leaf, gradients, labels)
+
+
+_FROZEN = '(frozen)'  # no path of parameters
+
+
+def _labels(params: Params, groups: Mapping[str, Any]) -> Any:
+    """For each leaf the value of the first group that it is in, or ''. UserError for a group without any."""
+    used = set()
+
+    def label(path, _):
+        place = keystr(path, simple=True, separator='/')
+        for group, value in groups.items():
+            if place == group or place.startswith(f'{group}/'):
+                used.add(group)
+                return value
+        return ''
+
+    labels = jax.tree_util.tree_map_with_path(label, params)
+    if missing := [group for group in groups if group not in used]:
+        raise UserError(f'no parameters are called {", ".join(missing)}; on top there are {", ".join(params)}')
+    return labels
+
+
+def _scale_groups(rates: Mapping[str, float]) -> optax.GradientTransformation:
+    def scale(updates, params):
+        return jax.tree.map(lambda update, rate: update if rate == '' else rate * update, updates, _labels(updates, rates))
+
+    return optax.stateless(scale)
+
+
+def _adam(*, b1: float, b2: float, eps: float, weight_decay: float) -> optax.GradientTransformation:
+    """Adam; weight decay is a part of the gradient, as in PyTorch's Adam."""
+    return optax.chain(*_decay(weight_decay), optax.scale_by_adam(b1, b2, eps))
+
+
+def _adamw(*, b1: float, b2: float, eps: float, weight_decay: float) -> optax.GradientTransformation:
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
+    return optax.chain(optax.scale_by_adam(b1, b2, eps), *_decay(weight_decay))
+
+
+def _sgd(*, momentum: float, nesterov: bool, weight_decay: float) -> optax.GradientTransformation:
+    """Gradient descent with momentum; weight decay is a part of the gradient."""
+    return optax.chain(*_decay(weight_decay), optax.trace(momentum, nesterov))
+
+
+def _decay(weight_decay: float) -> list[optax.GradientTransformation]:
+    return [optax.add_decayed_weights(weight_decay)] if weight_decay else []
+
+
+OPTIMIZERS: Mapping[str, Callable[..., optax.GradientTransformation]] = {'adam': _adam, 'adamw': _adamw, 'sgd': _sgd}
+
+
+def _rate(learning_rate: float, warmup_steps: int, schedule: Mapping[str, Any], steps: int) -> Rate:
+    if warmup_steps < 0:
+        raise UserError(f'optimizer.warmup_steps is at least 0, found {warmup_steps}')
+    rate = choose(SCHEDULES, 'config.optimizer.schedule', schedule, learning_rate=learning_rate, steps=steps - warmup_steps)
+    if not warmup_steps:
+        return rate
+    after = rate if callable(rate) else optax.constant_schedule(rate)
+    return optax.join_schedules([optax.linear_schedule(0.0, learning_rate, warmup_steps), after], [warmup_steps])
+
+
+def _constant(*, learning_rate: float, steps: int) -> Rate:
+    return learning_rate
+
+
+def _linear(*, learning_rate: float, steps: int, final: float) -> Rate:
+    """In a line to `final` times its value at the last step."""
+    return optax.linear_schedule(learning_rate, final * learning_rate, max(steps, 1))
+
+
+def _cosine(*, learning_rate: float, steps: int, final: float) -> Rate:
+    """Half a cosine to `final` times its value at the last step."""
+    return optax.cosine_decay_schedule(learning_rate, max(steps, 1), final)
+
+
+def _steps(*, learning_rate: float, steps: int, every: int, factor: float) -> Rate:
+    """Times `factor` after each `every` steps."""
+    if every < 1:
+        raise UserError(f'optimizer.schedule.every is at least 1, found {every}')
+    return optax.exponential_decay(learning_rate, every, factor, staircase=True)
+
+
+SCHEDULES: Mapping[str, Callable[..., Rate]] = {'constant': _constant, 'linear': _linear, 'cosine': _cosine, 'steps': _steps}
