@@ -22,7 +22,7 @@ from ar_seg_jax.errors import UserError, printable
 
 COMMANDS = ('train', 'evaluate', 'predict', 'sweep', 'figures')
 
-_CONFIG = re.compile(r'--?config(=(?P<value>.*))?')
+_OVERRIDE = re.compile(r'--?config\.(?P<key>[\w.]+)(=.*)?')
 
 
 def ar_seg():
@@ -118,19 +118,34 @@ def _parse(arguments: Sequence[str]) -> list[str]:
     except (AttributeError, KeyError, TypeError, ValueError, FileNotFoundError) as error:
         # ml_collections quotes its message, the wrong key and the one that was probably meant, like a string in a string.
         message = str(error.args[0]).replace('\\n', '. ').replace('\\', '').strip("'")
-        sys.exit(_fail(2, f'wrong key or value in the config: {message}'))
+        sys.exit(_fail(2, f'wrong key or value in the config: {_wrong_key(arguments) or message}'))
+
+
+def _wrong_key(arguments: Sequence[str]) -> str:
+    """In words, the first --config.key that the config has not; '' if it has them all."""
+    keys = [found['key'].split('.') for argument in arguments if (found := _OVERRIDE.fullmatch(argument))]
+    files = [argument.partition('=')[2] for argument in _with_files(arguments) if argument.startswith('--config=')]
+    if not files:
+        return ''
+    for key in keys:
+        place = runpy.run_path(files[0])['get_config']()
+        for depth, part in enumerate(key):
+            if part not in place:
+                return f'{".".join(["config", *key[:depth]])}: {unknown(part, place)}'
+            place = place[part]
+    return ''
 
 
 def _with_files(arguments: Sequence[str]) -> list[str]:
     """The arguments, with the file of a config where --config has its name: --config=textures."""
     arguments = list(arguments)
     for index, argument in enumerate(arguments):
-        if found := _CONFIG.fullmatch(argument):
-            if found['value'] is not None:
-                arguments[index] = f'--config={config_file(found["value"])}'
-            elif index + 1 < len(arguments):
-                arguments[index + 1] = str(config_file(arguments[index + 1]))
-    return arguments
+        if argument in ('--config', '-config') and index + 1 < len(arguments):
+            arguments[index : index + 2] = ['--config=' + arguments[index + 1], '']
+        flag, equals, value = arguments[index].partition('=')
+        if flag in ('--config', '-config') and equals:
+            arguments[index] = f'--config={config_file(value)}'
+    return [argument for argument in arguments if argument]
 
 
 def config_file(given: str) -> Path:
@@ -142,7 +157,7 @@ def config_file(given: str) -> Path:
     path = Path(given).expanduser()
     if path.is_file():
         return path
-    known = sorted(path.stem for path in ours.glob('*.py')) if ours else []
+    known = sorted(path.stem for path in ours.glob('[!_]*.py')) if ours else []
     if given.removesuffix('.py') in known:
         return ours / f'{given.removesuffix(".py")}.py'
     raise UserError(f'--config: no file {given}; and among those that come with the program {unknown(path.stem, known)}')

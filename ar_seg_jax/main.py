@@ -23,9 +23,12 @@ cli.define_process_flags()
 
 
 def main() -> int:
-    from ar_seg_jax.runs import run as runs  # heavy: --help and wrong flags answer without it
+    from ar_seg_jax import build  # heavy: --help and wrong flags answer without it
 
     config = _CONFIG.value.to_dict()
+    build.transformation(config, build.method(config), steps=1)  # wrong values are told before the rest is imported
+    from ar_seg_jax.runs import run as runs
+
     name = Path(config_flags.get_config_filename(flags.FLAGS['config'])).stem
     run = runs.open_run(config, Path(_WORKDIR.value or Path('runs') / name), training=True)
     state, done = runs.train(run)

@@ -5,7 +5,8 @@
 
 Rows are differences from the config, or take another one beside it; ar_seg_jax/sweeping/tables.json lists them. Every run is a
 python -m ar_seg_jax.main of its own, and tables that need the same run share it. The same command again goes on where the sweep
-stopped; Ctrl-C and SIGTERM let the runs save first. ar_seg_jax/sweeping/state.py lists what is left in the directory; the table is tables/<name>.md.
+stopped; Ctrl-C and SIGTERM let the runs save first. ar_seg_jax/sweeping/state.py lists what is left in the directory; the table
+is tables/<name>.md.
 
 Exit status: 0 when done, 75 when stopped by a signal with everything saved (run it again), 1 if a row failed (the others are
 done) and for errors, 2 for wrong flags.

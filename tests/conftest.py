@@ -1,6 +1,7 @@
 """Eight simulated devices, quick compilation, strict broadcasting, and the supplement's geometry as it is printed."""
 
 import os
+from pathlib import Path
 
 # Read when the backend starts, so before anything computes. Most programs of the tests run a few times on tiny maps, and take
 # most of their time to compile: without LLVM's optimisations that is half of it. XLA's own, of what is computed on which
@@ -18,6 +19,17 @@ from absl import flags, logging
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 logging.set_verbosity(logging.ERROR)
 flags.FLAGS(['pytest'])  # grain reads absl flags, which nobody has parsed here
+
+
+_SHARED = Path(__file__).parents[1].parent / 'shared' / 'data'
+
+
+@pytest.fixture(scope='session')
+def shared_data() -> Path:
+    """Directory of real images with labels; they are not part of the repository."""
+    if not _SHARED.is_dir():
+        pytest.skip(f'real image samples are not here: no directory {_SHARED}')
+    return _SHARED
 
 
 @pytest.fixture(scope='session')

@@ -13,7 +13,7 @@ from ar_seg_jax import build, sharding
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.evaluation.evaluator import Subject
 from ar_seg_jax.interfaces import ModelState
-from ar_seg_jax.runs import workdir
+from ar_seg_jax.runs import assembly, workdir
 from ar_seg_jax.runs.report import Reporter
 from ar_seg_jax.training import loop, peers
 from ar_seg_jax.training.checkpoint import Checkpoints
@@ -47,19 +47,19 @@ def open_run(config: Mapping[str, Any], directory: Path, *, training: bool, data
     mesh = sharding.make_mesh()
     peers.require_same({'config': workdir.plain(config), 'workdir': str(directory.resolve()), 'jax': jax.__version__})
     method = build.method(config)
-    build.check_batches(config, method, mesh)
+    assembly.check_batches(config, method, mesh)
     workdir.check_inside(directory)
     workdir.check_config(directory, config)
     first = jax.process_index() == 0
     lock = workdir.claim(directory) if training and first else None
-    if cache := build.compilation_cache(config if training else {'compilation_cache': ''}, directory):
+    if cache := assembly.compilation_cache(config if training else {'compilation_cache': ''}, directory):
         jax.config.update('jax_compilation_cache_dir', str(cache))
         jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
-    data = build.dataset(config, mesh, may_prepare=training or bool(data_dir))
-    task = build.task(config, method, data, mesh)
+    data = assembly.dataset(config, mesh, may_prepare=training or bool(data_dir))
+    task = assembly.task(config, method, data, mesh)
     split = config['evaluation']['split']
     subject = Subject(method, data, split, config['seed'], lambda: task.read_out(task.initial_state()).model)
-    evaluators = build.evaluators(config, subject)
+    evaluators = assembly.evaluators(config, subject)
     if training and first:
         prepared = data.builder.builder_config
         workdir.save_config(directory, config)
@@ -74,7 +74,7 @@ def open_run(config: Mapping[str, Any], directory: Path, *, training: bool, data
 
 def train(run: Run) -> tuple[TrainState, bool]:
     """Trains, or goes on training; the state, and whether that is the last step, or the run was asked to stop before it."""
-    schedule = build.schedule(run.config, run.task.data)
+    schedule = assembly.schedule(run.config, run.task.data)
     _announce(run, schedule)
     with Stop(run.task.mesh) as stop:
         state = loop.run(
@@ -82,7 +82,7 @@ def train(run: Run) -> tuple[TrainState, bool]:
             run.checkpoints,
             schedule=schedule,
             evaluate=run.reporter.follow,
-            watch=build.watch(run.config),
+            watch=assembly.watch(run.config),
             stop=stop,
             workdir=run.directory,
         )

@@ -61,8 +61,8 @@ class Row:
 class Table:
     """A table of the paper.
 
-    source: where the paper's numbers stand. measures: its columns, '<evaluator>' or '<evaluator>/<what it calls the result>', such
-        as 'probes/linear:logits'. scores: which scores of a measure are shown; the paper's numbers are of the first.
+    source: where the paper's numbers stand. measures: its columns, '<evaluator>' or '<evaluator>/<name of a result>', such as
+        'probes/linear:logits'. scores: which scores of a measure are shown; the paper's numbers are of the first.
     """
 
     name: str

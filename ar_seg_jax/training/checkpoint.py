@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import absl.logging
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
@@ -52,7 +53,8 @@ class Checkpoints:
             read_only=not writable,
             cleanup_tmp_directories=writable,
         )
-        self._manager = ocp.CheckpointManager(self.directory, options=options)
+        with _silence():
+            self._manager = ocp.CheckpointManager(self.directory, options=options)
 
     @property
     def latest(self) -> int | None:
@@ -195,12 +197,23 @@ class Checkpoints:
 
 def read_arrays(directory: Path) -> dict[str, np.ndarray]:
     """The parameters and all else that the newest model below `directory` has, by path: 'params/stem/conv/kernel'."""
-    with ocp.CheckpointManager(directory.resolve(), options=ocp.CheckpointManagerOptions(read_only=True)) as manager:
+    with _silence(), ocp.CheckpointManager(directory.resolve(), options=ocp.CheckpointManagerOptions(read_only=True)) as manager:
         if manager.latest_step() is None:
             raise UserError(f'{directory}: no checkpoint; weights come from a run that has one')
         model = manager.restore(manager.latest_step(), args=ocp.args.Composite(model=ocp.args.StandardRestore()))['model']
     collections = {'params': model['params'], **model['extra']}
     return {_name(path): np.asarray(leaf) for path, leaf in tree_leaves_with_path(collections)}
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Orbax tells every step of its own."""
+    before = absl.logging.get_verbosity()
+    absl.logging.set_verbosity(absl.logging.FATAL)
+    try:
+        yield
+    finally:
+        absl.logging.set_verbosity(before)
 
 
 def _items(state: TrainState) -> Items:

@@ -1,0 +1,91 @@
+"""Methods, models and batches that are small enough for a test, with the options that configs have by default."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.core import FrozenDict
+from scipy import ndimage
+
+from ar_seg_jax import build
+from ar_seg_jax.interfaces import VOID, Method, Time
+from ar_seg_jax.models.autoregressive import Autoregressive
+from ar_seg_jax.objectives.info_nce import ContrastiveLoss
+from ar_seg_jax.objectives.mutual_information import InformationLoss
+from ar_seg_jax.training import gradients
+from configs import common
+
+BEGINNING = Time(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+QUICK = {'xla_backend_optimization_level': 0}  # for programs that run a few times on tiny maps
+
+
+def random_batch(size=8, side=16, channels=3):
+    """Smooth images, and labels of three classes."""
+    rng = np.random.default_rng(0)
+    image = ndimage.gaussian_filter(rng.normal(size=(size, side, side, channels)), (0, 2, 2, 0))
+    image = np.uint8(np.clip(127 + 400 * image, 0, 255))
+    label = rng.integers(0, 3, (size, side, side), np.uint8)
+    return {'image': jnp.asarray(image), 'label': jnp.asarray(label)}
+
+
+def with_void(batch, below=4):
+    """The batch with the first `below` rows of every image void."""
+    return {**batch, 'label': batch['label'].at[:, :below].set(VOID)}
+
+
+def autoregressive(clusters=3, auxiliary=0, **options) -> Autoregressive:
+    """A model of one block with a decoder of so many outputs, and perhaps an auxiliary one."""
+    heads = {'decoder': clusters} | ({'auxiliary_decoder': auxiliary} if auxiliary else {})
+    chosen = {**common.autoregressive(), 'blocks': 1, **options}
+    del chosen['name']
+    return Autoregressive(heads=FrozenDict(heads), **chosen)
+
+
+def method(options, model=None) -> Method:
+    """A method from the options of config.method, with a model of one block."""
+    return build.method({'method': options, 'model': {**common.autoregressive(), 'blocks': 1, **(model or {})}})
+
+
+def ac(model=None, **options) -> Method:
+    """AC with a half-window of 2; `model`: changes of the model."""
+    return method({**common.ac(), 'displacement': 2, **options}, model)
+
+
+def arl(model=None, **options) -> Method:
+    """ARL of width 5 with three orderings; `model`: changes of the model."""
+    chosen = {'width': 5, 'orderings': 'A1,D3,B4', 'sampling': 'no_repetition'}
+    return method({**common.arl(), **chosen, **options}, model)
+
+
+def information(**options) -> InformationLoss:
+    """The objective of AC as configs have it."""
+    known = {name: common.ac()[name] for name in ('displacement', 'collapsed', 'symmetric', 'entropy_weight')}
+    return InformationLoss(**{**known, **options})
+
+
+def contrast(**options) -> ContrastiveLoss:
+    """The objective of ARL as configs have it."""
+    known = {name: common.arl()[name] for name in ('displacement', 'temperature')}
+    return ContrastiveLoss(**{**known, **options})
+
+
+def stepper(method):
+    """Loss, new extra, metrics and gradients of one step, compiled."""
+    return jax.jit(
+        lambda params, extra, batch, key: jax.value_and_grad(
+            lambda params: gradients.loss(method, params, extra, batch, key=key, time=BEGINNING), has_aux=True
+        )(params),
+        compiler_options=QUICK,
+    )
+
+
+def assert_trees_close(found, expected, rtol):
+    """Leaf by leaf, entries near zero relative to the largest of the leaf: sums in another order cancel differently.
+
+    The bias of the convolution before the batch norm has no gradient but rounding, so that the largest entry of the whole
+    tree counts too, much less.
+    """
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    largest = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(expected))
+    for array, reference in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        atol = max(1e-4 * float(jnp.abs(reference).max()), 1e-6 * largest)
+        np.testing.assert_allclose(array, reference, rtol=rtol, atol=atol)
