@@ -6,7 +6,7 @@ from typing import Any
 import optax
 from flax.core import FrozenDict
 
-from ar_seg_jax.configuration import choose
+from ar_seg_jax.configuration import check_types, choose
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Method, Model
 from ar_seg_jax.methods import ac, arl
@@ -17,6 +17,16 @@ Config = Mapping[str, Any]
 
 MODELS = {'autoregressive': Autoregressive}
 METHODS = {'ac': ac.build, 'arl': arl.build}
+
+# Of every optimiser, besides its own options.
+_OPTIMIZER = {
+    'name': str,
+    'learning_rate': float,
+    'warmup_steps': int,
+    'schedule': Mapping,
+    'clip_norm': float,
+    'rates': Mapping,
+}
 
 
 def method(config: Config) -> Method:
@@ -34,4 +44,5 @@ def method(config: Config) -> Method:
 def transformation(config: Config, method: Method, steps: int) -> optax.GradientTransformation:
     """The optimiser for a training of so many steps."""
     options = dict(config['optimizer'])
+    check_types(options, _OPTIMIZER, 'config.optimizer')
     return optimizer.optimizer(**options, steps=steps, frozen=tuple(config['frozen']), restarted=method.restarted)

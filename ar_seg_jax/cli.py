@@ -55,17 +55,18 @@ def run(main: Callable[[], int | None]):
     def guarded(arguments: Sequence[str]) -> int | None:
         if len(arguments) > 1:
             return _fail(2, f'unexpected argument {arguments[1]!r}; every argument is a flag such as --config=...')
-        absl.logging.set_verbosity(absl.logging.FATAL)  # Orbax and TFDS tell every step of theirs through absl
         values = flags.FLAGS.flag_values_dict()
+        verbose = values['verbosity'] > 0
+        absl.logging.set_verbosity(absl.logging.FATAL)  # Orbax and TFDS tell every step of theirs; this also sets the flag
         place = processes.place()
         if place is None and values.get('processes', 1) > 1:
             return processes.start(values['processes'])
         if values.get('distributed') or (place and 'processes' in values):
-            return _joined(main, place, values['heartbeat_seconds'])
+            return _joined(main, place, values['heartbeat_seconds'], verbose)
         try:
             return main()
         except Exception as error:
-            if flags.FLAGS.verbosity > 0 or not _mendable(error):
+            if verbose or not _mendable(error):
                 raise
             return _fail(1, str(error))
         except KeyboardInterrupt:
@@ -81,7 +82,7 @@ def run(main: Callable[[], int | None]):
     app.run(guarded, flags_parser=_parse)
 
 
-def _joined(main: Callable[[], int | None], place, heartbeat_seconds: int) -> int | None:
+def _joined(main: Callable[[], int | None], place, heartbeat_seconds: int, verbose: bool) -> int | None:
     """`main` as one of several processes. After an error it ends at once: an orderly end would wait for the others."""
     from ar_seg_jax.training import peers
 
@@ -91,7 +92,7 @@ def _joined(main: Callable[[], int | None], place, heartbeat_seconds: int) -> in
         peers.join(place, heartbeat_seconds)
         return main()
     except Exception as error:
-        if flags.FLAGS.verbosity > 0 or not (_mendable(error) or peers.is_lost(error)):
+        if verbose or not (_mendable(error) or peers.is_lost(error)):
             traceback.print_exc()
         status = _fail(1, peers.explain(error))
     except KeyboardInterrupt:
@@ -130,8 +131,11 @@ def _wrong_key(arguments: Sequence[str]) -> str:
     for key in keys:
         place = runpy.run_path(files[0])['get_config']()
         for depth, part in enumerate(key):
+            above = '.'.join(['config', *key[:depth]])
+            if not hasattr(place, 'keys'):
+                return f'{above} is a value and has no {part!r}'
             if part not in place:
-                return f'{".".join(["config", *key[:depth]])}: {unknown(part, place)}'
+                return f'{above}: {unknown(part, place)}'
             place = place[part]
     return ''
 
@@ -160,6 +164,8 @@ def config_file(given: str) -> Path:
     known = sorted(path.stem for path in ours.glob('[!_]*.py')) if ours else []
     if given.removesuffix('.py') in known:
         return ours / f'{given.removesuffix(".py")}.py'
+    if path.stem in known:
+        raise UserError(f'--config: no file {given}; did you mean {path.stem!r}, which comes with the program?')
     raise UserError(f'--config: no file {given}; and among those that come with the program {unknown(path.stem, known)}')
 
 

@@ -10,6 +10,8 @@ from ar_seg_jax.errors import UserError
 
 Difference = tuple[str, Any, Any]
 
+_OF_FLAX = ('name', 'parent')  # which every module takes, and no config sets
+
 
 def choose(known: Mapping[str, Callable], section: str, options: Mapping[str, Any], **given: Any) -> Any:
     """`known[options['name']]`, called with the other options and with what is `given`, all as keywords.
@@ -22,7 +24,7 @@ def choose(known: Mapping[str, Callable], section: str, options: Mapping[str, An
     if name not in known:
         raise UserError(f'{section}.name: {unknown(name, known)}')
     parameters = inspect.signature(known[name]).parameters
-    wanted = {key: parameter for key, parameter in parameters.items() if key not in given}
+    wanted = {key: parameter for key, parameter in parameters.items() if key not in {*given, *_OF_FLAX}}
     for key, value in options.items():
         if key not in wanted:
             raise UserError(f'{section} of {name!r}: {unknown(key, wanted)}')

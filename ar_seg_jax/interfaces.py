@@ -105,6 +105,7 @@ class Remark(NamedTuple):
     warning: str = ''
 
 
+@runtime_checkable
 class Method(Protocol):
     """How a model is trained, and what the result predicts: pure functions of arrays, which a frozen dataclass implements.
 

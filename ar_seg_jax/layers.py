@@ -74,14 +74,18 @@ def _pad(x, padding: tuple[tuple[int, int], tuple[int, int]]):
     return jnp.pad(x, ((0, 0), *padding, (0, 0)))
 
 
-class Pointwise(nn.Dense):
-    """A 1x1 convolution, as the matrix product it is."""
+class Pointwise(nn.Module):
+    """A 1x1 convolution, as the matrix product it is; its parameters are those of `nn.Dense`."""
 
-    kernel_init: nn.initializers.Initializer = xavier
+    features: int
+    dtype: Dtype
 
-    @nn.compact
+    def setup(self):
+        self.dense = nn.Dense(self.features, dtype=self.dtype, kernel_init=xavier)
+        nn.share_scope(self, self.dense)
+
     def __call__(self, x: Float[Array, '*positions channels']) -> Float[Array, '*positions features']:
-        return nn.Dense.__call__(self, as_rows(x)).reshape(*x.shape[:-1], self.features)
+        return self.dense(as_rows(x)).reshape(*x.shape[:-1], self.features)
 
 
 class MaskedConv(nn.Module):

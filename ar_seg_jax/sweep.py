@@ -91,6 +91,7 @@ def _load(overrides: Mapping[str, Any], file: str) -> dict[str, Any]:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     config = module.get_config()
+    config.lock()  # so that a key that it has not is an error
     try:
         config.update_from_flattened_dict(overrides)
     except (KeyError, TypeError) as error:

@@ -109,14 +109,15 @@ def measure(path: Path) -> dict[str, Any]:
     sizes = Workload.from_config(config)
     batch_size = sizes.batch - sizes.batch % jax.device_count()  # which the bytes do not depend on
     shape = (batch_size, sizes.side, sizes.side, sizes.channels)
-    lowered, state = programs.lower_step(build.method(config), build.optimizer(config), shape)
+    method = build.method(config)
+    lowered, state = programs.lower_step(method, build.transformation(config, method, steps=1), shape)
     program = lowered.compile()
     sent = collectives(program.as_text())
     images = batch_size // jax.device_count()
     return {
         'config': path.stem,
         'parameter_bytes': 4 * sum(leaf.size for leaf in jax.tree.leaves(state.params)),
-        **account(sent, state, config['model']['num_clusters']),
+        **account(sent, state, method.num_clusters),
         'flop_per_image': program.cost_analysis()['flops'] / images,
     }
 

@@ -28,6 +28,7 @@ from benchmarks.timing import Contestant
 
 PAPER = {'batch': 30, 'side': 100}
 DEPTH = 128
+LOSS = ContrastiveLoss(displacement=1, temperature=1.0)
 Maps = Float[Array, 'batch height width depth']
 
 
@@ -41,7 +42,7 @@ def flop(batch: int, side: int) -> int:
 
 
 def package_loss(anchors: Maps, positives: Maps, negatives: Float[Array, 'batch places depth']) -> Float[Array, '']:
-    return ContrastiveLoss()(anchors, positives, negatives, negatives.shape[1])[0]
+    return LOSS(anchors, positives, negatives, negatives.shape[1])[0]
 
 
 def dense_loss(anchors: Maps, positives: Maps, negatives: Float[Array, 'batch places depth']) -> Float[Array, '']:
@@ -54,7 +55,7 @@ def dense_loss(anchors: Maps, positives: Maps, negatives: Float[Array, 'batch pl
     partition = jax.nn.logsumexp(others, axis=1).reshape(batch, places)
     own = jnp.einsum('bpd,bqd->bpq', anchors.reshape(batch, places, depth), positives.reshape(batch, places, depth))
     rows, columns = jnp.divmod(jnp.arange(places), width)
-    near = jnp.maximum(abs(rows[:, None] - rows[None]), abs(columns[:, None] - columns[None])) <= ContrastiveLoss().displacement
+    near = jnp.maximum(abs(rows[:, None] - rows[None]), abs(columns[:, None] - columns[None])) <= LOSS.displacement
     total = jnp.sum(jnp.where(near[None], jax.nn.softplus(partition[:, :, None] - own), 0))
     return total / (batch * near.sum()) - jnp.log(1 + (batch - 1) * float(places))
 

@@ -26,7 +26,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from ar_seg_jax.evaluation import plots
+from ar_seg_jax.drawing import plots
 from ar_seg_jax.orderings import ORDERINGS
 from benchmarks import report, timing
 from benchmarks.package_step import package_step

@@ -16,6 +16,7 @@ Takes the flags of ar_seg_jax.main, and prepares data as that does. Three tables
 Writes benchmarks/results/input_pipeline_<config>_<platform>.json.
 """
 
+import dataclasses
 import sys
 import tempfile
 import time
@@ -51,7 +52,7 @@ def rates(data) -> list[dict[str, Any]]:
     examples = data.examples(data.train_split)
     for _ in range(_ROUNDS.value):
         for threads, workers in settings:
-            options = {**data.options['pipeline'], 'read_threads': threads, 'workers': workers}
+            options = {**data.options, 'read_threads': threads, 'workers': workers}
             batches = pipeline.training_iterator(examples, seed=data.seed, **options)
             delivered(batches, 1)
             counted[threads, workers].append(delivered(batches, _SECONDS.value))
@@ -81,14 +82,14 @@ def parts(data) -> dict[str, dict[str, float]]:
     """Seconds of the parts of one image, and of its way to the device."""
     import jax
 
+    from ar_seg_jax import sharding
     from ar_seg_jax.data import images, pipeline
-    from ar_seg_jax.training import sharding
 
     examples = data.examples(data.train_split)
     places = range(min(_SAMPLE, len(examples)))
     records = [examples[place] for place in places]
     decoded = [pipeline.decode(record) for record in records]
-    crop, rng = pipeline.RandomCrop(data.options['pipeline']['crop_size']), np.random.default_rng(0)
+    crop, rng = pipeline.RandomCrop(data.options['crop_size']), np.random.default_rng(0)
     cropped = [crop.random_map(element, rng) for element in decoded]
     batch = _stacked(cropped)
     split = sharding.split_batch(data.mesh)
@@ -116,17 +117,15 @@ def travels(data) -> dict[str, dict[str, Any]]:
 
 def training(config: dict[str, Any], directory: Path) -> dict[str, float]:
     """What a real training waits for: shares of its time, and of its fetches."""
-    import dataclasses
-
-    from ar_seg_jax import records
-    from ar_seg_jax import run as runs
-    from ar_seg_jax.training.metrics import Evaluation
+    from ar_seg_jax.runs import run as runs
+    from ar_seg_jax.training import records
 
     steps = _STEPS.value
     config = {**config, 'steps': steps, 'epochs': 0.0, 'log_every': steps // 2, 'evaluate_every': 0, 'checkpoint_every': 0}
     run = runs.open_run(config, directory, training=True)
-    data, under_way = observed(run.data)
-    runs.train(dataclasses.replace(run, data=data), lambda *_: Evaluation({}))
+    data, under_way = observed(run.task.data)
+    reporter = dataclasses.replace(run.reporter, evaluators={}, count=0)
+    runs.train(dataclasses.replace(run, task=dataclasses.replace(run.task, data=data), reporter=reporter))
     last = [record for record in records.read(directory / 'metrics.jsonl') if record['kind'] == 'training'][-1]
     found = {name: last[name] for name in ('images_per_second', 'data_wait_share')}
     # The first step, and those after a line of the log, follow a wait for the devices.
@@ -145,7 +144,7 @@ def observed(data) -> tuple[Any, list[bool]]:
                 found.append(not all(array.is_ready() for array in jax.live_arrays()))
                 yield batch
 
-    return Observed(**vars(data)), found
+    return Observed(**{field.name: getattr(data, field.name) for field in dataclasses.fields(data)}), found
 
 
 def show(measured: dict[str, Any]):
@@ -169,11 +168,11 @@ def show(measured: dict[str, Any]):
 
 def main(_):
     logging.set_verbosity(logging.FATAL)
-    from ar_seg_jax import build
-    from ar_seg_jax.training import sharding
+    from ar_seg_jax import sharding
+    from ar_seg_jax.runs import assembly
 
     config = _CONFIG.value.to_dict()
-    data = build.data(config, sharding.make_mesh())
+    data = assembly.dataset(config, sharding.make_mesh())
     found = parts(data)
     core = sum(seconds['median'] for name, seconds in found.items() if name != 'copy to the device')
     measured = {'travels': travels(data), 'parts': found, 'expected_of_16_cores': _CORES / core, 'rates': rates(data)}

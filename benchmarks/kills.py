@@ -31,7 +31,9 @@ CONFIG = {
     'pipeline.crop_size': 32,
     'pipeline.batch_size': 4,
     'evaluation.batch_size': 4,
-    'evaluation.baselines': False,
+    'evaluation.pictures': 0,
+    'evaluators.segmentation.baselines': False,
+    'evaluators.probes.names': '()',
     'model.blocks': 1,
     'log_every': 1,
     'evaluate_every': 7,
@@ -111,8 +113,9 @@ def _differing_arrays(one: Path, other: Path, step: int) -> int:
     states = []
     for directory in (one, other):
         manager = ocp.CheckpointManager(directory / 'checkpoints')
-        args = ocp.args.Composite(state=ocp.args.StandardRestore())
-        states.append(manager.restore(step, args=args)['state'])
+        items = {name: ocp.args.StandardRestore() for name in ('model', 'training')}
+        restored = manager.restore(step, args=ocp.args.Composite(**items))
+        states.append([restored[name] for name in items])
     return sum(content(a) != content(b) for a, b in zip(*map(jax.tree.leaves, states), strict=True))
 
 

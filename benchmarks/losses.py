@@ -56,7 +56,8 @@ def compile_loss(workload: Workload):
 
 
 def _package_loss(workload: Workload, mask) -> Callable[[Scores, Scores], Float[Array, '']]:
-    return lambda p, q: mi.InformationLoss(workload.displacement)(p, q, mask)[0]
+    loss = mi.InformationLoss(workload.displacement, collapsed=True, symmetric=True, entropy_weight=1.0)
+    return lambda p, q: loss(p, q, mask)[0]
 
 
 def _differentiated(loss):

@@ -29,7 +29,8 @@ def measure(path: Path, remat: bool, target: str, largest: bool) -> dict[str, An
     """A row of the table."""
     config = programs.load(path)
     config['model'].update(remat=remat, dtype='bfloat16')
-    method, tx, mesh, sizes = build.method(config), build.optimizer(config), programs.mesh(target), Workload.from_config(config)
+    method, mesh, sizes = build.method(config), programs.mesh(target), Workload.from_config(config)
+    tx = build.transformation(config, method, steps=1)
 
     def compiled(batch: int):
         shape = (batch, sizes.side, sizes.side, sizes.channels)

@@ -7,11 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from ar_seg_jax.methods.views import Views
 
-from ar_seg_jax.methods.ac import AC
-from ar_seg_jax.models.autoregressive import Autoregressive
-from ar_seg_jax.objectives.mutual_information import InformationLoss
+from ar_seg_jax import build
 from ar_seg_jax.training.state import create_state
 from ar_seg_jax.training.step import make_train_step
 from benchmarks import programs
@@ -28,20 +25,11 @@ def random_images(workload: Workload) -> np.ndarray:
 
 def package_step(workload: Workload) -> tuple[Contestant, Any]:
     """The step as the training loop runs it, and the variables it starts from."""
-    model = Autoregressive(
-        workload.clusters,
-        blocks=workload.blocks,
-        output_stride=workload.stride,
-        attention=workload.attention,
-        dtype=jnp.dtype(workload.dtype),
-        remat=workload.remat,
-    )
-    views = Views(tuple(workload.orderings.split(',')))
-    method, tx = AC(model, InformationLoss(workload.displacement), views), optax.adam(RATE)
+    method, tx = build.method(workload.to_config()), optax.adam(RATE)
     batch = {'image': jnp.asarray(random_images(workload))}
     state = jax.jit(lambda image: create_state(method, tx, 0, image))(batch['image'])
     variables = jax.device_get({'params': state.params, **state.extra})
-    lowered = jax.jit(make_train_step(method, tx), donate_argnums=0).lower(state, batch)
+    lowered = jax.jit(make_train_step(method, tx, steps_per_epoch=1), donate_argnums=0).lower(state, batch)
     start = time.perf_counter()
     program = lowered.compile()
     facts = {'precision': workload.dtype, 'preparation_seconds': time.perf_counter() - start}

@@ -13,6 +13,7 @@ places of the whole result. Writes benchmarks/results/prediction_<runs>_<platfor
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import subprocess
@@ -44,10 +45,10 @@ def predict(workdir: Path, source: Path, output: Path) -> dict[str, float]:
 
 def compare(workdir: Path, picture: photographs.Image) -> dict[str, Any]:
     """Labels of a picture in tiles and at once."""
-    from ar_seg_jax import network
+    from ar_seg_jax.prediction import network
 
-    trained = network.load(workdir)
-    whole, tiled = trained.segment(picture), trained.in_tiles(picture)
+    trained = dataclasses.replace(network.load(workdir), rescale=1.0)  # the picture is taken to have the scale of the training
+    whole, tiled = trained.scores(picture).argmax(-1), trained.in_tiles(picture)
     return {
         'pixels': whole.size,
         'clusters': len(np.unique(whole)),
@@ -59,7 +60,7 @@ def compare(workdir: Path, picture: photographs.Image) -> dict[str, Any]:
 
 def changes_at_seams(labels: np.ndarray) -> int:
     """Pairs of pixels with different labels on both sides of where two tiles meet."""
-    from ar_seg_jax import tiling
+    from ar_seg_jax.prediction import tiling
 
     total = 0
     for axis in (0, 1):

@@ -1,6 +1,7 @@
 """AC training in PyTorch, as the paper's supplement and the reproduction report describe it: what benchmarks compare with.
 
-It is proved equal to the package by tests/test_pytorch_reference.py. Where the description would not be comparable it is mended:
+It is proved equal to the package by tests/benchmarks/test_pytorch_reference.py. Where the description would not be comparable it
+is mended:
 
 - Each view has a dummy convolution of its own. In the supplement both views share one, whose weights the second view
   overwrites before the backward pass of the first, and a tap that either view masks loses its gradient in both.

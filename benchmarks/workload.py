@@ -6,6 +6,8 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
+from configs import common
+
 
 @dataclasses.dataclass(frozen=True)
 class Workload:
@@ -44,11 +46,24 @@ class Workload:
             blocks=model['blocks'],
             stride=model['output_stride'],
             attention=model['attention'],
-            clusters=model['num_clusters'],
+            clusters=config['method']['num_clusters'],
             displacement=config['method']['displacement'],
             dtype=model['dtype'],
             remat=model['remat'],
         )
+
+    def to_config(self) -> dict[str, Any]:
+        """What `build.method` makes the method of the step from."""
+        model = {
+            **common.autoregressive(),
+            'blocks': self.blocks,
+            'output_stride': self.stride,
+            'attention': self.attention,
+            'dtype': self.dtype,
+            'remat': self.remat,
+        }
+        sizes = {'num_clusters': self.clusters, 'displacement': self.displacement, 'orderings': self.orderings}
+        return {'model': model, 'method': {**common.ac(), **sizes}}
 
     @property
     def name(self) -> str:

@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 from absl import flags, logging
 
+from tests.support import auditing
+
 # A silent broadcast from (classes,) to (batch, height, width, classes) is how a loss goes wrong unnoticed.
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 logging.set_verbosity(logging.ERROR)
 flags.FLAGS(['pytest'])  # grain reads absl flags, which nobody has parsed here
-
 
 _SHARED = Path(__file__).parents[1].parent / 'shared' / 'data'
 
@@ -30,6 +31,12 @@ def shared_data() -> Path:
     if not _SHARED.is_dir():
         pytest.skip(f'real image samples are not here: no directory {_SHARED}')
     return _SHARED
+
+
+@pytest.fixture(scope='session')
+def trained(tmp_path_factory) -> auditing.Trained:
+    """A run of six steps on texture collages. Whoever changes its directory works on a copy."""
+    return auditing.trained(tmp_path_factory.mktemp('trained'))
 
 
 @pytest.fixture(scope='session')

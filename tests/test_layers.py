@@ -10,12 +10,12 @@ import pytest
 from scipy import ndimage
 
 from ar_seg_jax import layers, orderings
+from ar_seg_jax.errors import UserError
 from ar_seg_jax.orderings import ORDERINGS, RASTER, ZIGZAG, Ordering
+from tests.support import tiny
 
 NAMES = tuple(ORDERINGS)
 STACK = orderings.stack(NAMES)
-# Programs that run once on tiny maps: nearly all of their time would go into optimising them.
-QUICK = {'xla_backend_optimization_level': 0}
 
 
 def positive(seed, shape):
@@ -100,7 +100,7 @@ def test_masked_convolutions_see_the_past_tap_for_tap_on_square_maps(size, strid
             lambda ordering: conv_jacobian(kernel, 8, 8, ordering, stride=stride, dilation=dilation, zigzag_shift=shift), STACK
         )
 
-    found = jax.jit(lambda: {shift: jacobians(shift) for shift in shifts}, compiler_options=QUICK)()
+    found = jax.jit(lambda: {shift: jacobians(shift) for shift in shifts}, compiler_options=tiny.QUICK)()
     for shift, of_shift in found.items():
         for name, jacobian in zip(NAMES, of_shift, strict=True):
             assert_conv_as_specified(jacobian, kernel, name, size, stride, dilation, shift)
@@ -127,7 +127,7 @@ def test_masked_convolutions_see_the_past_tap_for_tap_on_other_maps(size, stride
         )
 
     kinds = [(transpose, shift) for transpose in (False, True) for shift in shifts]
-    found = jax.jit(lambda: [jacobians(*kind) for kind in kinds], compiler_options=QUICK)()
+    found = jax.jit(lambda: [jacobians(*kind) for kind in kinds], compiler_options=tiny.QUICK)()
     for (transpose, shift), of_kind in zip(kinds, found, strict=True):
         for name, ordering in (RASTER if shift == 'raster' else ZIGZAG).items():
             if ordering.transpose == transpose:
@@ -139,7 +139,7 @@ def test_masked_convolutions_see_the_past_tap_for_tap_on_other_maps(size, stride
 def test_static_three_by_three_convolutions_see_what_the_supplements_masks_and_paddings_let_them(height, width, supplement):
     kernel = positive(2, (3, 3, 1, 1))
     found = jax.jit(
-        lambda: {name: conv_jacobian(kernel, height, width, ORDERINGS[name]) for name in NAMES}, compiler_options=QUICK
+        lambda: {name: conv_jacobian(kernel, height, width, ORDERINGS[name]) for name in NAMES}, compiler_options=tiny.QUICK
     )()
     for name, jacobian in found.items():
         if name in RASTER:
@@ -247,7 +247,7 @@ def test_traced_orderings_give_the_outputs_and_gradients_of_static_ones():
         return outputs, pullback(weights)
 
     traced = jax.jit(lambda index: outputs_and_gradients(at(index)))
-    static = jax.jit(lambda: [outputs_and_gradients(ORDERINGS[name]) for name in NAMES], compiler_options=QUICK)()
+    static = jax.jit(lambda: [outputs_and_gradients(ORDERINGS[name]) for name in NAMES], compiler_options=tiny.QUICK)()
     for index, name in enumerate(NAMES):
         for found, expected in zip(*map(jax.tree.leaves, (traced(index), static[index])), strict=True):
             np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5, err_msg=name)
@@ -299,7 +299,7 @@ def test_without_an_ordering_the_convolution_is_the_ordinary_one(size, stride, d
 
 
 def test_an_even_kernel_is_refused():
-    with pytest.raises(ValueError, match='odd size'):
+    with pytest.raises(UserError, match='odd size'):
         layers.MaskedConv(1, 4).init(jax.random.key(0), jnp.zeros((1, 5, 5, 1)), ORDERINGS['A1'])
 
 
@@ -340,7 +340,9 @@ def test_attention_is_a_softmax_over_the_explicit_mask_of_ranks(heads):
     layer, variables = attention_and_variables(heads, 4)
     square, other = normal(2, (2, 5, 5, 4)), normal(3, (2, 4, 6, 4))
     traced = jax.jit(lambda index: attend_in_image(layer, variables, square, at(index)))
-    static = jax.jit(lambda: {n: attend_in_image(layer, variables, other, ORDERINGS[n]) for n in NAMES}, compiler_options=QUICK)()
+    static = jax.jit(
+        lambda: {n: attend_in_image(layer, variables, other, ORDERINGS[n]) for n in NAMES}, compiler_options=tiny.QUICK
+    )()
     for index, name in enumerate(NAMES):
         for x, found in ((square, traced(index)), (other, static[name])):
             ranks = orderings.rank(ORDERINGS[name], *x.shape[1:3])
@@ -394,7 +396,7 @@ def test_chunked_attention_has_the_outputs_and_gradients_of_dense_attention(chun
             outputs_and_gradients(lambda *inputs: layers.attend_in_chunks(*inputs, causal, chunk)),
             outputs_and_gradients(lambda *inputs: dense_attention(*inputs, causal)),
         ),
-        compiler_options=QUICK,
+        compiler_options=tiny.QUICK,
     )()
     for array, reference in zip(found, expected, strict=True):
         assert np.isfinite(array).all()
@@ -447,7 +449,7 @@ def test_that_dense_attention_would_be_caught():
 
 
 def test_attention_refuses_channels_that_do_not_divide_into_heads():
-    with pytest.raises(ValueError, match='6 channels do not divide into 2 x 2 heads'):
+    with pytest.raises(UserError, match='6 channels do not divide into 2 x 2 heads'):
         layers.MaskedAttention(2).init(jax.random.key(0), jnp.zeros((1, 3, 3, 6)))
 
 
@@ -471,6 +473,20 @@ def test_raster_convolutions_around_zigzag_attention_keep_neither_order():
         ranks = orderings.rank(ORDERINGS[name], 9, 9)
         violations.append(int(seen[ranks[None, None] > ranks[:, :, None, None]].sum()))
     assert violations == [650, 88]
+
+
+@pytest.mark.parametrize('platform', ['cpu', 'gpu'])
+def test_a_pointwise_layer_is_a_dense_one_in_the_precision_it_is_given(platform, monkeypatch):
+    """With its parameters, whose values files of trained weights have by these names; on GPUs positions are one axis."""
+    monkeypatch.setattr(layers, 'platform', lambda: platform)
+    x, dense = normal(0, (2, 3, 4, 5)), nn.Dense(7, kernel_init=nn.initializers.xavier_normal())
+    variables, expected = (layer.init(jax.random.key(0), x) for layer in (layers.Pointwise(7, jnp.float32), dense))
+    jax.tree.map(np.testing.assert_array_equal, variables, expected)
+    variables = random_variables(dense, x)
+    np.testing.assert_allclose(layers.Pointwise(7, jnp.float32).apply(variables, x), dense.apply(variables, x), rtol=1e-5)
+    half = layers.Pointwise(7, jnp.bfloat16).apply(variables, x)
+    assert half.dtype == jnp.bfloat16
+    np.testing.assert_allclose(half.astype(jnp.float32), dense.apply(variables, x), atol=0.1)
 
 
 def explicit_residual_block(params, x, taps, padding):

@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from ar_seg_jax import orderings
+from ar_seg_jax.errors import UserError
 from ar_seg_jax.orderings import ORDERINGS, RASTER, ZIGZAG
 
 # When pixel (i, j) of a map of H rows and W columns is visited.
@@ -279,41 +280,47 @@ def test_a_flag_that_all_orderings_share_stays_static():
     assert not orderings.is_static(ordering.flip_rows)
 
 
+def test_a_config_names_sets_of_orderings_or_lists_them():
+    assert orderings.names('raster') == tuple(RASTER) and orderings.names('zigzag') == tuple(ZIGZAG)
+    assert orderings.names('all') == NAMES
+    assert orderings.names('A1, zigzag_D3') == ('A1', 'zigzag_D3') and orderings.names('C2') == ('C2',)
+
+
 def test_an_unknown_name_is_refused_with_the_list_of_names():
-    with pytest.raises(ValueError, match=r"'E5'.*A1, .*zigzag_D4"):
+    with pytest.raises(UserError, match=r"no ordering is called 'E5'; the names are A1, .*, zigzag_D4$"):
         orderings.by_name('E5')
-    with pytest.raises(ValueError, match=r"'zigzag'"):
+    with pytest.raises(UserError, match="no ordering is called 'zigzag'; the names are A1, "):
         orderings.stack(('A1', 'zigzag'))
 
 
 def test_an_empty_choice_of_orderings_is_refused():
-    with pytest.raises(ValueError, match='at least one'):
+    with pytest.raises(UserError, match='at least one ordering is needed; the names are A1, '):
         orderings.stack(())
 
 
 def test_unknown_sampling_and_one_ordering_without_repetition_are_refused():
-    with pytest.raises(ValueError, match=r"one of random, no_repetition, hard; found 'best'"):
+    with pytest.raises(UserError, match=r"one of random, no_repetition, hard; found 'best'"):
         unchecked(orderings.sample_pair)(jax.random.key(0), STACK, 'best')
-    with pytest.raises(ValueError, match='at least two'):
+    with pytest.raises(UserError, match="'no_repetition' needs at least two orderings, found one"):
         orderings.sample_pair(jax.random.key(0), orderings.stack(('A1',)), 'no_repetition')
 
 
 @pytest.mark.parametrize('size', [-1, 0, 2, 4])
 def test_a_kernel_without_a_centre_is_refused(size):
     for shift in ('raster', 'corner', 'top', 'left', 'centred'):
-        with pytest.raises(ValueError, match=f'odd size.*found {size}'):
+        with pytest.raises(UserError, match=f'odd size.*found {size}'):
             orderings.canonical_support(shift, size)
 
 
 def test_an_unknown_shift_is_refused_with_the_list_of_shifts():
-    with pytest.raises(ValueError, match="raster, corner, top, left, centred; found 'diagonal'"):
+    with pytest.raises(UserError, match="raster, corner, top, left, centred; found 'diagonal'"):
         unchecked(orderings.canonical_support)('diagonal', 3)
 
 
 def test_a_traced_transpose_refuses_maps_that_are_not_square():
     x = jnp.zeros((1, 4, 6, 2))
     for turn in (orderings.into_frame, orderings.out_of_frame):
-        with pytest.raises(ValueError, match='square maps, found 4 x 6'):
+        with pytest.raises(UserError, match='square maps, found 4 x 6'):
             jax.jit(lambda flag, turn=turn: turn(x, orderings.Ordering(False, False, flag)))(True)
         # flips alone are no obstacle
         jax.jit(lambda flag, turn=turn: turn(x, orderings.Ordering(flag, flag, True)))(True)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Integer, UInt8
 
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import VOID
@@ -36,7 +36,7 @@ def numbered(prefix: str, count: int) -> tuple[Class, ...]:
     return tuple(Class(f'{prefix} {index}', colour) for index, colour in enumerate(colours(count)))
 
 
-def classes_of(clusters: Int[np.ndarray, '*shape'], mapping: Int[np.ndarray, 'clusters']) -> UInt8[np.ndarray, '*shape']:
+def classes_of(clusters: Integer[np.ndarray, '*shape'], mapping: Integer[np.ndarray, 'clusters']) -> UInt8[np.ndarray, '*shape']:
     """Class of each pixel from its cluster; VOID for unmatched clusters."""
     return np.where(mapping == UNMATCHED, VOID, mapping).astype(np.uint8)[clusters]
 

@@ -32,7 +32,7 @@ def source(builder: SegmentationBuilder, split: str) -> 'Prepared':
     return Prepared(found, f'split {split!r} in {builder.data_dir}')
 
 
-class Prepared(Sequence[Example]):
+class Prepared(Sequence):
     """Examples of a data source, called `name` where they are damaged, which is a DataError."""
 
     def __init__(self, found: Sequence, name: str):

@@ -55,6 +55,7 @@ class Subject:
     untrained: Callable[[], ModelState]
 
 
+@typing.runtime_checkable
 class Evaluator(typing.Protocol):
     """Made once for a run, as `EVALUATORS[name](subject, **options)`, so that its programs are compiled once."""
 

@@ -6,12 +6,14 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from ar_seg_jax import layers
 from ar_seg_jax import orderings as scans
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import VOID, Batch, Extra, Method, Metrics, Outputs, Params, Time
-from ar_seg_jax.methods.scans import Maps, ScanningModel, Views
+from ar_seg_jax.methods import augmentations
+from ar_seg_jax.methods.scans import Sampling, ScanningModel, Views
 from ar_seg_jax.objectives import displacements, mutual_information
 from ar_seg_jax.objectives.mutual_information import Assignment, InformationLoss
 
@@ -87,7 +89,7 @@ class AC(Method):
     def describe(self, metrics):
         return mutual_information.in_words(metrics)
 
-    def _scores(self, logits: Maps, height: int, width: int) -> Assignment:
+    def _scores(self, logits: Float[Array, 'batch map_height map_width clusters'], height: int, width: int) -> Assignment:
         return nn.softmax(layers.upsample(logits, self.model.output_stride, height, width))
 
     def _entropy_weight(self, step):
@@ -109,9 +111,9 @@ def build(
     entropy_weight: float,
     entropy_steps: int,
     orderings: str,
-    sampling: str,
+    sampling: Sampling,
     candidates: int,
-    transformations: str,
+    transformations: augmentations.Kind,
     sobel: bool,
     mask_void: bool,
 ) -> AC:

@@ -9,14 +9,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ar_seg_jax import layers
 from ar_seg_jax import orderings as scans
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Batch, Extra, Method, Metrics, Outputs, Params, Remark, Time
-from ar_seg_jax.methods import readout
-from ar_seg_jax.methods.scans import ScanningModel, Views
+from ar_seg_jax.methods import augmentations, readout
+from ar_seg_jax.methods.scans import Sampling, ScanningModel, Views
 from ar_seg_jax.models.critics import SeparableCritics
-from ar_seg_jax.objectives import clustering, displacements
+from ar_seg_jax.objectives import displacements
 from ar_seg_jax.objectives.info_nce import ContrastiveLoss, Keys, Maps
 
 Compared = tuple[Maps, Maps, Keys]
@@ -98,11 +97,8 @@ class ARL(Method):
         return {**extra, 'centroids': readout.centroids(features, batches, extra['centroids'], key=key)}
 
     def predict(self, params: Params, extra: Extra, image) -> Outputs:
-        """Each pixel's scores are highest for the centroid nearest to its interpolated features."""
         maps = _maps(self, params, extra, image)
-        # Linear in the features, so interpolation may follow.
-        nearness = clustering.nearness(extra['centroids'], maps[_HEAD])
-        scores = nn.softmax(layers.upsample(nearness, self.model.output_stride, *image.shape[1:3]))
+        scores = readout.scores(extra['centroids'], maps[_HEAD], self.model.output_stride, *image.shape[1:3])
         return Outputs(scores=scores, features=maps['features'], logits=maps[_HEAD])
 
     def describe(self, metrics):
@@ -146,9 +142,9 @@ def build(
     temperature: float,
     negatives: int,
     orderings: str,
-    sampling: str,
+    sampling: Sampling,
     candidates: int,
-    transformations: str,
+    transformations: augmentations.Kind,
     sobel: bool,
 ) -> ARL:
     """ARL from the options of config.method; see `ARL`, `ContrastiveLoss` and `Views`. width: channels of what is learned."""

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterable
 
+import flax.linen as nn
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 from jaxtyping import Array, Float, Key
 
+from ar_seg_jax import layers
 from ar_seg_jax.interfaces import Batch
 from ar_seg_jax.objectives import clustering
 
@@ -33,3 +35,15 @@ def centroids(
     found = clustering.find_centroids(np.concatenate(drawn), len(like), int(rng.integers(2**31)))
     # Processes on unlike hosts may differ in the last bit, and all must go on with the same.
     return jax.device_put(multihost_utils.broadcast_one_to_all(found), like.sharding)
+
+
+def scores(
+    centroids: Float[Array, 'clusters channels'],
+    maps: Float[Array, 'batch map_height map_width channels'],
+    output_stride: int,
+    height: int,
+    width: int,
+) -> Float[Array, 'batch {height} {width} clusters']:
+    """Scores of clusters at each pixel, highest for the centroid that is nearest to its interpolated features."""
+    nearness = clustering.nearness(centroids, maps)  # linear in the features, so interpolation may follow
+    return nn.softmax(layers.upsample(nearness, output_stride, height, width))

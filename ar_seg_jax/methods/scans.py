@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -12,13 +12,15 @@ from ar_seg_jax import orderings
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Model
 from ar_seg_jax.methods import augmentations
-from ar_seg_jax.orderings import Ordering, Sampling
+from ar_seg_jax.orderings import Ordering
 
 Variables = Mapping[str, Any]
 Maps = Mapping[str, Array]
 Pair = tuple[Ordering, Ordering]
+Sampling = Literal[orderings.Sampling, 'hard_loss']
 
 
+@runtime_checkable
 class ScanningModel(Model, Protocol):
     """A model that can follow orderings."""
 
@@ -42,7 +44,7 @@ class Views:
     """
 
     orderings: tuple[str, ...]
-    sampling: Sampling | Literal['hard_loss']
+    sampling: Sampling
     candidates: int
     transformations: augmentations.Kind
     sobel: bool
@@ -106,7 +108,7 @@ class Views:
         return run(variables, pair_key)
 
     @property
-    def _sampling(self) -> Sampling:
+    def _sampling(self) -> orderings.Sampling:
         """How each pair is drawn."""
         return 'no_repetition' if self.sampling == 'hard_loss' else self.sampling
 

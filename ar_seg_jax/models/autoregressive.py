@@ -82,7 +82,7 @@ class Autoregressive(nn.Module):
         if self.attention:
             return None
         if self.variant == 'F5':
-            return ResNet18.reach(self.output_stride)
+            return ResNet18.reach(self.output_stride) + 2 * self.output_stride  # from all pixels of a cell, interpolated
         return self.output_stride * (self.blocks + 2)  # the stem, and interpolation, look less than one cell further each
 
     def setup(self):

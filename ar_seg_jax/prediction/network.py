@@ -59,7 +59,7 @@ class Network:
 
         return self._of_each(image, of_one)
 
-    def features(self, image: Images) -> Float32[np.ndarray, '*batch map_height map_width channels']:
+    def features(self, image: Images) -> Float32[np.ndarray, '*batch map_height map_width depth']:
         """A map of features, see the model, of an image or of a batch of them, each of which must fit into memory."""
         return self._of_each(image, lambda one: self._compiled('features')(images.rescale(one, self.rescale)))
 

@@ -1,7 +1,7 @@
 """What a run leaves in its directory.
 
 config.json           the config, checked when the run is resumed
-versions.json         of this program and of what it is built on, when the run began
+versions.json         of this program and of what it is built on, when it was last trained
 data.json             channels and scale of the images, names and colours of the classes
 checkpoints/<step>/   the model, the rest of the state (Orbax), checksums of both
 damaged/<step>/       checkpoints that were found damaged, for whoever wants to look

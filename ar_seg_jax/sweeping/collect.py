@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.sweeping import state
-from ar_seg_jax.sweeping.plan import key, protocol
-from ar_seg_jax.sweeping.runner import Outcomes, Sweep
-from ar_seg_jax.sweeping.tables import Row, Table
+from ar_seg_jax.sweeping.plan import Sweep, key, protocol
+from ar_seg_jax.sweeping.runner import Outcomes
+from ar_seg_jax.sweeping.tables import SEGMENTATION, Row, Table
 
 
 class Spread(NamedTuple):
@@ -22,10 +22,9 @@ class Spread(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """What one run says about one measure: shares of pixels, 0 to 1, and how they were found."""
+    """What one run says about one measure: shares of pixels by name of the score, 0 to 1, and how they were found."""
 
-    accuracy: float
-    mean_iou: float
+    values: Mapping[str, float]
     protocol: str
     step: int
     device: str
@@ -60,7 +59,8 @@ def _line(row: Row, table: Table, sweep: Sweep, seeds: Sequence[int], outcomes: 
     scores: dict[str, list[Score]] = {measure: [] for measure in table.measures}
     if row.kind == 'not implemented':
         return Line(row, scores)
-    keys = [key(row, sweep.config, seed) for seed in seeds]
+    base = sweep.of(row)
+    keys = [key(row, base, seed) for seed in seeds]
     seconds, failures = [], []
     for found in keys:
         if found not in outcomes:
@@ -71,7 +71,7 @@ def _line(row: Row, table: Table, sweep: Sweep, seeds: Sequence[int], outcomes: 
         content = state.evaluation(sweep.directory, found, row.kind == 'untrained')
         for measure in table.measures:
             try:
-                scores[measure].append(_score(content, row, measure, protocol(row, sweep.config)))
+                scores[measure].append(_score(content, row, measure, protocol(row, base.config), table.scores))
             except ValueError as error:
                 failures.append(f'seed {found[1]}: {error}')
         if row.kind == 'trained':
@@ -82,7 +82,7 @@ def _line(row: Row, table: Table, sweep: Sweep, seeds: Sequence[int], outcomes: 
     return Line(row, scores, seconds, failures, sum(found not in outcomes for found in keys))
 
 
-def _score(content: Mapping[str, Any], row: Row, measure: str, wanted: str) -> Score:
+def _score(content: Mapping[str, Any], row: Row, measure: str, wanted: str, names: Sequence[str]) -> Score:
     """UserError if the evaluation does not hold it."""
     evaluator, _, name = measure.partition('/')
     found = state.results(content, evaluator)
@@ -93,4 +93,6 @@ def _score(content: Mapping[str, Any], row: Row, measure: str, wanted: str) -> S
         found = [entry for entry in found if entry['name'] == name]
     if not found:
         raise UserError(f'the evaluation of step {content.get("step")} has no {row.method or measure} score ({wanted})')
+    if lacking := [name for name in names if name not in found[0]['scores']]:
+        raise UserError(f'the evaluation of step {content.get("step")} has no {", ".join(lacking)} among its {measure} scores')
     return Score(found[0]['scores'], found[0]['in_words'], content['step'], content.get('device', 'not recorded'))

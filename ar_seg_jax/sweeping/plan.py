@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ar_seg_jax.configuration import unknown
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.evaluation.protocols import Protocol
-from ar_seg_jax.sweeping.tables import SEGMENTATION, Row, Table
+from ar_seg_jax.sweeping.tables import Row, Table
 
 BASE = 'base'
 BASELINES = ('untrained network', 'k-means on pixels')  # what every evaluation with baselines holds
+_PROBES = 'probes'  # the evaluator whose results are chosen by name
 
 Config = Mapping[str, Any]
 Key = tuple[str, int]  # slug and seed
@@ -150,10 +152,21 @@ def _training(row: Row, table: Table, base: Base, seed: int) -> Training:
         base,
         resolve(row, base, seed),
         _union(own, (protocol(row, base.config),)),
-        tuple(measure.partition('/')[2] for measure in table.measures if measure != SEGMENTATION),
+        tuple(name for evaluator, name in _measures(table, base.config) if evaluator == _PROBES),
         _union(BASELINES if slug == BASE else (), (row.method,) if row.method else ()),
         row.kind == 'untrained',
     )
+
+
+def _measures(table: Table, config: Config) -> list[tuple[str, str]]:
+    """Evaluator and name of a result, or '', of each measure of a table; UserError for an evaluator that the config has not."""
+    found = []
+    for measure in table.measures:
+        evaluator, _, name = measure.partition('/')
+        if evaluator not in config['evaluators']:
+            raise UserError(f'table {table.name!r}, measure {measure!r}: {unknown(evaluator, config["evaluators"])}')
+        found.append((evaluator, name))
+    return found
 
 
 def _joined(one: Training, other: Training) -> Training:

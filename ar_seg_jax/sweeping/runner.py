@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from ar_seg_jax.errors import UserError, printable
 from ar_seg_jax.sweeping import state
 from ar_seg_jax.sweeping.children import Children, Stopped
-from ar_seg_jax.sweeping.plan import BASE, Key, Sweep, Training, lookup
+from ar_seg_jax.sweeping.plan import BASE, Key, Sweep, Training, lookup, protocols
 
 _logger = logging.getLogger(__name__)
 
@@ -80,6 +80,7 @@ def _evaluation(training: Training) -> dict[str, Any]:
     if not is_base:
         values['evaluation.pictures'] = 0
     known = {name: lookup(training.base.config, name) for name in values}
+    known['evaluators.segmentation.protocols'] = [one.short for one in protocols(training.base.config)]
     return {name: value for name, value in values.items() if known[name] is not None and not _same(known[name], value)}
 
 

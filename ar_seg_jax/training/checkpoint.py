@@ -10,6 +10,7 @@ they are used.
 import contextlib
 import logging
 import shutil
+import time
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -46,14 +47,14 @@ class Checkpoints:
         self._writable = writable
         self._unsettled: int | None = None  # step of a save whose end nobody has seen
         self._failed: int | None = None  # step of the last save, if it failed
-        options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep,
-            keep_period=keep_every or None,
-            create=writable,
-            read_only=not writable,
-            cleanup_tmp_directories=writable,
-        )
         with _silence():
+            options = ocp.CheckpointManagerOptions(
+                max_to_keep=keep,
+                keep_period=keep_every or None,
+                create=writable,
+                read_only=not writable,
+                cleanup_tmp_directories=writable,
+            )
             self._manager = ocp.CheckpointManager(self.directory, options=options)
 
     @property
@@ -67,6 +68,8 @@ class Checkpoints:
         step = int(state.step)
         if step == self.latest:
             return
+        if self._failed is not None:
+            self._remove_remains(self._failed)
         self._unsettled = step
         items = _items(state)
         try:
@@ -187,20 +190,45 @@ class Checkpoints:
     def _report(self, error: Exception):
         step, self._unsettled, self._failed = self._unsettled, None, self._unsettled
         _logger.error('Could not save step %d: %s. %s', step, _reason(error), self._newest())
-        if jax.process_index() == 0:
-            for remains in self.directory.glob(f'{step}.orbax-checkpoint-tmp*'):
-                shutil.rmtree(remains, ignore_errors=True)  # they take room on what may be a full disk
+        self._remove_remains(step)
+
+    def _remove_remains(self, step: int):
+        """Removes what a failed save left, which takes room on what may be a full disk. When one of its items fails, others may
+        still be written, and come back: so this looks again, for some seconds, and once more before the next save."""
+        if jax.process_index():
+            return
+        for _ in range(100):
+            remains = list(self.directory.glob(f'{step}.orbax-checkpoint-tmp*'))
+            if not remains:
+                return
+            for path in remains:
+                shutil.rmtree(path, ignore_errors=True)
+            time.sleep(0.1)
 
     def _newest(self) -> str:
         return f'the newest checkpoint is that of step {self.latest}' if self.latest is not None else 'there is no checkpoint yet'
 
 
 def read_arrays(directory: Path) -> dict[str, np.ndarray]:
-    """The parameters and all else that the newest model below `directory` has, by path: 'params/stem/conv/kernel'."""
-    with _silence(), ocp.CheckpointManager(directory.resolve(), options=ocp.CheckpointManagerOptions(read_only=True)) as manager:
-        if manager.latest_step() is None:
-            raise UserError(f'{directory}: no checkpoint; weights come from a run that has one')
-        model = manager.restore(manager.latest_step(), args=ocp.args.Composite(model=ocp.args.StandardRestore()))['model']
+    """The parameters and all else that the newest model below `directory` has, by path: 'params/stem/conv/kernel'.
+
+    UserError if there is none, or if its content is not what was saved.
+    """
+    handlers = {'model': ocp.StandardCheckpointHandler(), 'checksums': ocp.JsonCheckpointHandler()}
+    with _silence():
+        options = ocp.CheckpointManagerOptions(read_only=True)
+        with ocp.CheckpointManager(directory.resolve(), options=options, item_handlers=handlers) as manager:
+            step = manager.latest_step()
+            if step is None:
+                raise UserError(f'{directory}: no checkpoint; weights come from a run that has one')
+            # For NumPy, since the devices that the run had may not be here.
+            like = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), manager.item_metadata(step)['model'].tree)
+            args = ocp.args.Composite(model=ocp.args.StandardRestore(like), checksums=ocp.args.JsonRestore())
+            found = manager.restore(step, args=args)
+    model, expected = found['model'], found['checksums']['model']
+    for array, checksum in _checksums(model).items():
+        if checksum != expected.get(array):
+            raise UserError(f'{directory / str(step)} is damaged: the content of model/{array} is not what was saved')
     collections = {'params': model['params'], **model['extra']}
     return {_name(path): np.asarray(leaf) for path, leaf in tree_leaves_with_path(collections)}
 
@@ -224,10 +252,10 @@ def _items(state: TrainState) -> Items:
 def _checksums(item: Mapping[str, Any]) -> dict[str, int]:
     """CRC-32 of the bytes of each leaf."""
 
-    def checksum(leaf: jax.Array) -> int:
+    def checksum(leaf: jax.Array | np.ndarray) -> int:
         if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             leaf = jax.random.key_data(leaf)
-        return zlib.crc32(np.ascontiguousarray(leaf.addressable_data(0)))
+        return zlib.crc32(np.ascontiguousarray(leaf.addressable_data(0) if isinstance(leaf, jax.Array) else leaf))
 
     return {_name(path): checksum(leaf) for path, leaf in tree_leaves_with_path(item)}
 

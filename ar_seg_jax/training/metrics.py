@@ -60,6 +60,8 @@ class MetricWriter:
     def _write(self, step: int, kind: str, scalars: dict[str, float]):
         if not self._file:
             return
+        if reserved := scalars.keys() & {'step', 'kind'}:
+            raise ValueError(f'a metric cannot be called {" or ".join(sorted(reserved))}, which every record has')
         finite = {name: value if math.isfinite(value) else None for name, value in scalars.items()}
         self._file.write(_as_json({'step': step, 'kind': kind, **finite}))
         self._file.flush()

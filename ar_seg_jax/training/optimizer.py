@@ -73,12 +73,13 @@ _FROZEN = '(frozen)'  # no path of parameters
 
 
 def _labels(params: Params, groups: Mapping[str, Any]) -> Any:
-    """For each leaf the value of the first group that it is in, or ''. UserError for a group without any."""
+    """For each leaf the value of the most special group that it is in, or ''. UserError for a group without any."""
     used = set()
+    by_length = sorted(groups.items(), key=lambda item: len(item[0]), reverse=True)
 
     def label(path, _):
         place = keystr(path, simple=True, separator='/')
-        for group, value in groups.items():
+        for group, value in by_length:
             if place == group or place.startswith(f'{group}/'):
                 used.add(group)
                 return value
@@ -134,12 +135,12 @@ def _constant(*, learning_rate: float, steps: int) -> Rate:
 
 
 def _linear(*, learning_rate: float, steps: int, final: float) -> Rate:
-    """In a line to `final` times its value at the last step."""
+    """In a line to `final` times its value after the last step."""
     return optax.linear_schedule(learning_rate, final * learning_rate, max(steps, 1))
 
 
 def _cosine(*, learning_rate: float, steps: int, final: float) -> Rate:
-    """Half a cosine to `final` times its value at the last step."""
+    """Half a cosine to `final` times its value after the last step."""
     return optax.cosine_decay_schedule(learning_rate, max(steps, 1), final)
 
 

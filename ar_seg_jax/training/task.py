@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,7 @@ _REFRESH = 0x5EF  # numbers a stream of random numbers apart from those of the s
 Guard = Callable[[Iterable], Iterator]  # passes on what it gets, and can leave in between
 
 
+@runtime_checkable
 class Feed(Protocol):
     """The batches of a data set.
 

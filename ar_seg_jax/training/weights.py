@@ -41,7 +41,12 @@ class InitialWeights:
             return state
         path = Path(self.file).expanduser()
         collections = {'params': state.params, **state.extra}
-        taken = {name: array for name, array in read(path).items() if self._is_taken(name, collections)}
+        arrays = read(path)
+        taken = {name: array for name, array in arrays.items() if self._is_taken(name, collections)}
+        if self.of and not taken:
+            raise UserError(
+                f'{path}: nothing is below {self.of!r}, only {_some(sorted(arrays))}; see --config.initial_weights.of'
+            )
         given = {self._target(name, collections): array for name, array in taken.items()}
         loaded, missing = set(), []
 
@@ -93,7 +98,7 @@ def read(path: Path) -> Arrays:
         match path.suffix:
             case '.npz':
                 with np.load(path, allow_pickle=False) as content:
-                    return {name: content[name] for name in content.files}
+                    return {name.replace('.', '/'): content[name] for name in content.files}
             case '.safetensors':
                 from safetensors.numpy import load_file
 

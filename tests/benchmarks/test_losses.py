@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from ar_seg_jax import layers
-from ar_seg_jax.objectives.mutual_information import InformationLoss
 from benchmarks import attention, contrastive_loss, hlo, losses
 from benchmarks.workload import Workload
 from configs import potsdam6
+from tests.support import tiny
 
 WORKLOAD = Workload(batch=2, side=9, clusters=4, displacement=1)
 
@@ -28,7 +28,7 @@ def test_one_convolution_has_the_loss_and_the_gradients_of_the_box_filter(masked
         convolution = convolution[0], tuple(gradient * mask[..., None] for gradient in convolution[1])
     assert_same(convolution, package)
     assert package[0] < -0.05 and all(np.abs(gradient).max() > 1e-4 for gradient in package[1])
-    loss, _ = InformationLoss(WORKLOAD.displacement)(*maps, mask)
+    loss, _ = tiny.information(displacement=WORKLOAD.displacement)(*maps, mask)
     np.testing.assert_allclose(package[0], loss, rtol=1e-5)
 
 

@@ -12,14 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from ar_seg_jax.methods.views import Views
 
-from ar_seg_jax import orderings
-from ar_seg_jax.methods.ac import AC
-from ar_seg_jax.models.autoregressive import Autoregressive
-from ar_seg_jax.objectives.mutual_information import InformationLoss
+from ar_seg_jax import layers, orderings
 from ar_seg_jax.training.state import TrainState
 from ar_seg_jax.training.step import make_train_step
+from tests.support import tiny
 
 torch = pytest.importorskip('torch', reason='PyTorch, which only benchmarks need, is not installed')
 reference = importlib.import_module('benchmarks.pytorch_reference')
@@ -28,7 +25,6 @@ torch.set_num_threads(1)  # on tiny maps more of them wait for each other
 NAMES = tuple(orderings.RASTER)
 CHANNELS, CLUSTERS, DISPLACEMENT = 4, 5, 2
 MODELS = [(1, 2, False), (1, 4, False), (2, 2, True), (2, 4, True)]  # blocks, output stride, attention
-QUICK = {'xla_backend_optimization_level': 0}  # for programs that run a few times on tiny maps
 FORMS = [('dummy', 'explicit', False), ('product', 'fused', True)]  # masking, attention, whether views share the stem
 
 
@@ -72,14 +68,16 @@ def run_package(model, variables, image):
     """A function of two orderings: scores of both views, loss, new batch statistics and gradients."""
     stack = orderings.stack(NAMES)
 
-    @functools.partial(jax.jit, compiler_options=QUICK)
+    @functools.partial(jax.jit, compiler_options=tiny.QUICK)
     def run(first, second):
         views = orderings.choose(stack, first), orderings.choose(stack, second)
 
         def loss(params):
-            outputs, updated = model.apply({**variables, 'params': params}, image, views, train=True, mutable=['batch_stats'])
-            scores = [output['scores'] for output in outputs]
-            return InformationLoss(DISPLACEMENT)(*scores)[0], (scores, updated['batch_stats'])
+            options = {'train': True, 'mutable': ['batch_stats'], 'method': 'scan'}
+            outputs, updated = model.apply({**variables, 'params': params}, image, views, **options)
+            logits = (layers.upsample(output['decoder'], model.output_stride, *image.shape[1:3]) for output in outputs)
+            scores = [jax.nn.softmax(each) for each in logits]
+            return tiny.information(displacement=DISPLACEMENT)(*scores)[0], (scores, updated['batch_stats'])
 
         return jax.value_and_grad(loss, has_aux=True)(variables['params'])
 
@@ -89,7 +87,7 @@ def run_package(model, variables, image):
 @pytest.mark.parametrize(('blocks', 'stride', 'attention'), MODELS)
 def test_outputs_loss_gradients_and_statistics_agree_in_all_orderings(blocks, stride, attention):
     side = 4 * stride
-    package = Autoregressive(CLUSTERS, blocks=blocks, output_stride=stride, attention=attention, dtype=jnp.float64)
+    package = tiny.autoregressive(CLUSTERS, blocks=blocks, output_stride=stride, attention=attention, dtype='float64')
     variables, image = drawn(package, side), images(side)
     run = run_package(package, variables, image)
     for pair in zip(NAMES, NAMES[3:] + NAMES[:3], strict=True):
@@ -127,9 +125,9 @@ def test_the_loss_and_its_gradients_agree(displacement, collapsed):
     logits = np.random.default_rng(2).normal(size=(2, 2, 7, 9, CLUSTERS)) * 3
     p, noise = (jax.nn.softmax(x) for x in jnp.asarray(logits))
     q = 0.7 * p + 0.3 * noise
-    package = InformationLoss(displacement, collapsed)
+    package = tiny.information(displacement=displacement, collapsed=collapsed)
     differentiated = jax.value_and_grad(lambda *pair: package(*pair)[0], argnums=(0, 1))
-    loss, gradients = jax.jit(differentiated, compiler_options=QUICK)(p, q)
+    loss, gradients = jax.jit(differentiated, compiler_options=tiny.QUICK)(p, q)
     for joint in ('convolution', 'box') if collapsed else ('convolution',):
         pair = [torch.tensor(np.asarray(x)).permute(0, 3, 1, 2).requires_grad_() for x in (p, q)]
         found = reference.information_loss(*pair, displacement, collapsed, joint)
@@ -147,12 +145,12 @@ def test_ranks_are_those_of_the_package_on_maps_that_are_not_square(name):
 
 def test_training_steps_have_the_same_losses():
     image = jnp.asarray(images(side=12) * 255, jnp.uint8)
-    model = Autoregressive(CLUSTERS, blocks=1, output_stride=2, dtype=jnp.float64)
-    method, tx = AC(model, InformationLoss(DISPLACEMENT), Views(('D4',))), optax.adam(1e-3)
-    variables, zero = drawn(model, side=12), jnp.zeros((), int)
+    model = {'output_stride': 2, 'dtype': 'float64'}
+    method = tiny.ac(model, num_clusters=CLUSTERS, displacement=DISPLACEMENT, orderings='D4')
+    tx, variables, zero = optax.adam(1e-3), drawn(method.model, side=12), jnp.zeros((), int)
     params, extra = variables['params'], {'batch_stats': variables['batch_stats']}
     state = TrainState(zero, params, extra, tx.init(params), jax.random.key(0), zero, zero)
-    step = jax.jit(make_train_step(method, tx), compiler_options=QUICK)
+    step = jax.jit(make_train_step(method, tx, steps_per_epoch=1), compiler_options=tiny.QUICK)
 
     other = torch_model(variables, 1, 2)
     adam = torch.optim.Adam(other.parameters(), 1e-3)

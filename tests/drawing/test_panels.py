@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from ar_seg_jax.classes import Class, numbered
 
-from ar_seg_jax.evaluation import panels, pictures
+from ar_seg_jax.data.classes import Class, numbered
+from ar_seg_jax.drawing import label_maps, panels
 from ar_seg_jax.interfaces import VOID
 
 RNG = np.random.default_rng(0)
@@ -42,14 +42,14 @@ def test_equal_accuracies_keep_the_order_of_the_images():
 
 
 def _row(height, width, labels):
-    return panels.Row('best', 0.5, RNG.integers(0, 256, (height, width, 4), dtype=np.uint8), labels)
+    return panels.Compared('best', 0.5, RNG.integers(0, 256, (height, width, 4), dtype=np.uint8), labels)
 
 
 def test_a_panel_shows_image_and_label_maps_in_their_columns_right_of_the_row_titles():
     label = np.array([[0, 1], [1, VOID]], np.uint8)
     row = _row(2, 2, [label, label[::-1]])
     panel = np.array(panels.draw([row, row], ['ground truth', 'AC'], CLASSES, 'caption', size=100))
-    expected = [pictures.paint(shown, CLASSES).repeat(50, 0).repeat(50, 1) for shown in row.labels]
+    expected = [label_maps.paint(shown, CLASSES).repeat(50, 0).repeat(50, 1) for shown in row.labels]
     left = int(np.flatnonzero((panel[30:130] == expected[0][0, 0]).all(-1).any(0))[0])
     assert left > 104
     for top in (30, 134):
@@ -80,5 +80,5 @@ def test_the_legend_names_every_class_and_what_black_means():
 
 def test_fewer_row_titles_than_rows_are_refused():
     rows = [[np.zeros((8, 8, 3), np.uint8)]] * 2
-    with pytest.raises(ValueError, match='zip'):
-        pictures.panel(rows, ['image'], CLASSES, 'caption', ['only one'])
+    with pytest.raises(ValueError, match=r'^zip\(\) argument 2 is shorter than argument 1$'):
+        label_maps.panel(rows, ['image'], CLASSES, 'caption', ['only one'])

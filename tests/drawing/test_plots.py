@@ -3,10 +3,11 @@ import math
 
 import numpy as np
 import pytest
-from ar_seg_jax.classes import Class, numbered
 from PIL import Image
 
-from ar_seg_jax.evaluation import plots
+from ar_seg_jax.data.classes import Class, numbered
+from ar_seg_jax.drawing import plots
+from ar_seg_jax.errors import UserError
 
 CLASSES = (Class('road', (0, 0, 0)), Class('roof of $x$', (9, 9, 9)), Class('a class with a name longer than a label', (1, 1, 1)))
 CONFUSION = np.array([[1, 30, 0], [5, 5, 0], [4, 15, 0], [90, 0, 0]])
@@ -104,5 +105,5 @@ def test_runs_without_labels_or_information_and_single_records_have_one_plot(rec
 
 @pytest.mark.parametrize('records', [[], [{'step': 1, 'kind': 'evaluation'}]])
 def test_nothing_to_draw_is_said(records):
-    with pytest.raises(ValueError, match='neither records of training nor scores'):
+    with pytest.raises(UserError, match=r'^there are neither records of training nor scores to draw$'):
         plots.curves(records, 'a run')

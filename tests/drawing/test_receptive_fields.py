@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from ar_seg_jax import orderings
-from ar_seg_jax.evaluation import receptive_fields
+from ar_seg_jax.drawing import receptive_fields
+from ar_seg_jax.errors import UserError
 from ar_seg_jax.orderings import ORDERINGS, RASTER, ZIGZAG
 
 NAMES = tuple(ORDERINGS)
@@ -60,12 +61,12 @@ def test_attention_leaves_no_blind_spot_to_convolutions(zigzag, names):
 
 @pytest.mark.parametrize('count', [-1, 0, 17])
 def test_numbers_of_layers_that_cannot_be_drawn_are_refused(count):
-    with pytest.raises(ValueError, match=f'for 1 to 16 layers, found {count}'):
+    with pytest.raises(UserError, match=f'^receptive fields are drawn for 1 to 16 layers, found {count}$'):
         receptive_fields.convolutions(count)
 
 
 def test_what_is_no_map_or_no_ordering_is_refused():
-    with pytest.raises(ValueError, match='at least one pixel a side, found 0'):
+    with pytest.raises(UserError, match=r'^a map has at least one pixel a side, found 0$'):
         receptive_fields.of_centre(receptive_fields.attention(), NAMES, 0)
-    with pytest.raises(ValueError, match="no ordering is called 'A3'"):
+    with pytest.raises(UserError, match=r"^no ordering is called 'A3'; the names are A1, A2, "):
         receptive_fields.of_centre(receptive_fields.attention(), ('A1', 'A3'), 4)

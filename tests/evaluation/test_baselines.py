@@ -7,11 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ar_seg_jax import clustering
-from ar_seg_jax.evaluation import baselines, segmentation
+from ar_seg_jax import sharding
+from ar_seg_jax.errors import UserError
+from ar_seg_jax.evaluation import baselines, scoring
+from ar_seg_jax.evaluation.protocols import Protocol
 from ar_seg_jax.evaluation.sift import sift_descriptors
 from ar_seg_jax.interfaces import VOID
-from ar_seg_jax.training import sharding
+from ar_seg_jax.objectives import clustering
 
 RNG = np.random.default_rng(0)
 COLOURS = np.array([[250, 10, 10], [10, 250, 10], [10, 10, 250]])
@@ -57,7 +59,7 @@ def test_features_are_clustered_around_their_centres():
 
 
 def test_fewer_vectors_than_clusters_are_refused():
-    with pytest.raises(ValueError, match='k-means: 2 vectors are fewer than 3 clusters'):
+    with pytest.raises(UserError, match=r'^k-means: 2 vectors are fewer than 3 clusters$'):
         clustering.find_centroids(np.zeros((2, 5), np.float32), 3, seed=0)
 
 
@@ -158,12 +160,12 @@ def test_textures_of_one_brightness_are_told_apart_by_sift_and_not_by_colour():
     values = np.stack([np.broadcast_to(stripes if flip else stripes[:, None], (40, 40)) for flip in truth])
     batch = {'image': np.asarray(_grey(values)), 'label': np.broadcast_to(truth[:, None, None], (16, 40, 40))}
     on_device = jax.tree.map(jnp.asarray, batch)
-    protocol = [segmentation.Protocol('one-to-one', 'val', 'val')]
+    protocol = [Protocol('one-to-one', 'val', 'val')]
     accuracy = []
     for count, find in (
-        (segmentation.make_counter(baselines.nearest_centroid, 2, 2), baselines.pixel_centroids),
+        (scoring.make_counter(baselines.nearest_centroid, 2, 2), baselines.pixel_centroids),
         (baselines.make_sift_counter(2, 2), baselines.sift_centroids),
     ):
-        (result,) = segmentation.evaluate(count, find([batch], 2, seed=0), protocol, lambda split: [on_device])
+        (result,) = scoring.evaluate(count, find([batch], 2, seed=0), protocol, lambda split: [on_device])
         accuracy.append(result.scores.accuracy)
     assert accuracy[0] < 0.7 and accuracy[1] == 1.0

@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ar_seg_jax.errors import UserError
 from ar_seg_jax.evaluation.probes import Probes
 from ar_seg_jax.interfaces import VOID
-from ar_seg_jax.methods.ac import AC
-from ar_seg_jax.models.autoregressive import Autoregressive
-from ar_seg_jax.objectives.mutual_information import InformationLoss
+from tests.support import tiny
 
+BOTH = ('linear', 'non-linear')
 VARIABLES = {'scale': jnp.float32(40), 'offset': jnp.float32(-7)}  # probes should not care about either
 QUICK = {'width': 16, 'learning_rate': 5e-2}
 
@@ -50,23 +50,23 @@ def _train(probes, batches, classes, seed=0):
 
 
 def test_what_a_plane_separates_both_probes_learn_and_xor_only_the_non_linear_one():
-    probes, accuracies = Probes(steps=150, **QUICK), {}
+    probes, accuracies = Probes(BOTH, steps=150, **QUICK), {}
     for name, task, classes in (('plane', _linear, 3), ('xor', _xor, 2)):
         variables = (VARIABLES, _train(probes, _batches(task, 150), classes))
         (unseen,) = _batches(task, 1, seed=1)
-        for kind in ('linear', 'non-linear'):
+        for kind in BOTH:
             accuracies[name, kind] = _accuracy(probes, variables, f'{kind}:features', unseen, classes)
     assert accuracies['plane', 'linear'] > 0.95 and accuracies['plane', 'non-linear'] > 0.9, accuracies
     assert accuracies['xor', 'linear'] < 0.75 and accuracies['xor', 'non-linear'] > 0.95, accuracies
 
 
 def test_probes_trained_together_are_those_trained_alone():
-    together = _train(Probes(steps=5, **QUICK), _batches(_linear, 5), 3)
-    for kind in ('linear', 'non-linear'):
+    together = _train(Probes(BOTH, steps=5, **QUICK), _batches(_linear, 5), 3)
+    for kind in BOTH:
         alone = _train(Probes((kind,), steps=5, **QUICK), _batches(_linear, 5), 3)
         own = {part: {f'{kind}:features': tree[f'{kind}:features']} for part, tree in together.items()}
         jax.tree.map(lambda one, two: np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5), own, alone)
-    other = _train(Probes(steps=5, **QUICK), _batches(_linear, 5), 3, seed=1)
+    other = _train(Probes(BOTH, steps=5, **QUICK), _batches(_linear, 5), 3, seed=1)
     kernels = [tree['params']['linear:features']['classes']['kernel'] for tree in (together, other)]
     assert float(jnp.abs(kernels[0] - kernels[1]).max()) > 0.1
 
@@ -120,7 +120,7 @@ def test_classes_are_the_highest_logits_after_interpolation(tap):
 def test_eight_devices_train_the_probes_of_one():
     mesh = jax.make_mesh((8,), ('data',), axis_types=(jax.sharding.AxisType.Auto,))
     over_data, everywhere = (jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes)) for axes in (('data',), ()))
-    probes = Probes(steps=6, width=16, learning_rate=1e-3)
+    probes = Probes(BOTH, steps=6, width=16, learning_rate=1e-3)
     expected = _train(probes, _batches(_linear, 6), 3)
     sharded = (jax.device_put(batch, over_data) for batch in _batches(_linear, 6))
     found = probes.train(_colours, jax.device_put(VARIABLES, everywhere), sharded, 3, 0)
@@ -133,7 +133,7 @@ def test_eight_devices_train_the_probes_of_one():
 
 def test_the_network_below_is_frozen():
     """Its parameters and running statistics are read, not written; with other ones the probe becomes another."""
-    method = AC(Autoregressive(num_clusters=3, blocks=1), InformationLoss(1))
+    method = tiny.ac(displacement=1)
     (batch,) = _batches(_linear, 1, side=16, block=4)
     variables = jax.jit(method.init)(jax.random.key(0), batch['image'])
     before = jax.tree.map(np.array, variables)
@@ -150,14 +150,17 @@ def test_the_network_below_is_frozen():
     assert float(jnp.abs(means[0] - means[1]).max()) > 1e-3
 
 
+FORM = r"^evaluators\.probes\.names are '<kind>:<tap>' with a kind of linear, non-linear and a tap of features, logits; found "
+
+
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        ((('linear', 'cubic'),), r"a kind of linear, non-linear and a tap of features, logits; found 'cubic'"),
-        ((('linear:scores',),), r"a tap of features, logits; found 'linear:scores'"),
-        ((('linear',), 0), r'evaluation\.probe_steps is at least 1, found 0'),
+        ((('linear', 'cubic'), 1), f"{FORM}'cubic'$"),
+        ((('linear:scores',), 1), f"{FORM}'linear:scores'$"),
+        ((('linear',), 0), r'^evaluators\.probes\.steps is at least 1, found 0$'),
     ],
 )
 def test_probes_that_cannot_be_are_explained(arguments, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         Probes(*arguments)

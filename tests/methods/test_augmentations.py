@@ -1,4 +1,4 @@
-"""What happens to images between views, and that it is undone."""
+"""What happens to images between views, and that it is undone; the gradients that are appended to them."""
 
 import colorsys
 
@@ -6,9 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ar_seg_jax.transformations import Transformation
+from scipy import ndimage
 
-from ar_seg_jax import transformations
+from ar_seg_jax.errors import UserError
+from ar_seg_jax.methods import augmentations
+from ar_seg_jax.methods.augmentations import Transformation
 
 
 def _images(count=24, side=6, channels=4):
@@ -26,19 +28,19 @@ def _group(kind, image):
 @pytest.mark.parametrize('kind', ['none', 'jitter', 'flip', 'turn', 'all'])
 def test_every_element_of_the_group_is_drawn_and_undone(kind):
     images = _images()
-    drawn = transformations.draw(jax.random.key(0), kind, len(images))
-    geometric = transformations.apply(images, kind, drawn)[..., 3]  # the fourth channel is not jittered
+    drawn = augmentations.draw(jax.random.key(0), kind, len(images))
+    geometric = augmentations.apply(images, kind, drawn)[..., 3]  # the fourth channel is not jittered
     seen = set()
     for image, found in zip(np.asarray(images[..., 3]), np.asarray(geometric), strict=True):
         (place,) = [index for index, one in enumerate(_group(kind, image)) if np.array_equal(one, found)]
         seen.add(place)
     assert len(seen) == len(_group(kind, np.zeros((6, 6))))
-    np.testing.assert_array_equal(transformations.undo(geometric[..., None], kind, drawn)[..., 0], images[..., 3])
+    np.testing.assert_array_equal(augmentations.undo(geometric[..., None], kind, drawn)[..., 0], images[..., 3])
 
 
 def _jittered(images, brightness=1.0, contrast=1.0, saturation=1.0, hue=0.0):
     factors = (jnp.full(len(images), value) for value in (brightness, contrast, saturation, hue))
-    return transformations.apply(images, 'jitter', Transformation(jnp.zeros(len(images), jnp.int32), *factors))
+    return augmentations.apply(images, 'jitter', Transformation(jnp.zeros(len(images), jnp.int32), *factors))
 
 
 def test_jitter_without_strength_changes_nothing():
@@ -69,11 +71,24 @@ def test_hue_and_saturation_are_those_of_hsv(change, component, expected):
 
 
 def test_drawn_strengths_are_within_ten_percent_and_differ_between_images():
-    drawn = transformations.draw(jax.random.key(3), 'all', 500)
+    drawn = augmentations.draw(jax.random.key(3), 'all', 500)
     for factor in (drawn.brightness, drawn.contrast, drawn.saturation, 1 + drawn.hue):
         assert 0.9 <= float(factor.min()) < 0.905 and 1.095 < float(factor.max()) <= 1.1
 
 
 def test_an_unknown_kind_is_explained():
-    with pytest.raises(ValueError, match="transformations is one of none, jitter, flip, turn, all; found 'blur'"):
-        transformations.check('blur')
+    with pytest.raises(UserError, match=r"method\.transformations is one of none, jitter, flip, turn, all; found 'blur'"):
+        augmentations.check('blur')
+
+
+@pytest.mark.parametrize('channels', [3, 4])
+def test_sobel_gradients_are_those_of_scipy(channels):
+    image = np.random.default_rng(0).uniform(size=(2, 7, 9, channels)).astype(np.float32)
+    found = augmentations.append_sobel(jnp.asarray(image))
+    assert found.shape == (2, 7, 9, channels + 2)
+    np.testing.assert_array_equal(found[..., :channels], image)
+    grey = 0.299 * image[..., 0] + 0.587 * image[..., 1] + 0.114 * image[..., 2]
+    for index, axis in ((-2, 2), (-1, 1)):
+        # scipy smooths along every other axis, the batch included; one image at a time it is the 3x3 kernel.
+        expected = np.stack([ndimage.sobel(one, axis=axis - 1, mode='constant') for one in grey])
+        np.testing.assert_allclose(found[..., index], expected, rtol=1e-4, atol=1e-5)

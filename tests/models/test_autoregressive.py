@@ -6,15 +6,16 @@ import jax.numpy as jnp
 import jaxtyping
 import numpy as np
 import pytest
-from scipy import ndimage, special
+from scipy import ndimage
 
 from ar_seg_jax import layers, orderings
-from ar_seg_jax.models.autoregressive import Autoregressive, Stem
+from ar_seg_jax.errors import UserError
+from ar_seg_jax.models.autoregressive import Stem
 from ar_seg_jax.orderings import ORDERINGS, RASTER
+from tests.support import tiny
 
 NAMES = tuple(ORDERINGS)
 STACK = orderings.stack(NAMES)
-QUICK = {'xla_backend_optimization_level': 0}  # for programs that run once on tiny maps
 
 
 def shapes_of(model, height=16, width=16, channels=3):
@@ -51,7 +52,9 @@ def positive(rng, shape):
 
 
 def apply(model, variables, image, views):
-    return jax.jit(lambda variables, image: model.apply(variables, image, views), compiler_options=QUICK)(variables, image)
+    return jax.jit(lambda variables, image: model.apply(variables, image, views, method='scan'), compiler_options=tiny.QUICK)(
+        variables, image
+    )
 
 
 # Millions of parameters in papers.md, confirmed by the reproduction report to its precision.
@@ -73,7 +76,7 @@ COUNTS = {
 
 @pytest.mark.parametrize('blocks, attention, clusters, channels', COUNTS)
 def test_parameters_are_as_many_as_in_the_reports(blocks, attention, clusters, channels):
-    model = Autoregressive(clusters, blocks=blocks, attention=attention)
+    model = tiny.autoregressive(clusters, blocks=blocks, attention=attention)
     params = shapes_of(model, channels=channels)['params']
     widths = [64 * 2**block for block in range(blocks)]
     assert [count(params[f'block_{block}']) for block in range(blocks)] == [38 * width**2 + 12 * width for width in widths]
@@ -85,12 +88,12 @@ def test_parameters_are_as_many_as_in_the_reports(blocks, attention, clusters, c
 
 
 def test_the_blocks_have_the_parameters_of_the_table():
-    params = shapes_of(Autoregressive(3))['params']
+    params = shapes_of(tiny.autoregressive(blocks=5))['params']
     assert [count(params[f'block_{block}']) for block in range(5)] == [156_416, 624_128, 2_493_440, 9_967_616, 39_858_176]
 
 
 def test_the_variants_differ_in_what_is_masked_and_not_in_their_blocks():
-    f1, f2, f3, f4 = (shapes_of(Autoregressive(3, variant=variant, blocks=3)) for variant in ('F1', 'F2', 'F3', 'F4'))
+    f1, f2, f3, f4 = (shapes_of(tiny.autoregressive(variant=variant, blocks=3)) for variant in ('F1', 'F2', 'F3', 'F4'))
     assert f2 == f3 == f4
     assert 'batch_stats' not in f1 and count(f2['batch_stats']) == 2 * 64
     assert count(f1['params']['stem']) == (9 * 3 * 64 + 64) + (9 * 64 * 64 + 64)
@@ -100,7 +103,7 @@ def test_the_variants_differ_in_what_is_masked_and_not_in_their_blocks():
 
 
 def test_f5_is_a_resnet_18_without_its_classifier():
-    variables = shapes_of(Autoregressive(7, variant='F5'))
+    variables = shapes_of(tiny.autoregressive(7, variant='F5'))
     # 11 689 512 parameters with the 1000 classes of ImageNet, whose layer has 512 x 1000 + 1000.
     assert count(variables['params']['resnet']) == 11_689_512 - 513_000
     assert count(variables['params']['decoder']) == 513 * 7
@@ -110,36 +113,44 @@ def test_f5_is_a_resnet_18_without_its_classifier():
 
 @pytest.mark.parametrize('output_stride', [2, 4])
 @pytest.mark.parametrize('variant', ['F1', 'F2', 'F3', 'F4', 'F5'])
-def test_outputs_have_the_shapes_of_images_and_feature_maps(variant, output_stride):
+def test_maps_have_the_size_of_the_stride_and_scores_that_of_the_image(variant, output_stride):
     """Square images under traced orderings, odd-sized ones under static ones and without any."""
+    traced = jax.tree.map(lambda flags: jnp.asarray(flags)[3], STACK)
     for blocks in (5,) if variant == 'F5' else (1, 2, 3, 4, 5):
-        model = Autoregressive(4, variant, blocks, output_stride, attention=blocks > 2 and variant != 'F5')
-        variables = shapes_of(model)
-        traced = jax.tree.map(lambda flags: jnp.asarray(flags)[3], STACK)
+        options = {'variant': variant, 'blocks': blocks, 'output_stride': output_stride}
+        options['attention'] = blocks > 2 and variant != 'F5'
+        model, method = tiny.autoregressive(4, **options), tiny.ac(options, num_clusters=4)
         for height, width, views in ((16, 16, [traced]), (17, 23, [ORDERINGS['zigzag_C2'], None])):
             image = jax.ShapeDtypeStruct((2, height, width, 3), jnp.float32)
-            outputs = jax.eval_shape(lambda variables, image, m=model, v=views: m.apply(variables, image, v), variables, image)
+            outputs, variables = jax.eval_shape(
+                lambda image, m=model, v=views: m.init_with_output(jax.random.key(0), image, v, method='scan'), image
+            )
             assert len(outputs) == len(views)
             for output in outputs:
-                assert output['scores'].shape == (2, height, width, 4)
                 channels = 512 if variant == 'F5' else 64 * 2**blocks
                 cells = (-(-height // output_stride), -(-width // output_stride))
                 assert output['features'].shape == (2, *cells, channels)
+                assert output['decoder'].shape == (2, *cells, 4)
+            if blocks in (1, 5):
+                image = jax.ShapeDtypeStruct(image.shape, jnp.uint8)
+                extra = {'batch_stats': variables.get('batch_stats', {})}
+                scores = jax.eval_shape(method.predict, variables['params'], extra, image)['scores']
+                assert scores.shape == (2, height, width, 4)
 
 
 @pytest.mark.parametrize('variant', ['F1', 'F2', 'F3', 'F4', 'F5'])
-def test_scores_are_the_softmax_of_the_upsampled_decoder(variant):
+def test_heads_are_linear_in_the_features_under_every_ordering(variant):
     """And orderings matter in just the variants that have something masked after the unmasked blocks."""
-    model = Autoregressive(3, variant, blocks=2, output_stride=4, attention=variant != 'F5')
+    model = tiny.autoregressive(3, auxiliary=5, variant=variant, blocks=2, attention=variant != 'F5')
     variables = drawn(shapes_of(model), signed)
     image = jnp.asarray(np.random.default_rng(1).uniform(size=(1, 9, 14, 3)), jnp.float32)
     outputs = apply(model, variables, image, [None, ORDERINGS['A1'], ORDERINGS['zigzag_D4']])
-    decoder = variables['params']['decoder']
     for output in outputs:
-        np.testing.assert_allclose(output['scores'].sum(axis=-1), 1, rtol=1e-5)
-        logits = output['features'] @ decoder['kernel'] + decoder['bias'][None, None, None]
-        expected = special.softmax(layers.upsample(logits, 4, 9, 14), axis=-1)
-        np.testing.assert_allclose(output['scores'], expected, rtol=1e-3, atol=1e-5)
+        for name, width in (('decoder', 3), ('auxiliary_decoder', 5)):
+            head = variables['params'][name]
+            logits = output['features'] @ head['kernel'] + head['bias'][None, None, None]
+            assert logits.shape == (1, 3, 4, width) and np.ptp(logits) > 0.1
+            np.testing.assert_allclose(output[name], logits, rtol=1e-3, atol=1e-5)
     features = [np.asarray(output['features']) for output in outputs]
     differ = [np.abs(one - other).max() > 1e-3 for one, other in ((features[0], features[1]), (features[1], features[2]))]
     assert differ == 2 * [variant not in ('F4', 'F5')]
@@ -147,7 +158,7 @@ def test_scores_are_the_softmax_of_the_upsampled_decoder(variant):
 
 @pytest.mark.parametrize('variant', ['F3', 'F4'])
 def test_a_view_does_not_depend_on_the_other_views_of_the_call(variant):
-    model = Autoregressive(3, variant, blocks=2, output_stride=4, attention=True)
+    model = tiny.autoregressive(3, variant=variant, blocks=2, attention=True)
     variables = drawn(shapes_of(model), signed)
     image = jnp.asarray(np.random.default_rng(1).uniform(size=(1, 12, 12, 3)), jnp.float32)
     together = apply(model, variables, image, [ORDERINGS['D3'], None])
@@ -160,13 +171,13 @@ def test_a_view_does_not_depend_on_the_other_views_of_the_call(variant):
 @pytest.mark.parametrize('height, width', [(8, 8), (7, 10)])
 def test_the_stem_is_that_of_table_1(height, width, output_stride):
     image = np.random.default_rng(0).normal(size=(2, height, width, 3)).astype(np.float32)
-    stem = Stem(output_stride, 0.9, 'float32')
-    shapes = jax.eval_shape(lambda: stem.init(jax.random.key(0), jnp.asarray(image), train=False))
+    stem = Stem(output_stride, 'float32')
+    shapes = jax.eval_shape(lambda: stem.init(jax.random.key(0), jnp.asarray(image), 0.9, train=False))
     variables = jax.tree.map(
         lambda leaf: jnp.asarray(np.random.default_rng(leaf.size).uniform(0.1, 0.5, leaf.shape) - 0.1, leaf.dtype), shapes
     )
     conv, norm, stats = variables['params']['conv'], variables['params']['norm'], variables['batch_stats']['norm']
-    found = jax.jit(lambda image: stem.apply(variables, image, train=False))(image)
+    found = jax.jit(lambda image: stem.apply(variables, image, 0.9, train=False))(image)
     stride = output_stride // 2
     for example, feature in np.ndindex(2, 4):
         x = sum(
@@ -180,20 +191,27 @@ def test_the_stem_is_that_of_table_1(height, width, output_stride):
 
 
 def test_bfloat16_computes_in_half_and_keeps_everything_else_in_single_precision():
-    half, single = (
-        Autoregressive(3, blocks=2, output_stride=4, attention=True, dtype=dtype) for dtype in ('bfloat16', 'float32')
-    )
+    options = {'blocks': 2, 'attention': True}
+    half, single = (tiny.autoregressive(3, dtype=dtype, **options) for dtype in ('bfloat16', 'float32'))
     assert shapes_of(half) == shapes_of(single)
     variables = drawn(shapes_of(half), signed)
     image = jnp.asarray(np.random.default_rng(0).uniform(size=(1, 12, 12, 3)), jnp.float32)
     outputs, updated = jax.eval_shape(
-        lambda: half.apply(variables, image, [ORDERINGS['D3']], train=True, mutable=['batch_stats'])
+        lambda: half.apply(variables, image, [ORDERINGS['D3']], train=True, mutable=['batch_stats'], method='scan')
     )
-    assert outputs[0]['features'].dtype == jnp.bfloat16 and outputs[0]['scores'].dtype == jnp.float32
+    assert outputs[0]['features'].dtype == jnp.bfloat16 and outputs[0]['decoder'].dtype == jnp.float32
     assert {leaf.dtype for leaf in jax.tree.leaves((variables, updated))} == {jnp.dtype(jnp.float32)}
+    _, computed = jax.eval_shape(lambda: half.apply(variables, image, capture_intermediates=True, mutable=['intermediates']))
+    of_modules = {name: part for name, part in computed['intermediates'].items() if name != '__call__'}
+    assert {'stem', 'block_1', 'attention', 'decoder'} <= set(of_modules)
+    assert {leaf.dtype for leaf in jax.tree.leaves(of_modules)} == {jnp.dtype(jnp.bfloat16)}
     (found,), (expected,) = (apply(model, variables, image, [ORDERINGS['D3']]) for model in (half, single))
-    np.testing.assert_allclose(found['scores'], expected['scores'], atol=0.03)
-    assert (found['scores'] != expected['scores']).any()
+    scores, expected_scores = (tiny.scores(maps['decoder'], 12, 12) for maps in (found, expected))
+    np.testing.assert_allclose(scores, expected_scores, atol=0.03)
+    assert (scores != expected_scores).any()
+    method = tiny.ac({'dtype': 'bfloat16', **options})
+    predicted = jax.eval_shape(method.predict, variables['params'], {'batch_stats': updated['batch_stats']}, jnp.uint8(image))
+    assert predicted['scores'].dtype == jnp.float32
 
 
 def jacobians(model, weigh, size):
@@ -232,24 +250,25 @@ def assert_pixels_in_order(seen, name, output_stride):
 
 @pytest.mark.parametrize('output_stride, size, zigzag', [(2, 12, 'corner'), (4, 18, 'alternate')])
 def test_the_fully_autoregressive_model_sees_no_later_pixel(output_stride, size, zigzag):
-    model = Autoregressive(2, 'F1', blocks=2, output_stride=output_stride, attention=True, zigzag=zigzag)
+    model = tiny.autoregressive(2, variant='F1', blocks=2, output_stride=output_stride, attention=True, zigzag=zigzag)
     variables = drawn(shapes_of(model, channels=1), positive)
 
     def features(ordering, image):
-        return feature_sums(model.apply(variables, image[None, :, :, None], [ordering]))
+        return feature_sums(model.apply(variables, image[None, :, :, None], [ordering], method='scan'))
 
     for name, seen in jacobians(model, features, size).items():
         assert_pixels_in_order(seen, name, output_stride)
 
 
 def test_the_fully_autoregressive_model_sees_no_later_pixel_of_an_odd_sized_image():
-    model = Autoregressive(2, 'F1', blocks=2, output_stride=2, attention=True)
+    model = tiny.autoregressive(2, variant='F1', blocks=2, output_stride=2, attention=True)
     variables = drawn(shapes_of(model, channels=1), positive)
     for name in ('C2', 'zigzag_B4'):
-        seen = jax.jit(
-            jax.jacrev(lambda image, name=name: feature_sums(model.apply(variables, image[None, :, :, None], [ORDERINGS[name]]))),
-            compiler_options=QUICK,
-        )(jnp.ones((7, 10)))
+
+        def features(image, views=(ORDERINGS[name],)):
+            return feature_sums(model.apply(variables, image[None, :, :, None], views, method='scan'))
+
+        seen = jax.jit(jax.jacrev(features), compiler_options=tiny.QUICK)(jnp.ones((7, 10)))
         assert_pixels_in_order(np.asarray(seen) != 0, name, 2)
 
 
@@ -267,7 +286,7 @@ def dependence_on_encoder(model, entry, size=20):
             return outputs + offset[None, :, :, None] if context.module.name == entry else outputs
 
         with nn.intercept_methods(add):
-            return feature_sums(model.apply(variables, image, [ordering]))
+            return feature_sums(model.apply(variables, image, [ordering], method='scan'))
 
     return jacobians(model, lambda ordering, x: features(ordering, x - 1), size // model.output_stride)
 
@@ -276,53 +295,54 @@ def dependence_on_encoder(model, entry, size=20):
     'variant, entry, zigzag', [('F2', 'stem', 'corner'), ('F2', 'stem', 'alternate'), ('F3', 'block_0', 'corner')]
 )
 def test_with_attention_the_masked_encoder_sees_the_past_of_its_input_and_all_of_it(variant, entry, zigzag):
-    model = Autoregressive(2, variant, blocks=2, attention=True, zigzag=zigzag)
+    model = tiny.autoregressive(2, variant=variant, blocks=2, attention=True, zigzag=zigzag)
     for name, seen in dependence_on_encoder(model, entry).items():
         ranks = orderings.rank(ORDERINGS[name], 5, 5)
         np.testing.assert_array_equal(seen, ranks[None, None] <= ranks[:, :, None, None], err_msg=name)
 
 
 def test_raster_masks_below_zigzag_attention_break_the_zigzag_but_no_raster_order():
-    model = Autoregressive(2, 'F2', blocks=2, attention=True, zigzag='raster')
+    model = tiny.autoregressive(2, blocks=2, attention=True, zigzag='raster')
     for name, seen in dependence_on_encoder(model, 'stem').items():
         ranks = orderings.rank(ORDERINGS[name], 5, 5)
         assert seen[ranks[None, None] > ranks[:, :, None, None]].any() == (name not in RASTER), name
 
 
 def test_nothing_is_masked_without_an_ordering():
-    model = Autoregressive(2, 'F1', blocks=2, output_stride=2, attention=True)
+    model = tiny.autoregressive(2, variant='F1', blocks=2, output_stride=2, attention=True)
     variables = drawn(shapes_of(model, channels=1), positive)
-    seen = jax.jit(jax.jacrev(lambda image: feature_sums(model.apply(variables, image[None, :, :, None]))))(jnp.ones((7, 10)))
+    seen = jax.jit(jax.jacrev(lambda image: feature_sums([model.apply(variables, image[None, :, :, None])])))(jnp.ones((7, 10)))
     assert seen.shape == (4, 5, 7, 10) and (seen != 0).all()
 
 
 def test_dropout_acts_in_training_only():
-    model, without = (Autoregressive(3, blocks=1, output_stride=4, dropout=dropout) for dropout in (0.3, 0.0))
+    model, without = (tiny.autoregressive(3, dropout=dropout) for dropout in (0.3, 0.0))
     variables = drawn(shapes_of(model), signed)
     image = jnp.asarray(np.random.default_rng(0).uniform(size=(2, 8, 8, 3)), jnp.float32)
 
     def train(model, seed):
-        (outputs,), _ = model.apply(variables, image, train=True, mutable=['batch_stats'], rngs={'dropout': jax.random.key(seed)})
-        return outputs['scores']
+        run = {'train': True, 'mutable': ['batch_stats'], 'rngs': {'dropout': jax.random.key(seed)}}
+        return model.apply(variables, image, **run)[0]['decoder']
 
-    scores = jax.jit(lambda seed: {'dropped': train(model, seed), 'kept': train(without, seed)}, compiler_options=QUICK)
-    one, other = scores(0), scores(1)
+    maps = jax.jit(lambda seed: {'dropped': train(model, seed), 'kept': train(without, seed)}, compiler_options=tiny.QUICK)
+    one, other = maps(0), maps(1)
     assert (one['dropped'] != one['kept']).any() and (one['dropped'] != other['dropped']).any()
     np.testing.assert_array_equal(one['kept'], other['kept'])
     (evaluated,), (expected,) = (apply(which, variables, image, [None]) for which in (model, without))
-    np.testing.assert_array_equal(evaluated['scores'], expected['scores'])
+    np.testing.assert_array_equal(evaluated['decoder'], expected['decoder'])
 
 
 def test_accelerators_and_cpus_compute_the_same_network_in_their_own_ways(monkeypatch):
     image = jax.random.uniform(jax.random.key(0), (2, 16, 16, 3))
-    model = Autoregressive(3, blocks=2, attention=True, auxiliary_clusters=4)
+    model = tiny.autoregressive(3, auxiliary=4, blocks=2, attention=True)
     variables = drawn(shapes_of(model), signed)
 
     def outputs_and_gradients():
         def loss(params, index):
             views = (orderings.choose(STACK, index), RASTER['A2'])
-            outputs, _ = model.apply({**variables, 'params': params}, image, views, train=True, mutable=['batch_stats'])
-            return sum(jnp.sum(view['logits'] ** 2) + jnp.sum(view['auxiliary_scores'] ** 2) for view in outputs), outputs
+            run = {'train': True, 'mutable': ['batch_stats'], 'method': 'scan'}
+            outputs, _ = model.apply({**variables, 'params': params}, image, views, **run)
+            return sum(jnp.sum(view['decoder'] ** 2) + jnp.sum(view['auxiliary_decoder'] ** 2) for view in outputs), outputs
 
         return jax.jit(jax.value_and_grad(loss, has_aux=True))(variables['params'], jnp.int32(5))
 
@@ -340,17 +360,17 @@ def test_rematerialised_blocks_keep_less_for_the_same_gradients():
 
     def differentiated(remat):
         """Gradients, and bytes that the forward pass keeps for the backward pass."""
-        model = Autoregressive(3, blocks=2, dropout=0.5, attention=True, remat=remat)
+        model = tiny.autoregressive(3, blocks=2, dropout=0.5, attention=True, remat=remat)
         variables = drawn(shapes_of(model), signed)
 
         def loss(params, index):
-            views = (orderings.choose(STACK, index), RASTER['A2'])
-            run = {'train': True, 'mutable': ['batch_stats'], 'rngs': {'dropout': jax.random.key(2)}}
+            views = (orderings.choose(orderings.stack(('A1', 'D3')), index), RASTER['A2'])
+            run = {'train': True, 'mutable': ['batch_stats'], 'rngs': {'dropout': jax.random.key(2)}, 'method': 'scan'}
             outputs, _ = model.apply({**variables, 'params': params}, image, views, **run)
-            return sum(jnp.sum(view['logits'] ** 2) for view in outputs)
+            return sum(jnp.sum(view['decoder'] ** 2) for view in outputs)
 
-        kept = jax.eval_shape(lambda params: jax.vjp(lambda params: loss(params, jnp.int32(3)), params)[1], variables['params'])
-        gradients = jax.jit(jax.grad(loss), compiler_options=QUICK)(variables['params'], jnp.int32(3))
+        kept = jax.eval_shape(lambda params: jax.vjp(lambda params: loss(params, jnp.int32(1)), params)[1], variables['params'])
+        gradients = jax.jit(jax.grad(loss), compiler_options=tiny.QUICK)(variables['params'], jnp.int32(1))
         return gradients, sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(kept))
 
     (expected, more), (found, less) = differentiated(False), differentiated(True)
@@ -360,32 +380,65 @@ def test_rematerialised_blocks_keep_less_for_the_same_gradients():
 
 
 @pytest.mark.parametrize(
-    'field, value',
-    [('num_clusters', 1), ('num_clusters', 4097), ('blocks', 0), ('blocks', 6), ('output_stride', 3), ('dtype', 'float16')],
+    ('variant', 'output_stride', 'blocks'), [('F1', 2, 1), ('F2', 4, 2), ('F3', 2, 2), ('F4', 4, 1), ('F5', 2, 1)]
 )
-def test_fields_out_of_range_are_refused(field, value):
-    with pytest.raises(ValueError, match=rf'model\.{field} is one of .*found .*{value}'):
-        Autoregressive(**{'num_clusters': 3, field: value})
+def test_no_score_depends_on_a_pixel_beyond_the_reach(variant, output_stride, blocks):
+    """From the gradients of all pixels of a cell, along a row. The reach is a bound; it is met to a cell."""
+    model = tiny.autoregressive(2, variant=variant, output_stride=output_stride, blocks=blocks)
+    variables = drawn(shapes_of(model), positive)
+    first = model.reach + output_stride - model.reach % output_stride
+    width = 2 * first + output_stride
+    image = jnp.asarray(np.random.default_rng(0).uniform(size=(2, 2, width, 3)), jnp.float32)
+
+    def cell(image):
+        logits = tiny.interpolated(model.apply(variables, image)['decoder'], 2, width, output_stride)
+        return logits[:, :, first : first + output_stride].sum(axis=(0, 1, 3))
+
+    seen = np.asarray(jax.jit(jax.jacrev(cell))(image) != 0).any(axis=(1, 2, 4))
+    distances = [abs(np.flatnonzero(of_pixel) - first - pixel).max() for pixel, of_pixel in enumerate(seen)]
+    assert model.reach - output_stride <= max(distances) <= model.reach
 
 
-@pytest.mark.parametrize('field, value', [('variant', 'F6'), ('zigzag', 'diagonal')])
-def test_unknown_names_are_refused(field, value, monkeypatch):
-    # The annotations refuse them already, but are checked in tests only.
+def test_attention_reaches_everywhere():
+    assert tiny.autoregressive(blocks=2, attention=True).reach is None
+
+
+@pytest.mark.parametrize(
+    ('field', 'value', 'expected'),
+    [
+        ('blocks', 0, '1, 2, 3, 4, 5; found 0'),
+        ('blocks', 6, '1, 2, 3, 4, 5; found 6'),
+        ('output_stride', 3, '2, 4; found 3'),
+        ('dtype', 'float16', "float32, bfloat16, float64; found 'float16'"),
+        ('variant', 'F6', "F1, F2, F3, F4, F5; found 'F6'"),
+        ('zigzag', 'diagonal', "corner, alternate, raster; found 'diagonal'"),
+    ],
+)
+def test_options_that_are_not_known_are_refused_with_those_that_are(field, value, expected, monkeypatch):
+    # The annotations refuse some of them already, but are checked in tests only.
     monkeypatch.setattr(jaxtyping.config, 'jaxtyping_disable', True)
-    with pytest.raises(ValueError, match=rf'model\.{field} is one of .*found .*{value}'):
-        Autoregressive(**{'num_clusters': 3, field: value})
+    with pytest.raises(UserError, match=rf'^model\.{field} is one of {expected}$'):
+        tiny.autoregressive(**{field: value})
+
+
+@pytest.mark.parametrize('rate', [-0.1, 1.0])
+def test_a_dropout_that_is_no_rate_is_refused(rate):
+    with pytest.raises(UserError, match=rf'^model\.dropout is a rate in \[0, 1\), found {rate}$'):
+        tiny.autoregressive(dropout=rate)
 
 
 def test_attention_needs_its_second_block():
-    for fields in ({'blocks': 1}, {'variant': 'F5'}):
-        with pytest.raises(ValueError, match='second residual block'):
-            Autoregressive(3, attention=True, **fields)
-    with pytest.raises(ValueError, match='256 channels do not divide into 2 x 3 heads'):
-        shapes_of(Autoregressive(3, blocks=2, attention=True, heads=3))
+    for options in ({'blocks': 1}, {'blocks': 5, 'variant': 'F5'}):
+        with pytest.raises(UserError, match=r'^model\.attention comes after the second residual block, which this model has not'):
+            tiny.autoregressive(attention=True, **options)
+    with pytest.raises(UserError, match='256 channels do not divide into 2 x 3 heads'):
+        shapes_of(tiny.autoregressive(blocks=2, attention=True, attention_heads=3))
 
 
 def test_a_traced_ordering_refuses_an_image_that_is_not_square():
-    model = Autoregressive(3, blocks=1)
+    model = tiny.autoregressive()
     traced = jax.tree.map(lambda flags: jnp.asarray(flags)[0], STACK)
-    with pytest.raises(ValueError, match='square maps, found 4 x 6'):
-        jax.eval_shape(lambda variables: model.apply(variables, jnp.zeros((1, 16, 24, 3)), [traced]), shapes_of(model))
+    with pytest.raises(UserError, match='square maps, found 4 x 6'):
+        jax.eval_shape(
+            lambda variables: model.apply(variables, jnp.zeros((1, 16, 24, 3)), [traced], method='scan'), shapes_of(model)
+        )

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from scipy.special import logsumexp
 
+from ar_seg_jax.errors import UserError
 from ar_seg_jax.objectives import info_nce
 from ar_seg_jax.objectives.info_nce import ContrastiveLoss
+from tests.support import tiny
 
 
 def _maps(batch=3, height=4, width=5, depth=6, seed=0):
@@ -64,8 +66,9 @@ def _dense(anchors, positives):
 def test_chunks_of_any_size_have_the_gradients_of_the_dense_formula(monkeypatch, at_once):
     monkeypatch.setattr(info_nce, '_ANCHORS_AT_ONCE', at_once)
     maps = _maps(batch=3, height=3, width=5)
-    loss, gradients = jax.value_and_grad(lambda *maps: _exact(ContrastiveLoss(0), *maps)[0], argnums=(0, 1))(*maps)
-    expected, dense_gradients = jax.value_and_grad(_dense, argnums=(0, 1))(*maps)
+    contrast = tiny.contrast(displacement=0)
+    loss, gradients = jax.jit(jax.value_and_grad(lambda *maps: _exact(contrast, *maps)[0], argnums=(0, 1)))(*maps)
+    expected, dense_gradients = jax.jit(jax.value_and_grad(_dense, argnums=(0, 1)))(*maps)
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
     for found, wanted in zip(gradients, dense_gradients, strict=True):
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
@@ -74,7 +77,7 @@ def test_chunks_of_any_size_have_the_gradients_of_the_dense_formula(monkeypatch,
 def test_memory_is_linear_in_places():
     def bytes_of(side):
         maps = [jax.ShapeDtypeStruct((4, side, side, 8), jnp.float32)] * 2
-        step = jax.jit(jax.grad(lambda *maps: _exact(ContrastiveLoss(1), *maps)[0], argnums=(0, 1)))
+        step = jax.jit(jax.grad(lambda *maps: _exact(tiny.contrast(displacement=1), *maps)[0], argnums=(0, 1)))
         return step.lower(*maps).compile().memory_analysis().temp_size_in_bytes
 
     small, large = bytes_of(32), bytes_of(64)
@@ -84,7 +87,7 @@ def test_memory_is_linear_in_places():
 
 def test_drawn_negatives_estimate_the_exact_value():
     anchors, positives = _maps(batch=4, height=12, width=12, depth=4)
-    loss = ContrastiveLoss(0)
+    loss = jax.jit(tiny.contrast(displacement=0), static_argnums=3)
     exact = float(_exact(loss, anchors, positives)[0])
     places = _all_places(positives)
     rng = np.random.default_rng(1)
@@ -106,19 +109,19 @@ def test_places_of_the_same_image_are_no_negatives():
 
 def test_equal_features_carry_no_information_and_distinct_ones_all():
     same = jnp.ones((3, 2, 2, 5))
-    np.testing.assert_allclose(_exact(ContrastiveLoss(0), same, same)[0], 0, atol=1e-6)
+    np.testing.assert_allclose(_exact(tiny.contrast(displacement=0), same, same)[0], 0, atol=1e-6)
     images = 40 * jnp.eye(3)[:, None, None, :] * jnp.ones((3, 2, 2, 3))
-    loss, metrics = _exact(ContrastiveLoss(1), images, images)
+    loss, metrics = _exact(tiny.contrast(displacement=1), images, images)
     np.testing.assert_allclose(loss, -np.log(9), rtol=1e-6)
     assert all(np.isfinite(metrics[name]) for name in metrics)
 
 
 def test_what_cannot_be_is_explained():
     anchors, positives = _maps(batch=1)
-    with pytest.raises(ValueError, match='a batch needs at least 2; found 1'):
-        _exact(ContrastiveLoss(0), anchors, positives)
+    with pytest.raises(UserError, match='negatives come from other images, so a batch needs at least 2; found 1'):
+        _exact(tiny.contrast(displacement=0), anchors, positives)
     anchors, positives = _maps()
-    with pytest.raises(ValueError, match='found 4 places for a map of 4 x 5'):
-        _exact(ContrastiveLoss(4), anchors, positives)
-    with pytest.raises(ValueError, match='above 0, found 0'):
-        ContrastiveLoss(temperature=0.0)
+    with pytest.raises(UserError, match=r'less than the map, found 4 for a map of 4 x 5; lower --config\.method\.displacement'):
+        _exact(tiny.contrast(displacement=4), anchors, positives)
+    with pytest.raises(UserError, match='the temperature must be above 0, found 0'):
+        tiny.contrast(temperature=0.0)

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from scipy import ndimage, stats
 
+from ar_seg_jax.errors import UserError
 from ar_seg_jax.objectives import mutual_information as mi
 from ar_seg_jax.objectives.mutual_information import InformationLoss
+from tests.support import tiny
 
 
 def smooth_pair(height=6, width=9, clusters=4, batch=2, seed=0):
@@ -109,7 +111,7 @@ def test_the_loss_is_that_of_the_papers(collapsed, symmetric, entropy_weight):
 @pytest.mark.parametrize('collapsed', [False, True])
 def test_the_metrics_are_the_entropies_of_the_joints(collapsed):
     p, q = smooth_pair()
-    _, metrics = InformationLoss(1, collapsed, symmetric=False)(*single(p, q))
+    _, metrics = tiny.information(displacement=1, collapsed=collapsed, symmetric=False)(*single(p, q))
     joints = slow_joints(p, q, 1)
     joints = joints.sum(axis=0, keepdims=True) if collapsed else joints
     joints = joints / joints.sum(axis=(1, 2), keepdims=True)
@@ -138,11 +140,11 @@ def test_independent_maps_have_no_mutual_information(collapsed):
     """Each cluster of one map meets each of the other equally often: stripes along rows, stripes along columns."""
     rows, columns = np.indices((8, 8))
     p, q = (np.eye(2)[index % 2][None] for index in (rows, columns))
-    _, metrics = InformationLoss(0, collapsed)(*single(p, q))
+    _, metrics = tiny.information(displacement=0, collapsed=collapsed)(*single(p, q))
     np.testing.assert_allclose(metrics['mutual_information'], 0, atol=1e-6)
     np.testing.assert_allclose(metrics['entropy'], np.log(2), rtol=1e-5)
     # and their own with themselves is everything
-    _, metrics = InformationLoss(0, collapsed)(*single(p, p))
+    _, metrics = tiny.information(displacement=0, collapsed=collapsed)(*single(p, p))
     np.testing.assert_allclose(metrics['mutual_information'], np.log(2), rtol=1e-5)
 
 
@@ -153,7 +155,7 @@ def test_identical_balanced_maps_reach_the_bound(clusters, collapsed):
     relabelled = np.random.default_rng(1).permutation(clusters)[labels]
     p, q = np.eye(clusters)[labels], np.eye(clusters)[relabelled]
     for other in (p, q):
-        loss, metrics = InformationLoss(0, collapsed, symmetric=False)(*single(p, other))
+        loss, metrics = tiny.information(displacement=0, collapsed=collapsed, symmetric=False)(*single(p, other))
         np.testing.assert_allclose(-loss, np.log(clusters), rtol=1e-5)
         np.testing.assert_allclose(metrics['mutual_information_bound'], np.log(clusters), rtol=1e-6)
         np.testing.assert_allclose(metrics['conditional_entropy'], 0, atol=1e-5)
@@ -163,7 +165,7 @@ def test_one_cluster_for_everything_and_uniform_scores_have_no_mutual_informatio
     everything = np.broadcast_to(np.eye(3)[0], (2, 5, 5, 3))
     uniform = np.full((2, 5, 5, 3), 1 / 3)
     for scores, entropy in ((everything, 0), (uniform, np.log(3))):
-        _, metrics = InformationLoss(1)(*single(scores, scores))
+        _, metrics = tiny.information(displacement=1)(*single(scores, scores))
         np.testing.assert_allclose(metrics['mutual_information'], 0, atol=1e-6)
         np.testing.assert_allclose(metrics['entropy'], entropy, rtol=1e-5, atol=1e-6)
 
@@ -174,16 +176,16 @@ def test_masked_pixels_have_no_say():
     other, another = smooth_pair(seed=5)
     changed = [np.where(mask[..., None] > 0, scores, elsewhere) for scores, elsewhere in ((p, other), (q, another))]
     for collapsed in (False, True):
-        loss = InformationLoss(2, collapsed)
+        loss = tiny.information(displacement=2, collapsed=collapsed)
         np.testing.assert_allclose(loss(*single(p, q, mask))[0], loss(*single(*changed, mask))[0], rtol=1e-6)
         assert abs(loss(*single(p, q))[0] - loss(*single(*changed))[0]) > 1e-3
 
 
 def test_swapping_the_views_changes_only_the_asymmetric_loss_of_an_entropy():
     p, q = smooth_pair()
-    symmetric = InformationLoss(1)
+    symmetric = tiny.information(displacement=1)
     np.testing.assert_allclose(symmetric(*single(p, q))[0], symmetric(*single(q, p))[0], rtol=1e-5)
-    one, other = (InformationLoss(1, symmetric=False)(*single(*pair))[1] for pair in ((p, q), (q, p)))
+    one, other = (tiny.information(displacement=1, symmetric=False)(*single(*pair))[1] for pair in ((p, q), (q, p)))
     np.testing.assert_allclose(one['mutual_information'], other['mutual_information'], rtol=1e-4)
     assert abs(one['entropy'] - other['entropy']) > 1e-4
 
@@ -193,7 +195,7 @@ def test_swapping_the_views_changes_only_the_asymmetric_loss_of_an_entropy():
 def test_the_gradient_is_that_of_finite_differences_of_the_slow_loss_in_float64(collapsed, masked):
     p, q = smooth_pair(4, 5, 3, batch=1)
     mask = void_mask(p) if masked else None
-    information = InformationLoss(1, collapsed, entropy_weight=1.3)
+    information = tiny.information(displacement=1, collapsed=collapsed, entropy_weight=1.3)
     gradients = jax.grad(lambda p, q: information(p, q, *single(mask))[0], argnums=(0, 1))(*single(p, q))
     largest = max(float(jnp.abs(gradient).max()) for gradient in gradients)
     for which, gradient in enumerate(gradients):
@@ -208,7 +210,7 @@ def test_the_gradient_is_that_of_finite_differences_of_the_slow_loss_in_float64(
 
 @pytest.mark.parametrize('collapsed', [False, True])
 def test_gradients_are_finite_at_one_hot_scores_and_without_a_counted_pixel(collapsed):
-    information = InformationLoss(1, collapsed)
+    information = tiny.information(displacement=1, collapsed=collapsed)
     labels = np.zeros((1, 4, 4), int)
     labels[:, 2:] = 1  # cluster 2 is empty
     one_hot = np.eye(3)[labels]
@@ -239,6 +241,16 @@ def test_scores_in_half_precision_are_summed_in_single_precision():
 def test_a_window_larger_than_the_map_is_refused(displacement):
     p, q = single(*smooth_pair(5, 9))
     for form in (mi.joint_distribution, mi.joint_distributions):
-        with pytest.raises(ValueError, match=f'found {displacement} pixels for a map of 5 x 9'):
+        with pytest.raises(UserError, match=f'at least 0 and less than the map, found {displacement} for a map of 5 x 9'):
             form(p, q, displacement)
     mi.joint_distribution(p, q, 4)
+
+
+def test_words_say_what_was_found_and_warn_of_collapsed_clusters_only():
+    metrics = {'mutual_information': 0.5, 'mutual_information_bound': 1.0986, 'entropy': 1.0, 'conditional_entropy': 0.4}
+    remark = mi.in_words({**metrics, 'loss': -0.5})
+    assert remark == ("MI 0.5000 of at most 1.0986 nats  H(y) 1.000  H(y|y') 0.400", '')
+    collapsed = mi.in_words({**metrics, 'entropy': 0.01})
+    assert collapsed.words.startswith('MI 0.5000') and 'H(y) 0.010' in collapsed.words
+    assert 'Clusters have collapsed: H(y) is 0.0100 of 1.0986 nats' in collapsed.warning
+    assert [bool(mi.in_words({**metrics, 'entropy': entropy}).warning) for entropy in (0.109, 0.111)] == [True, False]

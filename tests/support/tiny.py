@@ -68,6 +68,35 @@ def contrast(**options) -> ContrastiveLoss:
     return ContrastiveLoss(**{**known, **options})
 
 
+def interpolated(maps, height, width, stride=4):
+    """Maps of cells at the pixels of an image: bilinear between the centres of cells, by the definition."""
+
+    def weights(pixels, cells):
+        places = np.clip((np.arange(pixels) + 0.5) / stride - 0.5, 0, cells - 1)
+        return np.maximum(1 - abs(places[:, None] - np.arange(cells)), 0)
+
+    rows, columns = weights(height, maps.shape[1]), weights(width, maps.shape[2])
+    return jnp.einsum('hi,wj,bijk->bhwk', rows, columns, maps, precision='highest')
+
+
+def scores(logits, height, width, stride=4):
+    """Scores of pixels from logits of cells: the softmax, by the definition, of what is interpolated."""
+    exponentials = jnp.exp(interpolated(logits, height, width, stride))
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+
+
+def critic(params, name, x):
+    """Table 3 of the supplement in training: convolution, ReLU, convolution, ReLU, shortcut, batch norm."""
+
+    def conv(x, part):
+        return x @ params[f'{name}_{part}']['kernel'] + params[f'{name}_{part}']['bias'][None, None, None]
+
+    x = jnp.maximum(conv(jnp.maximum(conv(x, 'conv_0'), 0), 'conv_1'), 0) + conv(x, 'shortcut')
+    mean, variance = (statistic(x, (0, 1, 2), keepdims=True) for statistic in (jnp.mean, jnp.var))
+    scale, bias = (params[f'{name}_norm'][part][None, None, None] for part in ('scale', 'bias'))
+    return (x - mean) / jnp.sqrt(variance + 1e-5) * scale + bias
+
+
 def stepper(method):
     """Loss, new extra, metrics and gradients of one step, compiled."""
     return jax.jit(

@@ -1,15 +1,30 @@
 """Which runs a table needs, recomputed by hand."""
 
 import re
+from pathlib import Path
 
 import pytest
 
+from ar_seg_jax import orderings
+from ar_seg_jax.errors import UserError
 from ar_seg_jax.sweeping import plan, tables
 from ar_seg_jax.sweeping.tables import Row, Table
-from configs import common, folder, potsdam3, textures
+from configs import common, folder, potsdam3, potsdam3_arl, textures
 
+FILE = Path(potsdam3.__file__)
 POTSDAM = potsdam3.get_config().to_dict()
 CONFIG = POTSDAM | {'model': POTSDAM['model'] | {'attention': False, 'output_stride': 4}}
+
+
+def _sweep(config, file=FILE):
+    """A sweep of a config, whose rows find configs/potsdam3_arl.py beside it."""
+    others = {str(FILE.with_name('potsdam3_arl.py')): potsdam3_arl.get_config().to_dict()}
+    return plan.Sweep(Path('unused'), plan.Base(str(file), config), {}, others.__getitem__)
+
+
+def _slug(row, config, seed=0):
+    sweep = _sweep(config)
+    return plan.key(row, sweep.of(row), seed)[0]
 
 
 def _flat(tree, prefix=''):
@@ -17,22 +32,24 @@ def _flat(tree, prefix=''):
         yield from _flat(value, f'{prefix}{key}.') if isinstance(value, dict) else [f'{prefix}{key}']
 
 
-def _all_runs(seeds):
-    return {name: plan.runs(tables.load(name), CONFIG, seeds) for name in tables.names()}
+def _all_trainings(seeds):
+    return {name: plan.trainings(tables.load(name), _sweep(CONFIG), seeds) for name in tables.names()}
 
 
 @pytest.mark.parametrize('name', tables.names())
 def test_every_override_names_a_key_that_configs_have(name):
-    known = set(_flat(common.get_config().to_dict()))
-    assert {key for row in tables.load(name).rows for key in row.overrides} <= known
+    config = common.get_config().to_dict()
+    known = {'': set(_flat(config)), '{base}_arl': set(_flat(config | {'method': common.arl()}))}
+    for row in tables.load(name).rows:
+        assert row.overrides.keys() <= known[row.config]
 
 
 def test_overrides_that_the_config_has_already_are_dropped_so_that_tables_share_the_base_run():
-    shared = {name: {run.slug for run in runs} for name, runs in _all_runs([0]).items()}
+    shared = {name: {training.slug for training in found} for name, found in _all_trainings([0]).items()}
     # F2 without attention and dropout, raster orderings.
     assert shared['models'] == {'base', *(f'model.variant=F{number}' for number in (1, 3, 4, 5))}
     assert shared['dropout'] == {'base', 'model.dropout=0.1', 'model.dropout=0.2'}
-    attention = {f'{orderings}model.attention=True' for orderings in ('', 'method.orderings=zigzag+', 'method.orderings=all+')}
+    attention = {f'{scans}model.attention=True' for scans in ('', 'method.orderings=zigzag+', 'method.orderings=all+')}
     assert shared['orderings'] == {'base', *attention}
     assert shared['num_orderings'] == {
         'base',
@@ -43,11 +60,31 @@ def test_overrides_that_the_config_has_already_are_dropped_so_that_tables_share_
     assert shared['comparison'] == {'base'}
 
 
+def test_a_row_takes_the_config_beside_that_of_the_sweep_which_its_name_tells():
+    found = {training.slug: training for training in plan.trainings(tables.load('objectives'), _sweep(CONFIG), [0])}
+    assert found.keys() == {'base', 'potsdam3_arl+model.attention=False'}
+    other = found['potsdam3_arl+model.attention=False']
+    # What is dropped, and the protocols, follow from the row's own config: that of ARL has attention, as Potsdam-3's.
+    assert (other.base.file, other.overrides) == (str(FILE.with_name('potsdam3_arl.py')), {'model.attention': False})
+    assert other.base.config['method']['name'] == 'arl' and found['base'].base.config is CONFIG
+    assert other.protocols == ('one-to-one:labelled_test:labelled_test', 'many-to-one:labelled_train:labelled_test')
+    # A change of the number of clusters is that of the row's own config too.
+    double = Row('r', config='{base}_arl', overrides={'method.num_clusters': {'times': 2, 'of': 'method.num_clusters'}})
+    config = CONFIG | {'method': CONFIG['method'] | {'num_clusters': 7}}
+    assert _slug(double, config) == 'potsdam3_arl+method.num_clusters=6'
+
+
+def test_a_config_that_is_not_beside_that_of_the_sweep_is_named(tmp_path):
+    table = Table('t', 't', 's', (Row('mine', config='{base}_other'),))
+    with pytest.raises(UserError, match=rf"^the row 'mine' needs the config {tmp_path}/base_other\.py, which does not exist$"):
+        plan.trainings(table, _sweep(CONFIG, tmp_path / 'base.py'), [0])
+
+
 def test_tables_have_the_network_of_the_paper_s_table_whatever_the_config_has():
     # Potsdam-3 has attention and an output stride of 2.
-    assert plan.key(tables.load('dropout').rows[0], POTSDAM, 0)[0] == 'model.attention=False'
-    assert plan.key(tables.load('models').rows[0], POTSDAM, 0)[0] == 'model.attention=False'
-    assert [plan.key(row, POTSDAM, 0)[0] for row in tables.load('orderings').rows] == [
+    assert _slug(tables.load('dropout').rows[0], POTSDAM) == 'model.attention=False'
+    assert _slug(tables.load('models').rows[0], POTSDAM) == 'model.attention=False'
+    assert [_slug(row, POTSDAM) for row in tables.load('orderings').rows] == [
         'model.attention=False+model.output_stride=4',
         'model.output_stride=4',
         'method.orderings=zigzag+model.output_stride=4',
@@ -58,14 +95,12 @@ def test_tables_have_the_network_of_the_paper_s_table_whatever_the_config_has():
 def test_a_list_is_a_choice_by_seed():
     row = Row('2', overrides={'method.orderings': ['A1,D3', 'B4,C2']})
     table = Table('t', 't', 's', (row,))
-    chosen = [(run.slug, run.seed) for run in plan.runs(table, CONFIG, range(3))]
+    chosen = [(training.slug, training.seed) for training in plan.trainings(table, _sweep(CONFIG), range(3))]
     assert chosen == [('method.orderings=A1,D3', 0), ('method.orderings=B4,C2', 1), ('method.orderings=A1,D3', 2)]
     assert plan.choices(row, range(2)) == ['seed 0: method.orderings=A1,D3', 'seed 1: method.orderings=B4,C2']
 
 
 def test_the_subsets_of_orderings_have_the_numbers_that_their_rows_say():
-    from ar_seg_jax import orderings
-
     for row in tables.load('num_orderings').rows[:2]:
         subsets = [subset.split(',') for subset in row.overrides['method.orderings']]
         assert all(len(set(subset)) == int(row.name) and set(subset) <= set(orderings.RASTER) for subset in subsets)
@@ -74,18 +109,19 @@ def test_the_subsets_of_orderings_have_the_numbers_that_their_rows_say():
 
 
 def test_multiples_follow_the_config():
-    config = CONFIG | {'model': CONFIG['model'] | {'num_clusters': 7}}
-    slugs = [plan.key(row, config, 0)[0] for row in tables.load('overclustering').rows]
-    assert slugs == ['base', 'model.auxiliary_clusters=35', 'base', 'model.num_clusters=14', 'model.num_clusters=35']
+    config = CONFIG | {'method': CONFIG['method'] | {'num_clusters': 7}}
+    slugs = [_slug(row, config) for row in tables.load('overclustering').rows]
+    assert slugs == ['base', 'method.auxiliary_clusters=35', 'base', 'method.num_clusters=14', 'method.num_clusters=35']
 
 
 def test_slugs_are_safe_names_of_their_own():
     found = {}
-    for runs in _all_runs(range(3)).values():
-        for run in runs:
-            assert re.fullmatch(r'[\w.,=+-]+', run.slug) and len(run.slug) < 200
-            assert found.setdefault(run.slug, run.overrides) == run.overrides
-    assert plan.slug({'a.b': '../x y'}) == 'a.b=.._x_y'
+    for trainings in _all_trainings(range(3)).values():
+        for one in trainings:
+            assert re.fullmatch(r'[\w.,=+-]+', one.slug) and len(one.slug) < 200
+            content = (one.base.file, one.overrides)
+            assert found.setdefault(one.slug, content) == content
+    assert _slug(Row('r', overrides={'a.b': '../x y'}), CONFIG) == 'a.b=.._x_y'
 
 
 def test_many_to_one_is_fitted_on_images_that_are_not_scored():
@@ -93,19 +129,38 @@ def test_many_to_one_is_fitted_on_images_that_are_not_scored():
     assert plan.protocol(Row('r'), CONFIG) == 'one-to-one:labelled_test:labelled_test'
     assert plan.protocol(row, CONFIG) == 'many-to-one:labelled_train:labelled_test'
     assert plan.protocol(row, textures.get_config().to_dict()) == 'many-to-one:train:val'
-    with pytest.raises(ValueError, match=r"'r' needs a matching fitted on other images than those scored, and both are 'train'"):
+    with pytest.raises(
+        UserError,
+        match=r"^'r' needs a matching fitted on other images than those scored, and both are 'train'; .*evaluation\.split$",
+    ):
         plan.protocol(row, folder.get_config().to_dict())
-    unlabelled = CONFIG | {'evaluation': {'protocols': ()}}
-    with pytest.raises(ValueError, match=r'evaluation\.protocols is empty'):
+    unlabelled = CONFIG | {'evaluators': {'segmentation': {'protocols': ()}}}
+    with pytest.raises(UserError, match=r'^config\.evaluators\.segmentation\.protocols is empty, and a table needs scores'):
         plan.protocol(row, unlabelled)
 
 
 def test_a_shared_run_holds_what_all_its_rows_want():
-    objectives = plan.runs(tables.load('objectives'), CONFIG, [0])[0]
-    assert objectives.untrained and objectives.probes == tables.MEASURES[1:]
-    (comparison,) = plan.runs(tables.load('comparison'), CONFIG, [0])
-    assert comparison.untrained and comparison.probes == () and 'k-means on SIFT' in comparison.methods
+    objectives = plan.trainings(tables.load('objectives'), _sweep(CONFIG), [0])[0]
+    assert objectives.untrained
+    assert objectives.probes == ('linear:logits', 'non-linear:logits', 'linear:features', 'non-linear:features')
+    (comparison,) = plan.trainings(tables.load('comparison'), _sweep(CONFIG), [0])
+    assert comparison.untrained and comparison.probes == ()
+    assert comparison.methods == ('untrained network', 'k-means on pixels', 'k-means on SIFT')
+
+
+@pytest.mark.parametrize('measure', ['lienar', 'lienar/logits'])
+def test_a_measure_of_no_evaluator_is_named_before_anything_runs(measure):
+    table = Table('mine', 't', 's', (Row('r'),), measures=('segmentation', measure))
+    with pytest.raises(UserError, match=rf"^table 'mine', measure '{measure}': there is no 'lienar', .* probes, segmentation"):
+        plan.trainings(table, _sweep(CONFIG), [0])
+
+
+def test_only_measures_of_probes_are_names_of_probes():
+    config = CONFIG | {'evaluators': CONFIG['evaluators'] | {'borders': {}}}
+    table = Table('mine', 't', 's', (Row('r'),), measures=('borders/3 pixels', 'probes/linear:logits', 'segmentation'))
+    (found,) = plan.trainings(table, _sweep(config), [0])
+    assert found.probes == ('linear:logits',)
 
 
 def test_the_first_seed_of_all_rows_comes_before_the_second():
-    assert [run.seed for run in plan.runs(tables.load('dropout'), CONFIG, range(2))] == [0, 0, 0, 1, 1, 1]
+    assert [one.seed for one in plan.trainings(tables.load('dropout'), _sweep(CONFIG), range(2))] == [0, 0, 0, 1, 1, 1]

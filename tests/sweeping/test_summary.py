@@ -1,54 +1,81 @@
 """From files that runs leave to tables, recomputed by hand."""
 
 import csv
+import dataclasses
 import io
 import json
 import math
 
 import pytest
 
-from ar_seg_jax.sweeping import collect, places, plan, plot, state, summary, tables
+from ar_seg_jax.errors import UserError
+from ar_seg_jax.runs import workdir
+from ar_seg_jax.sweeping import collect, drawing, plan, state, summary, tables
 from ar_seg_jax.sweeping.collect import Spread
-from ar_seg_jax.sweeping.runner import Outcome, Sweep, scoring, training
-from configs import potsdam3
+from ar_seg_jax.sweeping.runner import Outcome, scoring_command, training_command
+from configs import potsdam3, potsdam3_arl
 
 FIRST, SECOND = 'one-to-one:labelled_test:labelled_test', 'many-to-one:labelled_train:labelled_test'
+PROBES = ('linear:logits', 'non-linear:logits', 'linear:features', 'non-linear:features')
 DONE = Outcome('', '')
 
 
-def _entry(method, protocol, accuracy, mean_iou):
-    matching, matched_on, scored_on = protocol.split(':')
-    words = {'matching': matching, 'matched_on': matched_on, 'scored_on': scored_on, 'in_words': f'{matching} words'}
-    return {'method': method, 'protocol': words, 'accuracy': accuracy, 'mean_iou': mean_iou}
+def _entry(name, protocol, accuracy, mean_iou):
+    words = f'{protocol.partition(":")[0]} words'
+    return {'name': name, 'protocol': protocol, 'in_words': words, 'scores': {'accuracy': accuracy, 'mean_iou': mean_iou}}
+
+
+def _probe(name, accuracy):
+    return {'name': name, 'in_words': f'{name} in words', 'scores': {'accuracy': accuracy, 'mean_iou': 0.1}}
 
 
 def _leave(sweep, key, step, results, probes=()):
-    path = places.run(sweep.directory, key) / 'evaluations' / f'{step:06d}.json'
+    content = {'step': step, 'device': 'cpu', 'versions': {}, 'segmentation': {'results': results, 'clusters': {}}}
+    path = state.directory_of(sweep.directory, key) / 'evaluations' / f'{step:06d}.json'
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({'step': step, 'device': 'cpu', 'results': results, 'probes': list(probes)}))
+    path.write_text(json.dumps(content | ({'probes': {'results': list(probes)}} if probes else {})))
 
 
-def _finish(sweep, run, accuracy, probes=()):
-    results = [_entry('AC, step 7', FIRST, accuracy, 0.25), _entry('AC, step 7', SECOND, 0.9, 0.8)]
-    if run.slug == plan.BASE:
+def _finish(sweep, training, accuracy, probes=(), title='AC'):
+    results = [_entry(f'{title}, step 7', FIRST, accuracy, 0.25), _entry(f'{title}, step 7', SECOND, 0.9, 0.8)]
+    if training.slug == plan.BASE:
         results += [_entry('untrained network', FIRST, 0.1, 0.1), _entry('k-means on pixels', FIRST, 0.3, 0.2)]
-    _leave(sweep, run.key, 7, results, probes)
+    _leave(sweep, training.key, 7, results, probes)
     records = [
         {'step': 2, 'kind': 'training', 'images_per_second': 30.0},
         {'step': 2, 'kind': 'evaluation'},
         {'step': 7, 'kind': 'training', 'images_per_second': 15.0},
     ]
-    text = ''.join(json.dumps(record) + '\n' for record in records)
-    (places.run(sweep.directory, run.key) / 'metrics.jsonl').write_text(text)
-    (places.run(sweep.directory, run.key) / 'config.json').write_text(json.dumps(sweep.config))
-    state.finish(sweep.directory, run, sweep.config)
+    directory = state.directory_of(sweep.directory, training.key)
+    (directory / 'metrics.jsonl').write_text(''.join(json.dumps(record) + '\n' for record in records))
+    workdir.save_config(directory, training.base.config)
+    state.finish(sweep.directory, training)
+
+
+def _changed(sweep, training, **changes):
+    """The same training of a sweep whose config has other keys."""
+    base = dataclasses.replace(training.base, config=sweep.base.config | changes)
+    return dataclasses.replace(training, base=base)
+
+
+def _with_protocols(sweep, *protocols):
+    evaluators = sweep.base.config['evaluators'] | {'segmentation': {'protocols': protocols, 'baselines': True}}
+    base = dataclasses.replace(sweep.base, config=sweep.base.config | {'evaluators': evaluators})
+    return dataclasses.replace(sweep, base=base)
 
 
 @pytest.fixture
 def sweep(tmp_path):
-    config = potsdam3.get_config()
-    config.model.update(attention=False, output_stride=4)
-    return Sweep(tmp_path, 'configs/potsdam3.py', {'steps': 7}, config.to_dict())
+    """Of configs/potsdam3.py with the network of the paper's tables, for 7 steps; rows find configs/potsdam3_arl.py."""
+
+    def shortened(module):
+        config = module.get_config()
+        config.model.update(attention=False, output_stride=4)
+        config.update(steps=7, epochs=0.0)
+        return config.to_dict()
+
+    base = plan.Base(potsdam3.__file__, shortened(potsdam3))
+    return plan.Sweep(tmp_path, base, {'steps': 7}, {potsdam3_arl.__file__: shortened(potsdam3_arl)}.__getitem__)
 
 
 def test_mean_and_sample_standard_deviation():
@@ -65,13 +92,12 @@ def test_mean_and_sample_standard_deviation():
 
 def test_a_table_has_our_scores_beside_the_paper_s(sweep):
     table, seeds = tables.load('dropout'), range(3)
-    runs = plan.runs(table, sweep.config, seeds)
     accuracies = {'base': (0.6, 0.7, 0.65), 'model.dropout=0.1': (0.5, 0.6)}
     outcomes = {}
-    for run in runs:
-        if run.seed < len(accuracies.get(run.slug, ())):
-            _finish(sweep, run, accuracies[run.slug][run.seed])
-            outcomes[run.key] = DONE
+    for training in plan.trainings(table, sweep, seeds):
+        if training.seed < len(accuracies.get(training.slug, ())):
+            _finish(sweep, training, accuracies[training.slug][training.seed])
+            outcomes[training.key] = DONE
     outcomes['model.dropout=0.1', 2] = Outcome('exit status 2, see runs/x/2.log: broken', '')
     lines = collect.lines(table, sweep, seeds, outcomes)
     text = summary.markdown(table, sweep, seeds, lines)
@@ -85,17 +111,19 @@ def test_a_table_has_our_scores_beside_the_paper_s(sweep):
     assert [float(rows[0][key]) for key in ('accuracy', 'accuracy_std', 'paper', 'n', 'seconds')] == pytest.approx(
         [65, 5, 66.4, 3, 12]
     )
+    assert rows[0]['accuracy of each'] == '60.0000 70.0000 65.0000'
+    assert (float(rows[0]['mean_iou']), rows[0]['mean_iou of each']) == (25, '25.0000 25.0000 25.0000')
     assert rows[1]['failed'] == '1' and rows[2]['accuracy'] == '' and rows[2]['waiting'] == '3'
-    assert plot.png(table, lines, 'potsdam3').startswith(b'\x89PNG')
+    assert drawing.png(table, lines, 'potsdam3').startswith(b'\x89PNG')
 
 
 def test_the_comparison_takes_its_rows_from_where_they_are(sweep):
     table = tables.load('comparison')
-    (run,) = plan.runs(table, sweep.config, [0])
-    _finish(sweep, run, 0.6)
-    _leave(sweep, run.key, 0, [_entry('AC, step 0', FIRST, 0.35, 0.12)])
-    lines = collect.lines(table, sweep, [0], {run.key: DONE})
-    found = {line.row.name: [score.accuracy for score in line.scores['clustering']] for line in lines}
+    (training,) = plan.trainings(table, sweep, [0])
+    _finish(sweep, training, 0.6)
+    _leave(sweep, training.key, 0, [_entry('AC, step 0', FIRST, 0.35, 0.12)])
+    lines = collect.lines(table, sweep, [0], {training.key: DONE})
+    found = {line.row.name: [score.values['accuracy'] for score in line.scores['segmentation']] for line in lines}
     assert found['AC'] == [0.6] and found['random CNN (untrained)'] == [0.35] and found['k-means on pixels'] == [0.3]
     text = summary.markdown(table, sweep, [0], lines)
     assert '| IIC 2019 | not implemented | - | 65.1 | - |' in text
@@ -104,60 +132,102 @@ def test_the_comparison_takes_its_rows_from_where_they_are(sweep):
 
 def test_an_untrained_network_that_could_not_be_scored_fails_its_own_row_only(sweep):
     table = tables.load('models')
-    run = plan.runs(table, sweep.config, [0])[0]
-    _finish(sweep, run, 0.6)
-    lines = collect.lines(table, sweep, [0], {run.key: Outcome('', 'no checkpoint')})
-    assert lines[0].failures == ['seed 0: no checkpoint'] and not lines[0].scores['clustering']
-    assert lines[2].row.name.startswith('F2') and lines[2].scores['clustering'][0].accuracy == 0.6 and not lines[2].failures
+    training = plan.trainings(table, sweep, [0])[0]
+    _finish(sweep, training, 0.6)
+    lines = collect.lines(table, sweep, [0], {training.key: Outcome('', 'no checkpoint')})
+    assert lines[0].failures == ['seed 0: no checkpoint'] and not lines[0].scores['segmentation']
+    scores = lines[2].scores['segmentation']
+    assert lines[2].row.name.startswith('F2') and scores[0].values['accuracy'] == 0.6 and not lines[2].failures
+
+
+def test_a_row_of_another_config_has_the_score_and_the_time_of_its_own_run(sweep):
+    theirs = sweep.load(potsdam3_arl.__file__)
+    evaluators = theirs['evaluators'] | {'segmentation': {'protocols': ('many-to-one:labelled_train',), 'baselines': True}}
+    theirs |= {'pipeline': theirs['pipeline'] | {'batch_size': 10}, 'evaluators': evaluators}
+    sweep = dataclasses.replace(sweep, load={potsdam3_arl.__file__: theirs}.__getitem__)
+    table = tables.load('objectives')
+    own, other = plan.trainings(table, sweep, [0])
+    probes = [_probe(name, 0.5) for name in PROBES]
+    _finish(sweep, own, 0.6, probes)
+    _finish(sweep, other, 0.3, probes, title='ARL')
+    untrained, ac, arl = collect.lines(table, sweep, [0], {own.key: DONE, other.key: DONE})
+    assert (ac.row.name, ac.scores['segmentation'][0].values['accuracy'], ac.seconds) == ('AC', 0.6, [12.0])
+    # 0.9 is the score of all runs under its protocol, and its batches are of 10 images, not of 30.
+    assert (arl.row.name, arl.scores['segmentation'][0].values['accuracy'], arl.seconds) == ('ARL', 0.9, [4.0])
+    assert untrained.failures  # nobody scored it
+
+
+def test_scores_that_an_evaluation_does_not_hold_fail_their_row(sweep):
+    table = dataclasses.replace(tables.load('dropout'), scores=('accuracy', 'precision'))
+    training = plan.trainings(table, sweep, [0])[0]
+    _finish(sweep, training, 0.6)
+    line = collect.lines(table, sweep, [0], {training.key: DONE})[0]
+    assert line.failures == ['seed 0: the evaluation of step 7 has no precision among its segmentation scores']
 
 
 def test_probes_have_columns_of_their_own(sweep):
     table = tables.load('objectives')
-    names = tables.MEASURES[1:]
-    probes = [
-        {'probe': name, 'accuracy': accuracy, 'mean_iou': 0.1, 'in_words': f'{name} in words'}
-        for name, accuracy in zip(names, (0.41, 0.82, 0.5, 0.9), strict=True)
-    ]
-    run = plan.runs(table, sweep.config, [0])[0]
-    _finish(sweep, run, 0.6)
-    assert state.lacking(state.evaluation(sweep.directory, run.key), run) == list(names)
-    assert not state.finished(sweep.directory, run, sweep.config)
-    _finish(sweep, run, 0.6, probes)
-    assert state.finished(sweep.directory, run, sweep.config)
-    text = summary.markdown(table, sweep, [0], collect.lines(table, sweep, [0], {run.key: DONE}))
+    probes = [_probe(name, accuracy) for name, accuracy in zip(PROBES, (0.41, 0.82, 0.5, 0.9), strict=True)]
+    training = plan.trainings(table, sweep, [0])[0]
+    _finish(sweep, training, 0.6)
+    assert state.lacking(state.evaluation(sweep.directory, training.key), training) == list(PROBES)
+    assert not state.finished(sweep.directory, training)
+    _finish(sweep, training, 0.6, probes)
+    assert state.finished(sweep.directory, training)
+    text = summary.markdown(table, sweep, [0], collect.lines(table, sweep, [0], {training.key: DONE}))
     cells = '60.0 (n = 1) | 25.0 | 66.4 | 41.0 (n = 1) | 10.0 | 41.4 | 82.0 (n = 1) | 10.0 | 81.8'
     assert f'| AC | {cells} | 50.0 (n = 1) | 10.0 | - | 90.0 (n = 1) | 10.0 | - | 0:12 |' in text
     assert 'linear:logits in words' in text
     # another table does not want the probes, and a new evaluation would lose them
-    other = plan.runs(tables.load('sampling'), sweep.config, [0])[0]
-    assert state.keeping(state.evaluation(sweep.directory, run.key), other).probes == names
+    other = plan.trainings(tables.load('sampling'), sweep, [0])[0]
+    assert other.key == training.key and not other.probes
+    assert state.keeping(state.evaluation(sweep.directory, training.key), other).probes == PROBES
 
 
 def test_a_longer_training_or_another_config_is_not_finished(sweep):
-    run = plan.runs(tables.load('dropout'), sweep.config, [0])[0]
-    _finish(sweep, run, 0.6)
-    assert state.finished(sweep.directory, run, sweep.config)
-    evaluation = sweep.config['evaluation']
-    assert state.finished(sweep.directory, run, sweep.config | {'evaluation': evaluation | {'pictures': 1}})
-    assert not state.finished(sweep.directory, run, sweep.config | {'evaluation': evaluation | {'crop_size': 128}})
-    assert not state.finished(sweep.directory, run, sweep.config | {'epochs': 20.0})
+    training = plan.trainings(tables.load('dropout'), sweep, [0])[0]
+    _finish(sweep, training, 0.6)
+    assert state.finished(sweep.directory, training)
+    evaluation, evaluators = sweep.base.config['evaluation'], sweep.base.config['evaluators']
+    assert state.finished(sweep.directory, _changed(sweep, training, evaluation=evaluation | {'pictures': 1}))
+    fewer = evaluators | {'probes': evaluators['probes'] | {'names': ()}}
+    assert state.finished(sweep.directory, _changed(sweep, training, evaluators=fewer))
+    longer = evaluators | {'probes': evaluators['probes'] | {'steps': 200}}
+    assert not state.finished(sweep.directory, _changed(sweep, training, evaluators=longer))
+    assert not state.finished(sweep.directory, _changed(sweep, training, evaluation=evaluation | {'crop_size': 128}))
+    assert not state.finished(sweep.directory, _changed(sweep, training, epochs=20.0))
+    assert not state.finished(sweep.directory, _changed(sweep, training, steps=8))
+
+
+def test_a_run_that_was_trained_further_than_the_sweep_says_is_refused(sweep):
+    training = plan.trainings(tables.load('dropout'), sweep, [0])[0]
+    with pytest.raises(UserError, match=r'runs/base/0 was trained to step 7, beyond 6; use another --workdir$'):
+        _finish(sweep, _changed(sweep, training, steps=6), 0.6)
 
 
 def test_commands_are_those_that_a_person_would_type(sweep):
-    base, dropout = plan.runs(tables.load('dropout'), sweep.config, [4])[:2]
-    begin = ['-m', 'ar_seg_jax.main', '--config', 'configs/potsdam3.py', '--config.steps=7']
-    without = '--config.evaluation.probes=()'
-    assert training(sweep, base)[1:] == [*begin, without, '--config.seed=4', '--workdir', str(sweep.directory / 'runs/base/4')]
-    assert training(sweep, dropout)[1:] == [
+    base, dropout = plan.trainings(tables.load('dropout'), sweep, [4])[:2]
+    begin = ['-m', 'ar_seg_jax.main', '--config', potsdam3.__file__, '--config.steps=7']
+    without = '--config.evaluators.probes.names=()'
+    directory = str(sweep.directory / 'runs/base/4')
+    assert training_command(sweep, base)[1:] == [*begin, without, '--config.seed=4', '--workdir', directory]
+    assert training_command(sweep, dropout)[1:] == [
         *begin,
         '--config.model.dropout=0.1',
+        '--config.evaluators.segmentation.baselines=False',
         without,
-        '--config.evaluation.baselines=False',
         '--config.evaluation.pictures=0',
         '--config.seed=4',
         '--workdir',
         str(sweep.directory / 'runs/model.dropout=0.1/4'),
     ]
-    (probed,) = (run for run in plan.runs(tables.load('objectives'), sweep.config, [0]) if run.slug == 'base')
-    assert without not in training(sweep, probed)  # the config's own are what the table shows
-    assert scoring(sweep, base)[-2:] == ['--step', '0']
+    probed, other = plan.trainings(tables.load('objectives'), sweep, [4])
+    assert f'--config.evaluators.probes.names={PROBES}' in training_command(sweep, probed)
+    evaluators = sweep.base.config['evaluators']
+    same = _changed(sweep, probed, evaluators=evaluators | {'probes': evaluators['probes'] | {'names': PROBES}})
+    assert not any('probes' in argument for argument in training_command(sweep, same))  # they are what the table shows
+    assert training_command(sweep, other)[1:5] == ['-m', 'ar_seg_jax.main', '--config', potsdam3_arl.__file__]
+    matched = plan.trainings(tables.load('overclustering'), _with_protocols(sweep, 'one-to-one'), [4])[0]
+    both = ('one-to-one:labelled_test:labelled_test', 'many-to-one:unlabelled_train+labelled_train:labelled_test')
+    assert f'--config.evaluators.segmentation.protocols={both}' in training_command(sweep, matched)
+    assert scoring_command(sweep, base)[1:] == ['-m', 'ar_seg_jax.evaluate', '--workdir', directory, '--step', '0']

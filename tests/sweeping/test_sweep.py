@@ -5,27 +5,19 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-TINY = (
-    '--config.data.size=48',
-    '--config.data.train_count=16',
-    '--config.data.val_count=4',
-    '--config.pipeline.crop_size=32',
-    '--config.pipeline.batch_size=4',
-    '--config.evaluation.batch_size=4',
-    '--config.evaluation.pictures=0',
-    '--config.model.blocks=1',
-    '--config.log_every=1',
-)
+from tests.support import commands
+
+QUIET = ('--config.evaluation.pictures=0', '--config.evaluate_every=0', '--config.checkpoint_every=0')
+OPTIONS = (*commands.TINY, *QUIET)
 TABLES = {
     'two': {'title': 'Two', 'source': 'none', 'rows': [{'name': 'good'}, {'name': 'bad', 'overrides': {'model.vairant': 'F2'}}]},
     'one': {'title': 'One', 'source': 'none', 'rows': [{'name': 'good'}]},
+    'other': {'title': 'Other', 'source': 'none', 'rows': [{'name': 'theirs', 'config': '{base}_arl'}]},
+    'lost': {'title': 'Lost', 'source': 'none', 'rows': [{'name': 'theirs', 'config': '{base}_lost'}]},
 }
 
 
@@ -33,10 +25,9 @@ def _start(base, *arguments):
     tables = base / 'tables.json'
     tables.write_text(json.dumps(TABLES))
     kept = (f'--config.data.data_dir={base / "tfds"}', f'--config.compilation_cache={base / "cache"}')  # by all sweeps below it
-    fixed = ('--config=configs/textures.py', *kept, f'--tables={tables}', '--seeds=1', *TINY)
-    environment = os.environ | {'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': '--xla_backend_optimization_level=0'}
-    line = [sys.executable, '-m', 'ar_seg_jax.sweep', *fixed, *arguments]
-    return subprocess.Popen(line, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    line = commands.line('sweep', commands.TEXTURES, *kept, f'--tables={tables}', '--seeds=1', *OPTIONS, *arguments)
+    options = {'cwd': commands.ROOT, 'env': commands.environment(), 'text': True}
+    return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
 
 
 def _sweep(base, *arguments):
@@ -78,8 +69,8 @@ def test_a_finished_run_is_not_started_again_and_a_longer_one_goes_on(base, fail
 
 
 def test_another_base_config_in_the_same_directory_is_refused(base, failing):
-    status, _, told = _sweep(base, f'--workdir={base / "failing"}', '--table=one', '--config.learning_rate=1.0')
-    assert status == 1 and 'learning_rate is 0.0001 in that run, 1.0 in this one' in told
+    status, _, told = _sweep(base, f'--workdir={base / "failing"}', '--table=one', '--config.optimizer.learning_rate=1.0')
+    assert status == 1 and 'optimizer.learning_rate is 0.0001 in that run, 1.0 in this one' in told
 
 
 def test_a_signal_is_handed_on_and_the_same_command_goes_on(base, failing):
@@ -101,11 +92,21 @@ def test_a_signal_is_handed_on_and_the_same_command_goes_on(base, failing):
 @pytest.mark.parametrize(
     ('arguments', 'status', 'message'),
     [
-        (['--table=three'], 1, "no table is called 'three'; the tables of tables.json are two, one"),
+        (['--table=three'], 1, "no table is called 'three'; the tables of tables.json are two, one, other, lost"),
         (['--table=one', '--seeds=0'], 2, '--seeds=0'),
         (['--table=one', '--jobs=none'], 2, '--jobs=none'),
         (['--table=one', '--config.seed=1'], 1, 'use --seeds for their number'),
-        (['--table=one', '--config.evaluation.protocols=()'], 1, 'evaluation.protocols is empty'),
+        (
+            ['--table=one', '--config.evaluators.segmentation.protocols=()'],
+            1,
+            'config.evaluators.segmentation.protocols is empty, and a table needs scores',
+        ),
+        (['--table=lost'], 1, "the row 'theirs' needs the config configs/textures_lost.py, which does not exist"),
+        (
+            ['--table=other', '--config.method.entropy_steps=5'],
+            1,
+            'configs/textures_arl.py, which a row of the table takes, does not fit the overrides of --config',
+        ),
     ],
 )
 def test_mistakes_are_explained(tmp_path, arguments, status, message):

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from ar_seg_jax.errors import UserError
 from ar_seg_jax.sweeping import tables
 
 # table, row, (POS, POS3) as the slides print them
@@ -34,18 +35,18 @@ def _row(table, beginning):
 def test_numbers_are_those_of_the_slides(line):
     table, name, pos, pos3 = line.split('|')
     row = _row(table, name)
-    assert row.reference('clustering', 'potsdam6') == (float(pos), None)
-    assert row.reference('clustering', 'potsdam3') == (float(pos3), None)
+    assert row.reference('segmentation', 'potsdam6') == (float(pos), None)
+    assert row.reference('segmentation', 'potsdam3') == (float(pos3), None)
 
 
 def test_spreads_probes_and_missing_numbers():
-    assert _row('num_orderings', '2').reference('clustering', 'potsdam3') == (59.5, 5.12)
-    assert _row('num_orderings', '16').reference('clustering', 'potsdam3') is None
-    assert _row('objectives', 'AC').reference('non-linear:logits', 'potsdam6') == (68.0, None)
-    assert _row('objectives', 'ARL').reference('linear:logits', 'potsdam3') == (38.5, None)
-    assert _row('objectives', 'ARL').reference('linear:logits', 'coco3') is None
-    assert _row('comparison', 'Isola').reference('clustering', 'coco15') == (24.3, None)
-    assert _row('comparison', 'Isola').reference('clustering', None) is None
+    assert _row('num_orderings', '2').reference('segmentation', 'potsdam3') == (59.5, 5.12)
+    assert _row('num_orderings', '16').reference('segmentation', 'potsdam3') is None
+    assert _row('objectives', 'AC').reference('probes/non-linear:logits', 'potsdam6') == (68.0, None)
+    assert _row('objectives', 'ARL').reference('probes/linear:logits', 'potsdam3') == (38.5, None)
+    assert _row('objectives', 'ARL').reference('probes/linear:logits', 'coco3') is None
+    assert _row('comparison', 'Isola').reference('segmentation', 'coco15') == (24.3, None)
+    assert _row('comparison', 'Isola').reference('segmentation', None) is None
 
 
 def test_the_paper_s_column_follows_from_data_and_classes():
@@ -54,20 +55,38 @@ def test_the_paper_s_column_follows_from_data_and_classes():
     assert tables.column({'data': {'name': 'textures'}}) is None
 
 
+def _table(**changes):
+    return {'mine': {'title': 't', 'source': 's', 'rows': [], **changes}}
+
+
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
-        ({}, "no table is called 'mine'"),
-        ({'mine': {'title': 't', 'source': 's', 'rows': [{'name': 'r', 'kind': 'trainde'}]}}, 'kind is one of trained'),
-        ({'mine': {'title': 't', 'source': 's', 'rows': [{'nam': 'r'}]}}, "table 'mine': .*nam"),
-        ({'mine': {'title': 't', 'source': 's'}}, "table 'mine': 'rows'"),
-        ({'mine': {'title': 't', 'source': 's', 'rows': [], 'measures': ['lienar']}}, 'measures are some of .*, found lienar'),
-        ({'mine': {'title': 't', 'source': 's', 'rows': [{'name': 'r', 'overrides': {'seed': 1}}]}}, 'seed and evaluation'),
-        ([], 'an object of tables'),
+        ({}, r"^--table: no table is called 'mine'; the tables of tables\.json are "),
+        (
+            _table(rows=[{'name': 'r', 'kind': 'trainde'}]),
+            r"^.*, table 'mine': row 'r': kind is one of trained, .*, found 'trainde'",
+        ),
+        (_table(rows=[{'nam': 'r'}]), r"^.*, table 'mine': .* argument:? 'name?'"),
+        ({'mine': {'title': 't', 'source': 's'}}, r"^.*, table 'mine': 'rows'; .*tables\.py says what a table holds$"),
+        (_table(rows=[{'name': 'r', 'overrides': {'seed': 1}}]), "row 'r': seed, evaluation and evaluators are set by the sweep"),
+        (_table(rows=[{'name': 'r', 'overrides': {'evaluation.split': 'val'}}]), "row 'r': seed, evaluation and evaluators are"),
+        (
+            _table(rows=[{'name': 'r', 'overrides': {'evaluators.probes.steps': 1}}]),
+            "row 'r': seed, evaluation and evaluators are",
+        ),
+        (_table(rows=[{'name': 'r', 'kind': 'baseline'}]), "row 'r': a baseline, and nothing else, has a method"),
+        (
+            _table(rows=[{'name': 'r', 'kind': 'not implemented', 'config': '{base}_arl'}]),
+            "row 'r': only a network has overrides, or a config",
+        ),
+        (_table(rows=[{'name': 'r', 'matching': 'one-to-one'}]), "row 'r': matching is 'many-to-one' or '', found 'one-to-one'"),
+        (_table(colour='red'), r"^.*, table 'mine': .*'colour'"),
+        ([], r'^.*tables\.json: expected a JSON object, found list; see ar_seg_jax/sweeping/tables\.py$'),
     ],
 )
 def test_a_wrong_file_of_tables_is_explained(tmp_path, content, message):
     path = tmp_path / 'tables.json'
     path.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         tables.load('mine', path)

@@ -1,5 +1,6 @@
 """Checkpoints that are damaged, cannot be written, or do not fit."""
 
+import json
 import resource
 import shutil
 import signal
@@ -9,11 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ar_seg_jax.errors import Diverged, UserError
 from ar_seg_jax.training.checkpoint import Checkpoints
 from ar_seg_jax.training.state import TrainState
 
-# Orbax leaves an event loop behind where reading fails.
-pytestmark = pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
+# Of what Orbax leaves behind where reading fails.
+pytestmark = [
+    pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning'),
+    pytest.mark.usefixtures('collected'),
+]
 
 
 def _state(step, size=2000):
@@ -93,29 +98,58 @@ def test_any_altered_byte_and_any_lost_file_is_harmless_or_noticed(two, tmp_path
     assert noticed > 5  # about a third
 
 
-def test_altered_content_in_a_valid_file_is_noticed(copy, caplog):
+@pytest.mark.parametrize(('item', 'array'), [('model', 'params/kernel'), ('training', 'key')])
+def test_altered_content_in_a_valid_file_is_noticed(copy, caplog, item, array):
     """Only the checksums can see this: Orbax reads it without complaint."""
     other = copy.parent / 'other'
     _saved(other, (3,))
-    shutil.rmtree(copy / '2' / 'state')
-    shutil.copytree(other / '3' / 'state', copy / '2' / 'state')
+    shutil.rmtree(copy / '2' / item)
+    shutil.copytree(other / '3' / item, copy / '2' / item)
     _assert_is(Checkpoints(copy).restore(_state(0)), 1)
-    assert '2 is damaged: the content of .step is not what was saved' in caplog.text
+    assert f'2 is damaged: the content of {item}/{array} is not what was saved' in caplog.text
 
 
-def test_checksums_of_another_form_are_damage(copy, caplog):
-    (copy / '2' / 'checksums' / 'metadata').write_text('[1, 2]')
+def test_the_model_is_restored_without_the_rest(copy, caplog):
+    """Evaluation and prediction read nothing else, and are not disturbed by what is wrong with it."""
+    shutil.rmtree(copy / '2' / 'training')
+    model = Checkpoints(copy).restore_model(_state(0).model)
+    expected = _state(2)
+    assert int(model.step) == 2 and model.extra == {} and 'damaged' not in caplog.text
+    for name, array in expected.params.items():
+        np.testing.assert_array_equal(model.params[name], array)
+    assert int(Checkpoints(copy).restore_model(_state(0).model, step=1).step) == 1
+    shutil.rmtree(copy / '2' / 'model')
+    assert int(Checkpoints(copy).restore_model(_state(0).model).step) == 1
+    assert '2 is damaged: ' in caplog.text
+
+
+def test_what_cannot_be_read_is_told_with_the_versions_that_wrote_it(copy, caplog):
+    path = copy / '2' / 'versions' / 'metadata'
+    written = json.loads(path.read_text())
+    assert written.keys() == {'ar_seg_jax', 'jax', 'flax', 'optax', 'orbax-checkpoint'} and written['jax'] == jax.__version__
+    for file in _files(copy / '2' / 'model' / 'd'):
+        file.write_bytes(b'')
+    Checkpoints(copy).restore(_state(0))
+    assert '2 is damaged: ' in caplog.text and 'written with' not in caplog.text
+    path.write_text(json.dumps(written | {'jax': '0.0.1'}))
+    Checkpoints(copy).restore(_state(0))
+    assert f' (written with jax 0.0.1, this is {jax.__version__})' in caplog.text
+
+
+@pytest.mark.parametrize('content', ['[1, 2]', '{"model": {}}', '{"model": [], "training": {}}'])
+def test_checksums_of_another_form_are_damage(copy, caplog, content):
+    (copy / '2' / 'checksums' / 'metadata').write_text(content)
     _assert_is(Checkpoints(copy).restore(_state(0)), 1)
     assert '2 is damaged: its checksums are not those of arrays' in caplog.text
 
 
 def test_no_run_goes_without_checkpoints(tmp_path):
-    with pytest.raises(ValueError, match=r'--config\.keep_checkpoints is at least 1, found 0'):
+    with pytest.raises(UserError, match=r'^--config\.keep_checkpoints is at least 1, found 0$'):
         Checkpoints(tmp_path, keep=0)
 
 
 def test_a_run_that_goes_on_moves_damaged_checkpoints_aside_and_can_save_their_steps_again(copy):
-    for file in _files(copy / '2' / 'state' / 'd'):
+    for file in _files(copy / '2' / 'training' / 'd'):
         file.write_bytes(b'')
     checkpoints = Checkpoints(copy, writable=True)
     _assert_is(checkpoints.restore(_state(0)), 1)
@@ -130,29 +164,40 @@ def test_if_all_are_damaged_nothing_is_deleted(copy):
         if file.name == 'manifest.ocdbt':
             file.unlink()
     before = _files(copy)
-    with pytest.raises(ValueError, match=r'no checkpoint of step 1, 2 can be used, see above; nothing was deleted'):
+    with pytest.raises(UserError, match=r': no checkpoint of step 1, 2 can be used, see above; nothing was deleted\. Restore'):
         Checkpoints(copy, writable=True).restore(_state(0))
     assert _files(copy) == before
 
 
 def test_a_step_that_was_asked_for_is_not_replaced_by_another(copy):
-    shutil.rmtree(copy / '2' / 'state')
-    with pytest.raises(ValueError, match='no checkpoint of step 2 can be used'):
+    shutil.rmtree(copy / '2' / 'model')
+    with pytest.raises(UserError, match=': no checkpoint of step 2 can be used, see above; nothing was deleted'):
         Checkpoints(copy).restore(_state(0), step=2)
 
 
 @pytest.mark.parametrize(
-    'wrong',
+    ('wrong', 'reason'),
     [
-        {'params': {'kernel': jnp.zeros((5, 4)), 'bias': jnp.zeros(3, jnp.bfloat16)}},  # shape
-        {'params': {'kernel': jnp.zeros((500, 4), jnp.float16), 'bias': jnp.zeros(3, jnp.bfloat16)}},  # type
-        {'params': {'kernel': jnp.zeros((500, 4)), 'bias': jnp.zeros(3, jnp.bfloat16), 'new': jnp.zeros(3)}},  # one more
-        {'params': {'kernel': jnp.zeros((500, 4))}},  # one less
+        (
+            {'params': {'kernel': jnp.zeros((5, 4)), 'bias': jnp.zeros(3, jnp.bfloat16)}},
+            'Requested shape: (5, 4) is not compatible with the stored shape: (500, 4)',
+        ),  # shape
+        (
+            {'params': {'kernel': jnp.zeros((500, 4), jnp.float16), 'bias': jnp.zeros(3, jnp.bfloat16)}},
+            'the content of model/params/kernel is not what was saved',
+        ),  # type
+        (
+            {'params': {'kernel': jnp.zeros((500, 4)), 'bias': jnp.zeros(3, jnp.bfloat16), 'new': jnp.zeros(3)}},
+            'tree structures do not match',
+        ),  # one more
+        ({'params': {'kernel': jnp.zeros((500, 4))}}, 'tree structures do not match'),  # one less
+        ({'opt_state': (jnp.zeros(5), jnp.zeros(5))}, 'tree structures do not match'),
     ],
 )
-def test_a_state_of_another_form_is_refused(two, wrong):
-    with pytest.raises(ValueError, match='no checkpoint of step 2 can be used'):
+def test_a_state_of_another_form_is_refused(two, caplog, wrong, reason):
+    with pytest.raises(UserError, match=': no checkpoint of step 2 can be used, see above; nothing was deleted'):
         Checkpoints(two).restore(_state(0).replace(**wrong), step=2)
+    assert reason in caplog.text
 
 
 @pytest.fixture
@@ -180,7 +225,9 @@ def test_a_full_disk_is_told_and_the_last_good_checkpoint_kept(tmp_path, full_di
     assert 'Could not save step 2: ' in caplog.text and 'the newest checkpoint is that of step 1' in caplog.text
     assert [path.name for path in tmp_path.iterdir()] == ['1']  # the remains are gone
     checkpoints.save(_state(3, large))
-    with pytest.raises(OSError, match='the last state, of step 3, could not be saved; the newest checkpoint is'):
+    with pytest.raises(
+        UserError, match=r'^the last state, of step 3, could not be saved; the newest checkpoint is that of step 1$'
+    ):
         checkpoints.close()
     full_disk(False)
     checkpoints = Checkpoints(tmp_path, writable=True)
@@ -188,6 +235,15 @@ def test_a_full_disk_is_told_and_the_last_good_checkpoint_kept(tmp_path, full_di
     checkpoints.close()
     restored = Checkpoints(tmp_path).restore(_state(0, large))
     np.testing.assert_array_equal(restored.params['kernel'], _state(4, large).params['kernel'])
+
+
+def test_a_save_under_way_is_completed_where_numbers_end_the_training(tmp_path):
+    checkpoints = Checkpoints(tmp_path, writable=True)
+    with pytest.raises(Diverged), checkpoints.completed():
+        checkpoints.save(_state(1))
+        raise Diverged
+    assert checkpoints.settle(wait=False)  # nothing is left to do
+    _assert_is(Checkpoints(tmp_path).restore(_state(0)), 1)
 
 
 def test_reading_leaves_the_files_of_a_save_under_way_alone(copy):

@@ -6,26 +6,17 @@ import jax
 import jax.numpy as jnp
 import optax
 import pytest
-from ar_seg_jax.methods.views import Views
 from jax.sharding import NamedSharding, PartitionSpec
 
-from ar_seg_jax import layers
-from ar_seg_jax.methods.ac import AC
-from ar_seg_jax.methods.arl import ARL
-from ar_seg_jax.models.autoregressive import Autoregressive
-from ar_seg_jax.models.critics import SeparableCritics
-from ar_seg_jax.objectives.info_nce import ContrastiveLoss
-from ar_seg_jax.objectives.mutual_information import InformationLoss
-from ar_seg_jax.orderings import ORDERINGS
-from ar_seg_jax.training import sharding
+from ar_seg_jax import layers, sharding
 from benchmarks import communication, programs
+from tests.support import tiny
 
 CLUSTERS = 5
 
 
-def _step(side=16, batch_size=16, micro_batches=1, collapsed=True, model=None, mask_void=False, **fields):
-    model = Autoregressive(num_clusters=CLUSTERS, **{'blocks': 1, **(model or {})})
-    method = AC(model, InformationLoss(displacement=1, collapsed=collapsed), Views(**fields), mask_void=mask_void)
+def _step(side=16, batch_size=16, micro_batches=1, model=None, **options):
+    method = tiny.ac(model, num_clusters=CLUSTERS, displacement=1, **options)
     lowered, state = programs.lower_step(method, optax.adam(1e-3), (batch_size, side, side, 3), micro_batches)
     return communication.collectives(lowered.compile().as_text()), state
 
@@ -39,7 +30,7 @@ def _plain():
     'options',
     [
         {},
-        {'model': {'blocks': 2, 'attention': True}, 'orderings': tuple(ORDERINGS)},
+        {'model': {'blocks': 2, 'attention': True}, 'orderings': 'all'},
         {'model': {'dropout': 0.1}, 'sobel': True, 'mask_void': True},
         {'collapsed': False},
         {'micro_batches': 2},
@@ -73,8 +64,7 @@ def test_the_form_of_accelerators_sends_nothing_else_either(monkeypatch):
 @pytest.mark.parametrize('negatives', [0, 5])
 def test_arl_sends_its_keys_once_and_their_gradients_once(negatives):
     width, batch_size, places = 6, 16, 16
-    model = Autoregressive(num_clusters=width, blocks=1)
-    method = ARL(model, SeparableCritics(), ContrastiveLoss(), CLUSTERS, negatives=negatives)
+    method = tiny.arl(width=width, num_clusters=CLUSTERS, negatives=negatives, orderings='raster', sampling='random')
     lowered, state = programs.lower_step(method, optax.adam(1e-3), (batch_size, 16, 16, 3))
     sent = communication.collectives(lowered.compile().as_text())
     drawn = negatives or places

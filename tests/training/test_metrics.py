@@ -1,11 +1,17 @@
 import json
+import logging
 import math
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ar_seg_jax import records
-from ar_seg_jax.training import loop, metrics
+from ar_seg_jax.errors import UserError
+from ar_seg_jax.interfaces import Remark
+from ar_seg_jax.objectives import mutual_information
+from ar_seg_jax.training import loop, metrics, records
+from ar_seg_jax.training.journal import Journal
+from tests.support import tiny
 
 SCALARS = {
     'loss': -0.5,
@@ -32,15 +38,39 @@ def test_a_schedule_has_the_multiples_of_its_periods_and_the_last_step(period, d
 
 
 def test_the_line_of_a_step_says_loss_bound_speed_and_time_left():
-    line = metrics.describe(10, 100, SCALARS)
+    line = metrics.line(10, 100, SCALARS, mutual_information.in_words(SCALARS).words)
     assert 'step 10/100  loss -0.5000  MI 0.5000 of at most 1.0986 nats' in line
     assert '12.3 images/s  waiting for data 2%  2:05 left' in line
+    rest = '12.3 images/s  waiting for data 2%  2:05 left'
+    assert metrics.line(10, 100, SCALARS | {'skipped_steps': 0}, '') == f'step 10/100  loss -0.5000  {rest}'
+    assert metrics.line(10, 100, SCALARS | {'skipped_steps': 2}, '') == f'step 10/100  loss -0.5000  2 steps not applied  {rest}'
 
 
 def test_collapse_is_told_in_words_and_only_then():
-    assert metrics.collapse_warning(SCALARS) is None
-    assert 'Clusters have collapsed' in metrics.collapse_warning(SCALARS | {'entropy': 0.01})
-    assert metrics.collapse_warning({'loss': 1.0}) is None  # a method without clusters
+    collapsed = SCALARS | {'entropy': 0.01}
+    assert tiny.ac().describe(SCALARS).warning == ''
+    assert 'Clusters have collapsed: H(y) is 0.0100 of 1.0986 nats' in tiny.ac().describe(collapsed).warning
+    assert tiny.arl().describe(collapsed).warning == ''  # a method without clusters
+
+
+def test_a_journal_has_the_words_of_the_method_and_warns_after_the_first_step(tmp_path, caplog):
+    caplog.set_level(logging.INFO, 'ar_seg_jax')
+
+    def describe(values):
+        return Remark(f'about {values["loss"]}', 'what is wrong' if values['loss'] > 4 else '')
+
+    with Journal(tmp_path, 0, 9, 6, describe, active=True) as journal:
+        for step, loss in enumerate((5.0, 4.0, 6.0), 1):
+            journal.training(step, {'loss': jnp.float32(loss)}, recorded=step != 2)
+        journal.evaluation(3, lambda: metrics.Evaluation({'accuracy': 0.5}))
+    told = [(record.levelname, record.message.partition('  images')[0]) for record in caplog.records]
+    assert [level for level, _ in told] == ['INFO', 'INFO', 'INFO', 'WARNING']
+    assert told[2][1].startswith('step 3/9  loss 6.0000  about 6.0  ') and told[3][1] == 'what is wrong'
+    assert [(line['step'], line['kind'], line.get('loss')) for line in _lines(tmp_path)] == [
+        (1, 'training', 5.0),
+        (3, 'training', 6.0),
+        (3, 'evaluation', None),
+    ]
 
 
 def _lines(directory):
@@ -92,7 +122,7 @@ def test_records_are_read_up_to_a_last_line_that_is_half_written(tmp_path):
 def test_a_line_that_is_no_record_is_named(tmp_path, line):
     good = b'{"step": 1, "kind": "training"}\n'
     (tmp_path / 'metrics.jsonl').write_bytes(good + line + b'\n' + good)
-    with pytest.raises(ValueError, match=r'metrics\.jsonl, line 2: .*remove the line'):
+    with pytest.raises(UserError, match=r'metrics\.jsonl, line 2: (not JSON|expected) .*; remove the line$'):
         records.read(tmp_path / 'metrics.jsonl')
 
 

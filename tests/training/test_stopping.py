@@ -1,3 +1,5 @@
+"""What signals do to a run: the first asks, the second ends."""
+
 import asyncio
 import os
 import signal
@@ -5,12 +7,11 @@ import subprocess
 import sys
 import time
 
-import jax
 import pytest
 import uvloop
-from jax.sharding import AxisType
 
-from ar_seg_jax.training.stopping import Stop
+from ar_seg_jax.training.stopping import Interrupted, Stop
+from tests.support.feeds import mesh_of
 
 
 def _until(condition, seconds=10):
@@ -23,7 +24,7 @@ def _until(condition, seconds=10):
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
 def test_the_first_signal_is_a_request(number):
     before = signal.getsignal(number)
-    with Stop(jax.make_mesh((1,), ('data',), axis_types=(AxisType.Auto,))) as stop:
+    with Stop(mesh_of(1)) as stop:
         assert not stop.agreed()
         os.kill(os.getpid(), number)
         _until(stop.agreed)
@@ -36,9 +37,21 @@ def test_a_request_is_heard_where_an_event_loop_takes_the_signals():
         os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.sleep(0.01)
 
-    with Stop(jax.make_mesh((1,), ('data',), axis_types=(AxisType.Auto,))) as stop:
+    with Stop(mesh_of(1)) as stop:
         uvloop.run(asks())
         _until(stop.agreed)
+
+
+def test_work_is_left_before_the_item_after_the_request():
+    passed = []
+    with Stop(mesh_of(1)) as stop, pytest.raises(Interrupted):
+        for item in stop.guard(range(9)):
+            passed.append(item)
+            if item == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+                _until(stop.agreed)
+    assert passed == [0, 1, 2]
+    assert list(Stop(mesh_of(1)).guard(range(3))) == [0, 1, 2]
 
 
 def test_the_second_signal_ends_the_process_even_while_it_computes():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import json
 import subprocess
 import sys
@@ -10,31 +11,45 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import parity
 import pytest
-from ar_seg_jax.methods.views import Views
-from ar_seg_jax.training.watch import Watch
-from jax.sharding import AxisType
-from parity import SHAPE
 
+from ar_seg_jax import sharding
+from ar_seg_jax.errors import Diverged, UserError
 from ar_seg_jax.methods.ac import AC
 from ar_seg_jax.models.autoregressive import Autoregressive
-from ar_seg_jax.objectives.mutual_information import InformationLoss
-from ar_seg_jax.orderings import ORDERINGS, sample_pair, stack
-from ar_seg_jax.training import loop, sharding
+from ar_seg_jax.orderings import ORDERINGS
+from ar_seg_jax.training import loop
 from ar_seg_jax.training.checkpoint import Checkpoints
 from ar_seg_jax.training.metrics import Evaluation
-from ar_seg_jax.training.step import make_train_step
+from ar_seg_jax.training.step import Watch, make_train_step
 from ar_seg_jax.training.stopping import Stop
+from tests.support import feeds, parity, tiny
+from tests.support.feeds import mesh_of
+from tests.support.parity import SHAPE
 
-METHOD = AC(Autoregressive(num_clusters=4, blocks=1), InformationLoss(displacement=2))
+pytestmark = pytest.mark.usefixtures('compiled_once')
+
 TX = optax.adam(1e-3)
 # Adam turns the rounding noise of a gradient that is zero (that of a bias before batch norm) into steps of full length.
 PLAIN = optax.sgd(0.1, momentum=0.9)
+BAD_LOSS, BAD_GRADIENT = 1, 2  # labels of batches
 
 
-def _mesh(devices):
-    return jax.make_mesh((devices,), ('data',), axis_types=(AxisType.Auto,), devices=jax.devices()[:devices])
+class Spoilable(AC):
+    """AC whose loss is not finite, or only its gradients, for batches with such labels."""
+
+    def objective(self, outputs, batch, *, time):
+        loss, metrics = super().objective(outputs, batch, time=time)
+        # The square root of zero is finite, and its derivative is not.
+        zero = jnp.where(jnp.any(batch['label'] == BAD_GRADIENT), 0, 1) * jnp.sum(outputs['decoder'][0])
+        return jnp.where(jnp.any(batch['label'] == BAD_LOSS), jnp.nan, loss + 0 * jnp.sqrt(zero)), metrics
+
+
+METHOD = Spoilable(**vars(tiny.ac(num_clusters=4)))
+
+
+def _task(devices=1, labels=(), **options):
+    return feeds.task(METHOD, TX, feeds.Numbered(functools.partial(parity.batch, labels=labels), mesh_of(devices)), **options)
 
 
 def _assert_alike(found, expected):
@@ -48,14 +63,14 @@ def _assert_alike(found, expected):
 
 @pytest.fixture(scope='module')
 def on_one_device():
-    losses, state, confusion = parity.trained(_mesh(1), PLAIN)
+    losses, state, confusion = parity.trained(mesh_of(1), PLAIN)
     assert losses[-1] < 1.5 * losses[0] < 0  # something was learned
     assert confusion.sum() == 4 * np.prod(SHAPE[:3]) and np.count_nonzero(confusion.sum(1)) > 1
     return losses, parity.leaves(state), confusion
 
 
 def test_eight_devices_train_and_score_alike(on_one_device):
-    losses, state, confusion = parity.trained(_mesh(8), PLAIN)
+    losses, state, confusion = parity.trained(mesh_of(8), PLAIN)
     _assert_alike((losses, parity.leaves(state), confusion), on_one_device)
 
 
@@ -66,7 +81,7 @@ def test_two_processes_of_two_devices_train_and_score_alike(tmp_path, on_one_dev
     result = np.load(tmp_path / 'result.npz')
     leaves = [result[name] for name in sorted(result) if name.startswith('leaf')]
     _assert_alike((result['losses'], leaves, result['confusion']), on_one_device)
-    loss, centroids = parity.represented(_mesh(1), optax.sgd(0.1))
+    loss, centroids = parity.represented(mesh_of(1), optax.sgd(0.1))
     one, two = (np.load(f'{tmp_path / "result.npz"}.arl{index}.npz') for index in range(2))
     np.testing.assert_array_equal(one['centroids'], two['centroids'])
     np.testing.assert_allclose(one['centroids'], centroids, rtol=1e-3, atol=1e-4)
@@ -75,17 +90,17 @@ def test_two_processes_of_two_devices_train_and_score_alike(tmp_path, on_one_dev
 
 @pytest.mark.parametrize(('micro_batches', 'parts', 'multiple'), [(1, '8 devices', 8), (2, '8 devices x 2 micro-batches', 16)])
 def test_a_batch_that_does_not_divide_is_refused(micro_batches, parts, multiple):
-    message = f'batch size 12 does not divide over {parts}; use a multiple of {multiple} for --config.pipeline.batch_size'
-    with pytest.raises(ValueError, match=message):
-        sharding.check_batch_size(12, _mesh(8), 'pipeline.batch_size', micro_batches)
+    message = f'^batch size 12 does not divide over {parts}; use a multiple of {multiple} for --config.pipeline.batch_size'
+    with pytest.raises(UserError, match=message):
+        sharding.check_batch_size(12, mesh_of(8), 'pipeline.batch_size', micro_batches)
 
 
 def test_a_checkpoint_is_restored_on_other_devices(tmp_path):
-    state = loop.initial_state(METHOD, TX, 0, SHAPE, _mesh(8))
+    state = _task(devices=8).initial_state()
     checkpoints = Checkpoints(tmp_path / 'checkpoints', writable=True)
     checkpoints.save(state)
     checkpoints.close()
-    restored = Checkpoints(tmp_path / 'checkpoints').restore(loop.initial_state(METHOD, TX, 1, SHAPE, _mesh(1)))
+    restored = Checkpoints(tmp_path / 'checkpoints').restore(_task(devices=1, seed=1).shapes())
     np.testing.assert_array_equal(jax.random.key_data(restored.key), jax.random.key_data(state.key))
     for one, two in zip(jax.tree.leaves(state.params), jax.tree.leaves(restored.params), strict=True):
         np.testing.assert_array_equal(one, two)
@@ -94,109 +109,103 @@ def test_a_checkpoint_is_restored_on_other_devices(tmp_path):
 
 def test_absent_checkpoints_are_named(tmp_path):
     checkpoints = Checkpoints(tmp_path / 'checkpoints', writable=True)
-    state = loop.initial_state(METHOD, TX, 0, SHAPE, _mesh(1))
-    with pytest.raises(FileNotFoundError, match=r'no checkpoint; train first'):
+    state = _task().initial_state()
+    with pytest.raises(UserError, match=r'checkpoints: no checkpoint; train first with python -m ar_seg_jax\.main$'):
         checkpoints.restore(state)
     checkpoints.save(state)
-    with pytest.raises(ValueError, match=r'no checkpoint of step 1; the steps are 0'):
+    with pytest.raises(UserError, match=r'checkpoints: no checkpoint of step 1; the steps are 0$'):
         checkpoints.restore(state, 1)
 
 
-@dataclasses.dataclass(frozen=True)
-class Spoilable(AC):
-    """AC whose loss is not finite, or only its gradients, for batches labelled 1."""
-
-    only_gradients: bool = False
-
-    def objective(self, outputs, batch, *, step):
-        loss, metrics = super().objective(outputs, batch, step=step)
-        spoiled = jnp.any(batch['label'] == 1)
-        if self.only_gradients:  # the square root of zero is finite, and its derivative is not
-            return loss + 0 * jnp.sqrt(jnp.where(spoiled, 0, 1) * jnp.sum(outputs['scores'][0])), metrics
-        return jnp.where(spoiled, jnp.nan, loss), metrics
-
-
-def _run(tmp_path, method, *, steps, spoiled, limit=3, checkpoint_every=0, evaluate=lambda state: Evaluation({})):
-    mesh = _mesh(1)
-    checkpoints = Checkpoints(tmp_path / 'checkpoints', writable=True)
-    with Stop(mesh) as stop:
+def _run(directory, task, *, steps, limit=3, checkpoint_every=0, evaluate=lambda state, guard: Evaluation({})):
+    with Stop(task.mesh) as stop:
         return loop.run(
-            method,
-            TX,
-            functools.partial(parity.batches, spoiled=spoiled),
-            mesh,
-            checkpoints,
+            task,
+            Checkpoints(directory / 'checkpoints', writable=True),
             schedule=loop.Schedule(steps, log_every=1, evaluate_every=0, checkpoint_every=checkpoint_every),
-            seed=0,
-            image_shape=SHAPE,
-            micro_batches=1,
-            refresh=lambda state: state,
             evaluate=evaluate,
             watch=Watch(limit, 1e-3),
             stop=stop,
-            workdir=tmp_path,
+            workdir=directory,
         )
 
 
-@pytest.mark.parametrize('only_gradients', [False, True])
-def test_steps_that_are_not_finite_are_skipped_counted_and_named(tmp_path, caplog, only_gradients):
-    method = Spoilable(METHOD.model, METHOD.information, only_gradients=only_gradients)
-    spoiled = _run(tmp_path / 'spoiled', method, steps=3, spoiled=(1,))
-    first = 'gradient of ' if only_gradients else 'loss'
+def _records(directory):
+    return [json.loads(line) for line in (directory / 'metrics.jsonl').read_text().splitlines()]
+
+
+@pytest.mark.parametrize(('label', 'first'), [(BAD_LOSS, 'loss'), (BAD_GRADIENT, 'gradient of ')])
+def test_steps_that_are_not_finite_are_skipped_counted_and_named(tmp_path, caplog, label, first):
+    task = _task(labels=[(1, label)])
+    spoiled = _run(tmp_path, task, steps=3)
     assert f'Step 2 was not applied: {first}' in caplog.text and 'is not finite (1 in all)' in caplog.text
     assert (int(spoiled.step), int(spoiled.skipped), int(spoiled.skipped_in_row)) == (3, 1, 0)
-    records = [json.loads(line) for line in (tmp_path / 'spoiled' / 'metrics.jsonl').read_text().splitlines()]
+    records = _records(tmp_path)
     assert [record['skipped_steps'] for record in records if record['kind'] == 'training'] == [0, 1, 1]
-    assert (records[1]['loss'] is None) != only_gradients
+    assert (records[1]['loss'] is None) == (label == BAD_LOSS)
     # What is left is what the other steps would have given: those of a loop that leaves out batch 1.
-    state = loop.initial_state(method, TX, 0, SHAPE, _mesh(1))
-    train_step = jax.jit(make_train_step(method, TX))
+    state, train_step = task.initial_state(), task.compiled_step()
     for step in (0, 2):
-        state = state.replace(step=jnp.int32(step))
-        state, *_ = train_step(state, next(parity.batches(step)))
+        state = state.replace(step=jax.device_put(np.int32(step), state.step.sharding))
+        with jax.set_mesh(task.mesh):
+            state, *_ = train_step(state, next(task.data.placed(step)))
     for one, two in zip(jax.tree.leaves(state.params), jax.tree.leaves(spoiled.params), strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-6, atol=1e-7)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((spoiled.params, spoiled.extra, spoiled.opt_state)))
 
 
 def test_too_many_of_them_in_a_row_end_the_run_and_the_last_checkpoint_is_kept(tmp_path):
-    method = Spoilable(METHOD.model, METHOD.information)
+    task = _task(labels=[(index, BAD_LOSS) for index in (1, 2, 4, 5, 6, 7, 8)])
     message = r'3 steps in a row, up to step 7, .* first quantity that is not finite is loss\. The learning rate is 0\.001'
-    with pytest.raises(FloatingPointError, match=message):
-        _run(tmp_path, method, steps=20, spoiled=(1, 2, 4, 5, 6, 7, 8), checkpoint_every=4)
+    with pytest.raises(Diverged, match=message):
+        _run(tmp_path, task, steps=20, checkpoint_every=4)
     assert Checkpoints(tmp_path / 'checkpoints').latest == 4
 
 
 def test_an_evaluation_that_was_not_recorded_is_made_up_for(tmp_path):
-    def killed(state):
-        raise FloatingPointError
+    def killed(state, guard):
+        raise Diverged
 
-    with pytest.raises(FloatingPointError):
-        _run(tmp_path, METHOD, steps=2, spoiled=(), checkpoint_every=2, evaluate=killed)
-    Checkpoints(tmp_path / 'checkpoints').restore(loop.initial_state(METHOD, TX, 0, SHAPE, _mesh(1)), 2)
+    task = _task()
+    with pytest.raises(Diverged):
+        _run(tmp_path, task, steps=2, checkpoint_every=2, evaluate=killed)
+    Checkpoints(tmp_path / 'checkpoints').restore(task.shapes(), 2)
     for _ in range(2):
-        _run(tmp_path, METHOD, steps=2, spoiled=(), evaluate=lambda state: Evaluation({'seen': float(state.step)}))
-    records = [json.loads(line) for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
+        _run(tmp_path, task, steps=2, evaluate=lambda state, guard: Evaluation({'seen': float(state.step)}))
+    records = _records(tmp_path)
     assert [(record['step'], record['kind']) for record in records] == [(1, 'training'), (2, 'training'), (2, 'evaluation')]
     assert records[-1]['seen'] == 2
 
 
+_followed = []  # the flags of both orderings of each step
+
+
+class Watched(Autoregressive):
+    """The model, which tells what it follows while it runs."""
+
+    def scan(self, image, views, *, train=False):
+        if train:
+            jax.debug.callback(lambda *flags: _followed.append(tuple(map(bool, flags))), *jax.tree.leaves(views))
+        return super().scan(image, views, train=train)
+
+
 def test_a_thousand_pairs_of_orderings_share_one_program():
-    """The step as the loop runs it. Its pairs are drawn again, from the keys that the steps had."""
-    mesh, names = _mesh(1), tuple(ORDERINGS)
-    method = AC(METHOD.model, InformationLoss(displacement=1), Views(names))
-    state = loop.initial_state(method, TX, 0, (2, 8, 8, 3), mesh)
-    key = jax.random.clone(state.key)
-    # It runs often enough for LLVM's optimisations to pay.
-    optimised = {'xla_backend_optimization_level': 3}
-    train_step = jax.jit(make_train_step(method, TX), donate_argnums=0, compiler_options=optimised)
+    method = tiny.ac(num_clusters=4, displacement=1, orderings='all')
+    options = {field.name: getattr(method.model, field.name) for field in dataclasses.fields(method.model)}
+    method = dataclasses.replace(method, model=Watched(**options))
     image = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
-    for _ in range(1000):
-        batch = sharding.place({'image': image, 'label': image[..., 0]}, sharding.split_batch(mesh))
-        with jax.set_mesh(mesh):
+    feed = feeds.Numbered(lambda index: {'image': image, 'label': image[..., 0]}, mesh_of(1))
+    task = feeds.task(method, optax.sgd(1e-3), feed)
+    step = make_train_step(method, task.tx, steps_per_epoch=1)
+    # It runs often enough for some of LLVM's optimisations to pay.
+    train_step = jax.jit(step, donate_argnums=0, compiler_options={'xla_backend_optimization_level': 1})
+    state = task.initial_state()
+    for batch in itertools.islice(task.data.placed(), 1000):
+        with jax.set_mesh(task.mesh):
             state, *_ = train_step(state, batch)
+    jax.effects_barrier()
     assert train_step._cache_size() == 1 and int(state.step) == 1000
-    keys = jax.vmap(lambda step: jax.random.split(jax.random.fold_in(key, step))[0])(jnp.arange(1000))
-    pairs = jax.jit(jax.vmap(lambda key: sample_pair(key, stack(names))))(keys)
-    drawn = np.unique(np.stack(jax.tree.leaves(pairs), axis=1), axis=0)
-    assert len(drawn) > 240  # of 16 x 16
+    assert len(_followed) == 1000
+    flags = {tuple(jax.tree.leaves(ordering)) for ordering in ORDERINGS.values()}
+    assert {pair[:4] for pair in _followed} | {pair[4:] for pair in _followed} == flags
+    assert len(set(_followed)) > 240  # of 16 x 16

@@ -1,0 +1,87 @@
+"""Evaluation of a run as a user starts it, also of one that comes from elsewhere."""
+
+import json
+import shutil
+
+import pytest
+
+from tests.support import auditing, commands
+
+
+def evaluated(base, directory, *arguments):
+    """`evaluate` under an audit."""
+    return auditing.audited(base, '-m', 'ar_seg_jax.evaluate', f'--workdir={directory}', *arguments)
+
+
+def altered(directory, **changes):
+    """Replaces keys 'part__key' of the saved config."""
+    path = directory / 'config.json'
+    config = json.loads(path.read_text())
+    for key, value in changes.items():
+        *parts, last = key.split('__')
+        target = config
+        for part in parts:
+            target = target[part]
+        target[last] = value
+    path.write_text(json.dumps(config))
+
+
+@pytest.fixture(scope='module')
+def elsewhere(trained):
+    """A copy of the run, whose config keeps compiled programs where an evaluation should not write; and that place."""
+    directory, outside = trained.base / 'runs' / 'elsewhere', trained.base / 'outside'
+    shutil.copytree(trained.directory, directory)
+    altered(directory, compilation_cache=str(outside / 'cache'))
+    return directory, outside
+
+
+def test_evaluation_of_a_checkpoint_gives_the_scores_of_training_and_writes_beside_them_only(trained, elsewhere):
+    directory, outside = elsewhere
+    shutil.rmtree(directory / 'evaluations')
+    audit = evaluated(trained.base, directory)
+    assert audit.done.returncode == 0, audit.done.stderr
+    lines, expected = ([line for line in done.stdout.splitlines() if 'AC' in line] for done in (audit.done, trained.done))
+    assert lines == expected != []
+    path = 'evaluations/000006.json'
+    assert json.loads((directory / path).read_text()) == json.loads((trained.directory / path).read_text())
+    assert not audit.named('pickle', 'os.system', 'socket')
+    assert not audit.changes_outside(directory, directory.parent / '.compilation_cache', trained.base / 'tmp')
+    assert not outside.exists()
+
+
+def test_data_is_prepared_only_where_the_command_line_says_so_and_links_out_of_the_run_are_refused(trained, elsewhere):
+    directory, outside = elsewhere
+    altered(directory, data__data_dir=str(outside / 'data'))
+    altered(directory, evaluators__segmentation__baselines=False, evaluators__probes__names=[])  # no matter here
+    audit = evaluated(trained.base, directory)
+    assert audit.done.returncode == 1 and 'give --data_dir=DIR to prepare it in DIR' in audit.done.stderr
+    audit = evaluated(trained.base, directory, f'--data_dir={trained.data_dir}')
+    assert audit.done.returncode == 0, audit.done.stderr
+    shutil.rmtree(directory / 'pictures')
+    (directory / 'pictures').symlink_to(outside)
+    audit = evaluated(trained.base, directory, f'--data_dir={trained.data_dir}')
+    assert audit.done.returncode == 1 and f'pictures is a link to {outside}, outside of the run' in audit.done.stderr
+    assert not outside.exists()
+
+
+def test_the_untrained_network_of_a_run_and_chosen_probes_are_evaluated_on_their_own(trained):
+    directory = trained.base / 'runs' / 'untrained'
+    shutil.copytree(trained.directory, directory)
+    done = commands.run('evaluate', f'--workdir={directory}', '--step=0', '--probes=linear:logits')
+    assert done.returncode == 0 and 'AC, step 0' in done.stdout and 'k-means' not in done.stdout, done.stderr
+    saved, after = (json.loads((directory / 'evaluations' / f'{step:06d}.json').read_text()) for step in (0, 6))
+    (own,), results = saved['segmentation']['results'], after['segmentation']['results']
+    (beside,) = (entry for entry in results if entry['name'] == 'untrained network')
+    assert own['confusion'] == beside['confusion'] != results[0]['confusion']
+    assert [entry['name'] for entry in saved['probes']['results']] == ['linear:logits']
+    assert (directory / 'pictures' / '000000-panel.png').exists()
+
+
+def test_what_cannot_be_evaluated_is_explained_in_a_line(trained):
+    for arguments, message in (
+        (['--probes=linear:scores'], "a tap of features, logits; found 'linear:scores'"),
+        (['--step=5'], 'checkpoints: no checkpoint of step 5; the steps are 4, 6'),
+    ):
+        done = commands.run('evaluate', f'--workdir={trained.directory}', *arguments)
+        assert done.returncode == 1 and done.stderr.endswith(f'{message}\n'), done.stderr
+        assert 'config.json' not in done.stderr and 'Traceback' not in done.stderr

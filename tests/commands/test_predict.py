@@ -1,0 +1,39 @@
+"""Prediction as a user starts it; what it does with odd files is in test_untrusted.py."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tests.support import commands
+
+
+def test_prediction_writes_label_maps_and_goes_on_past_a_bad_file(trained, tmp_path):
+    images, output = tmp_path / 'images', tmp_path / 'labels'
+    (images / 'deeper').mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    sizes = {'a.png': (37, 61), 'deeper/b.jpg': (50, 33)}
+    for name, size in sizes.items():
+        Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8)).save(images / name)
+    (images / 'broken.png').write_bytes(b'\x89PNG\r\n\x1a\nnot really')
+    done = commands.run('predict', f'--workdir={trained.directory}', f'--input={images}', f'--output={output}')
+    assert done.returncode == 1 and 'Traceback' not in done.stderr
+    (line,) = (line for line in done.stderr.splitlines() if 'broken.png' in line)
+    assert line.startswith(f'{images / "broken.png"}: damaged or truncated image (')
+    assert '2 label maps' in done.stderr and '1 files could not be read' in done.stderr
+    for name, size in sizes.items():
+        label = Image.open(output / Path(name).with_suffix('').parent / f'{Path(name).stem}_labels.png')
+        assert label.mode == 'P' and label.size == size[::-1] and set(np.unique(label)) <= {0, 1, 2}
+        assert Image.open(output / Path(name).parent / f'{Path(name).stem}_overlay.png').size == size[::-1]
+    classes = json.loads((output / 'classes.json').read_text())['classes']
+    assert [entry['name'] for entry in classes] == ['brick', 'grass', 'gravel']
+
+
+def test_an_output_that_would_become_input_is_refused(trained, tmp_path):
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / 'a.png')
+    done = commands.run('predict', f'--workdir={trained.directory}', f'--input={tmp_path}', f'--output={tmp_path / "out"}')
+    assert done.returncode == 1
+    advice = 'where its label maps would become input; choose another'
+    assert done.stderr == f'error: --output {tmp_path / "out"} lies inside --input {tmp_path}, {advice}\n'
+    assert [path.name for path in tmp_path.iterdir()] == ['a.png']

@@ -1,0 +1,139 @@
+"""What data anybody may have written or damaged: refused with a message that names it."""
+
+import json
+import os
+import shutil
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ar_seg_jax import sharding
+from ar_seg_jax.data import builder, folder, images, pipeline
+from ar_seg_jax.data.images import DataError
+from ar_seg_jax.runs import assembly, workdir
+
+
+@pytest.mark.parametrize('channels', [2, '3', [3]])
+def test_numbers_of_channels_that_cannot_be_are_refused(channels):
+    images.check_form('data.json', 4, 0.5)
+    with pytest.raises(DataError, match=r'^data\.json: images have 3 channels \(RGB\) or 4 \(as stored\), found '):
+        images.check_form('data.json', channels, 1.0)
+
+
+@pytest.mark.parametrize('rescale', [0, -1.0, 1e9, 10**400, float('nan'), '1', None, True])
+def test_scales_that_cannot_be_are_refused(rescale):
+    with pytest.raises(DataError, match=r'^data\.json: rescale is a number from 0\.001 to 1000, found '):
+        images.check_form('data.json', 3, rescale)
+
+
+def _record(height=6, width=5, **changes):
+    image, label = np.zeros((height, width, 3), np.uint8), np.zeros((height, width), np.uint8)
+    return {'id': b'a', 'image': images.encode_png(image), 'label': images.encode_png(label)} | changes
+
+
+def _header(width, height):
+    """A PNG image that claims to be of this size."""
+    png = images.encode_png(np.zeros((1, 1), np.uint8))
+    header = png[12:16] + width.to_bytes(4, 'big') + height.to_bytes(4, 'big') + png[24:29]
+    return png[:12] + header + zlib.crc32(header).to_bytes(4, 'big') + png[33:]
+
+
+@pytest.mark.filterwarnings('ignore::PIL.Image.DecompressionBombWarning')
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'label': None}, 'no label; prepare the data again'),
+        ({'image': None, 'label': 3}, 'no image and no label'),
+        ({'image': _record()['image'][:45]}, 'its image: damaged image'),
+        ({'image': b'nothing'}, 'its image: not an image'),
+        ({'image': _header(30_000, 30_000)}, r'its image: Image size \(900000000 pixels\)'),
+        ({'image': _header(10_000, 10_000)}, 'its image: 10000 x 10000 pixels exceed the limit'),
+        ({'label': _header(1, 80_000)}, 'its label map: 1 x 80000 pixels exceed the limit'),
+        ({'label': _record()['image']}, 'its label map: expected an image of mode L, found RGB'),
+        ({'image': _record()['label']}, 'its image: expected an image of mode RGB or RGBA, found L'),
+        ({'label': _record(5, 6)['label']}, 'the label map is 6 x 5 pixels but its image 5 x 6'),
+    ],
+)
+def test_a_damaged_prepared_example_is_named(change, message):
+    assert pipeline.decode(_record())['label'].shape == (6, 5)
+    with pytest.raises(DataError, match=f"prepared example 'a'.*{message}"):
+        pipeline.decode(_record(**change))
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_a_damaged_prepared_example_is_named_by_whatever_reads_it(workers):
+    records = [_record(id=b'%d' % index, **({'image': b'nothing'} if index == 3 else {})) for index in range(4)]
+    with pytest.raises(DataError, match="prepared example '3', its image: not an image"):
+        next(pipeline.training_iterator(records, crop_size=4, batch_size=4, seed=0, workers=workers))
+
+
+NAMED = {'id': 0, 'name': 'road', 'color_rgb': [1, 2, 3]}
+
+
+@pytest.mark.parametrize(
+    ('file', 'content', 'variant', 'message'),
+    [
+        ('classes.json', b'[' * 100_000, '', 'not a file in JSON format'),
+        ('classes.json', b'\xff', '', 'not a file in JSON format'),
+        ('classes.json', b'[1]', '', r'expected {"classes": \[\.\.\.\]}'),
+        ('classes.json', {'classes': 3}, '', 'expected a class'),
+        ('classes.json', {'classes': [3]}, '', 'expected a class'),
+        ('classes.json', {'classes': [NAMED | {'id': 256}]}, '', 'expected a class'),
+        ('classes.json', {'classes': [NAMED | {'id': '0'}]}, '', 'expected a class'),
+        ('classes.json', {'classes': [NAMED | {'name': 'a\x1b'}]}, '', 'expected a class'),
+        ('classes.json', {'classes': [NAMED | {'color_rgb': [1, 2, 300]}]}, '', 'expected a class'),
+        ('classes.json', {'classes': [NAMED, NAMED]}, '', 'ids of classes must differ'),
+        ('classes.json', {'classes': [NAMED], 'ignore': []}, '', '"ignore" be a number'),
+        ('classes.json', {'classes': [NAMED], 'v': {'names': ['a'], 'map': {'0': 1}}}, 'v', 'expected a variant'),
+        ('classes.json', {'classes': [NAMED], 'v': {'names': ['a'], 'map': {'-1': 0}}}, 'v', 'expected a variant'),
+        ('classes.json', {'classes': [NAMED], 'v': {'names': 3, 'map': {'0': 0}}}, 'v', 'expected a variant'),
+        ('splits.csv', b'id,split\na,../../../outside\n', '', r"letters, digits, _ and -, found '\.\./"),
+        ('splits.csv', b'id,split\na\n', '', 'letters, digits, _ and -, found None'),
+        ('splits.csv', b'id,split\na,"' + b'x' * 200_000 + b'"\n', '', 'not a table in CSV format'),
+        ('splits.csv', b'id,split\na,\xff\n', '', 'not a table in CSV format'),
+    ],
+)
+def test_tables_of_a_folder_are_checked(tmp_path, file, content, variant, message):
+    root = tmp_path / 'pack'
+    for part in ('images', 'labels'):
+        (root / part).mkdir(parents=True)
+        Image.fromarray(np.zeros((9, 9), np.uint8)).save(root / part / 'a.png')
+    (root / file).write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+    with pytest.raises(DataError, match=f'{file}: .*{message}'):
+        folder.builder(data_dir=str(tmp_path / 'data'), root=str(root), variant=variant, block_size=0)
+    assert not (tmp_path / 'data').exists()
+
+
+@pytest.mark.parametrize('file', ['images/b.png', 'labels/a.png', 'classes.json', 'splits.csv'])
+def test_a_pipe_in_a_folder_is_refused_and_not_waited_for(tmp_path, file):
+    root = tmp_path / 'pack'
+    for part in ('images', 'labels'):
+        (root / part).mkdir(parents=True)
+        Image.fromarray(np.zeros((9, 9), np.uint8)).save(root / part / 'a.png')
+    (root / file).unlink(missing_ok=True)
+    os.mkfifo(root / file)
+    with pytest.raises(DataError, match=f'{file}: not a regular file'):
+        builder.prepare(folder.builder(data_dir=str(tmp_path / 'data'), root=str(root), block_size=0))
+
+
+@pytest.mark.parametrize(
+    ('pattern', 'message'),
+    [
+        ('dataset_info.json', r'^prepared data in .* is damaged \(.*\); remove it to prepare it again$'),
+        ('*.array_record*', r"^split 'train' in .*: example \d+ is damaged \(.*\); remove it all to prepare it again$"),
+    ],
+)
+def test_damaged_prepared_data_is_named(trained, tmp_path, pattern, message):
+    shutil.copytree(trained.data_dir, tmp_path / 'data')
+    for file in (tmp_path / 'data').rglob(pattern):
+        content = np.frombuffer(file.read_bytes(), np.uint8).copy()
+        used = np.flatnonzero(content)  # records end in zeros up to the end of a block
+        content[used[used.size // 3 : used.size // 2]] ^= 0xFF
+        file.write_bytes(content)
+    config = workdir.load_config(trained.directory)
+    config['data']['data_dir'] = str(tmp_path / 'data')
+    with pytest.raises(DataError, match=message):
+        examples = assembly.dataset(config, sharding.make_mesh(), may_prepare=False).examples('train')
+        [examples[index] for index in range(len(examples))]

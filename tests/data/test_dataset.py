@@ -1,0 +1,97 @@
+"""What a run reads of a prepared data set, and that all of it follows from the step."""
+
+import itertools
+
+import jax
+import numpy as np
+import pytest
+
+from ar_seg_jax.data import builder, pipeline, textures
+from ar_seg_jax.data.dataset import Dataset
+from ar_seg_jax.data.images import DataError
+from ar_seg_jax.interfaces import VOID
+from tests.support import feeds
+
+
+@pytest.fixture(scope='module')
+def prepared(tmp_path_factory):
+    """18 collages to train with, 5 to evaluate with."""
+    data_dir = str(tmp_path_factory.mktemp('tfds'))
+    return builder.prepare(textures.builder(data_dir=data_dir, size=24, train_count=18, val_count=5))
+
+
+def _dataset(prepared, batch_size=4, micro_batches=1, devices=2, seed=0):
+    options = {'crop_size': 16, 'batch_size': batch_size, 'micro_batches': micro_batches}
+    evaluation = {'crop_size': 0, 'batch_size': 2}
+    return Dataset(prepared, 'train', options, evaluation, feeds.mesh_of(devices), seed)
+
+
+def _assert_same(found, expected):
+    for one, two in zip(found, expected, strict=True):
+        assert one.keys() == two.keys() == {'image', 'label'}
+        for name, array in one.items():
+            np.testing.assert_array_equal(array, two[name])
+
+
+@pytest.mark.parametrize(('batch_size', 'steps'), [(4, 4), (6, 3), (18, 1), (20, 1)])
+def test_an_epoch_has_whole_batches_only_and_at_least_one(prepared, batch_size, steps):
+    data = _dataset(prepared, batch_size)
+    assert data.steps_per_epoch == steps
+    assert data.image_shape == (batch_size, 16, 16, 3)
+
+
+def test_too_few_examples_for_a_batch_are_refused(prepared):
+    with pytest.raises(
+        DataError, match=r'^18 training examples are fewer than a batch of 20; lower --config\.pipeline\.batch_size$'
+    ):
+        _dataset(prepared, 20).training(0)
+
+
+@pytest.mark.parametrize('start', [0, 1, 6])
+def test_an_epoch_has_the_batches_that_training_has_from_there_on(prepared, start):
+    data = _dataset(prepared)
+    found = list(data.epoch(start))
+    assert len(found) == 4
+    _assert_same(found, itertools.islice(data.training(start), 4))
+    _assert_same(found, itertools.islice(data.training(0), start, start + 4))
+    for array in jax.tree.leaves(found):
+        assert isinstance(array, jax.Array) and len(array.devices()) == 2 and not array.is_fully_replicated
+
+
+def test_the_batches_of_an_epoch_are_whole_where_those_of_training_are_in_parts(prepared):
+    parted = _dataset(prepared, micro_batches=2)
+    assert next(parted.training(0))['image'].shape == (2, 2, 16, 16, 3)
+    _assert_same(parted.epoch(3), _dataset(prepared).epoch(3))
+    _assert_same(parted.sample(), _dataset(prepared).sample())
+
+
+def test_the_sample_is_always_that_of_the_first_batches(prepared):
+    data = _dataset(prepared)
+    found = list(data.sample())
+    assert len(found) == 20
+    _assert_same(found, data.sample())
+    _assert_same(found, itertools.islice(data.training(0), 20))
+    whole = list(data.whole_sample())
+    assert all(isinstance(array, np.ndarray) for array in jax.tree.leaves(whole))
+    _assert_same(whole, found)
+    other = next(_dataset(prepared, seed=1).sample())
+    assert not np.array_equal(other['image'], found[0]['image'])
+
+
+def test_a_split_is_evaluated_once_in_its_order_and_filled_up_with_void(prepared):
+    data = _dataset(prepared)
+    batches = list(data.evaluation('val'))
+    images, labels = (np.concatenate([batch[name] for batch in batches]) for name in ('image', 'label'))
+    assert images.shape == (6, 24, 24, 3) and (labels[5] == VOID).all()
+    for index, example in enumerate(map(pipeline.decode, data.examples('val'))):
+        np.testing.assert_array_equal(images[index], example['image'])
+        np.testing.assert_array_equal(labels[index], example['label'])
+
+
+def test_shuffled_batches_are_crops_of_the_split_that_is_named(prepared):
+    data = _dataset(prepared)
+    crops = [crop for batch in data.shuffled('val', 3) for crop in np.asarray(batch['image'])]
+    assert len(crops) == 12 and {crop.shape for crop in crops} == {(16, 16, 3)}
+    whole = [pipeline.decode(example)['image'][..., 0] for example in data.examples('val')]
+    windows = np.concatenate([np.lib.stride_tricks.sliding_window_view(image, (16, 16)).reshape(-1, 256) for image in whole])
+    assert all((windows == crop[..., 0].reshape(1, -1)).all(1).any() for crop in crops)

@@ -1,0 +1,131 @@
+"""What evaluators say of a state, recomputed from what its method predicts for the images of the splits."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from ar_seg_jax import build, sharding
+from ar_seg_jax.data import pipeline
+from ar_seg_jax.errors import UserError
+from ar_seg_jax.evaluation.evaluator import Findings, Subject
+from ar_seg_jax.evaluation.probing import Probing
+from ar_seg_jax.evaluation.segmentation import Segmentation
+from ar_seg_jax.interfaces import VOID
+from ar_seg_jax.runs import assembly, workdir
+from tests.support import tiny
+
+
+@pytest.fixture(scope='module')
+def subject(trained):
+    """The data of a run, and a network of six clusters that has learned nothing."""
+    config = workdir.load_config(trained.directory)
+    config['pipeline']['batch_size'] = config['evaluation']['batch_size'] = 8  # there are 8 devices here
+    config['method'] = {**config['method'], 'num_clusters': 6}
+    mesh = sharding.make_mesh()
+    method = build.method(config)
+    data = assembly.dataset(config, mesh, may_prepare=False)
+    task = assembly.task(config, method, data, mesh)
+    return Subject(method, data, 'val', 0, lambda: task.initial_state().model)
+
+
+@pytest.fixture(scope='module')
+def state(subject):
+    """The network with a bias that gives pixels to all clusters."""
+    state = subject.untrained()
+    image = next(_decoded(subject))['image'][None]
+    logits = jax.jit(lambda image: subject.method.predict(state.params, state.extra, image)['logits'])(image)
+    decoder = state.params['decoder'] | {'bias': state.params['decoder']['bias'] - logits.mean((0, 1, 2))}
+    return state.replace(params=state.params | {'decoder': decoder})
+
+
+@pytest.fixture(scope='module')
+def counted(subject, state):
+    """Pixels of each cluster and class in each split, counted in a loop over images; and the clusters of the first image."""
+    predict = jax.jit(lambda image: subject.method.predict(state.params, state.extra, image)['scores'].argmax(-1)[0])
+    confusions, first = {}, {}
+    for split in ('train', 'val'):
+        confusions[split] = np.zeros((6, 3), int)
+        for example in map(pipeline.decode, subject.data.examples(split)):
+            clusters = np.asarray(predict(example['image'][None]))
+            first.setdefault(split, (example['image'], clusters))
+            np.add.at(confusions[split], (clusters, example['label']), 1)
+    assert (confusions['val'].sum(1) > 100).sum() >= 4
+    return confusions, first['val']
+
+
+def test_every_protocol_is_scored_and_the_first_names_the_clusters(subject, state, counted):
+    confusions, (image, clusters) = counted
+    segmentation = Segmentation(subject, protocols=('many-to-one:train', 'one-to-one'), baselines=False)
+    found = segmentation.report(state, subject.data.evaluation)
+    mapping = np.where(confusions['train'].sum(1) > 0, confusions['train'].argmax(1), -1)
+    hits = sum(confusions['val'][cluster, mapping[cluster]] for cluster in np.flatnonzero(mapping >= 0))
+    accuracy = hits / (4 * 48 * 48)
+    held_out, own = found.content['results']
+    for entry in (held_out, own):
+        assert entry['name'] == 'AC, step 0' and len(entry['class_accuracy']) == len(entry['class_iou']) == 3
+        np.testing.assert_array_equal(entry['confusion'], confusions['val'])
+    assert (held_out['protocol'], own['protocol']) == ('many-to-one:train:val', 'one-to-one:val:val')
+    assert held_out['scores']['accuracy'] == pytest.approx(accuracy)
+    assert own['scores']['accuracy'] != pytest.approx(accuracy)
+    assert found.content['clusters']['mapping'] == mapping.tolist()
+    assert [entry['name'] for entry in found.content['clusters']['classes']] == ['brick', 'grass', 'gravel']
+    assert found.content['clusters']['protocol'].startswith("many-to-one matching fitted on 'train', scored on 'val';")
+    (column,) = found.columns
+    np.testing.assert_array_equal(column.label_map(image), np.where(mapping < 0, VOID, mapping)[clusters])
+    assert column.classes == subject.data.classes and list(found.pictures) == ['confusion']
+
+
+def test_during_training_the_first_protocol_is_followed(subject, state):
+    asked = []
+
+    def batches(split):
+        asked.append(split)
+        return subject.data.evaluation(split)
+
+    segmentation = Segmentation(subject, protocols=('one-to-one', 'many-to-one:train'), baselines=True)
+    found = segmentation.follow(state, batches)
+    expected = segmentation.report(state, subject.data.evaluation).content['results'][0]['scores']
+    assert found.scalars == {f'one-to-one:val:val/{name}': value for name, value in expected.items()}
+    assert asked == ['val'] and not found.content and len(found.lines) == 1
+    assert found.lines[0].startswith(
+        f'accuracy {expected["accuracy"]:.4f}  mIoU {expected["mean_iou"]:.4f}  (one-to-one matching'
+    )
+
+
+def test_without_protocols_nothing_is_scored_and_clusters_have_numbers(subject, state, counted):
+    _, (image, clusters) = counted
+    segmentation = Segmentation(subject, protocols=(), baselines=True)
+    for found in (segmentation.report(state, pytest.fail), segmentation.follow(state, pytest.fail)):  # no split is read
+        (column,) = found.columns
+        assert not found.scalars and not found.content and not found.pictures
+        assert [entry.name for entry in column.classes] == [f'cluster {index}' for index in range(6)]
+        np.testing.assert_array_equal(column.label_map(image), clusters)
+
+
+def test_a_method_without_clusters_has_nothing_to_segment(subject):
+    method = dataclasses.replace(tiny.arl(), num_clusters=0)
+    with pytest.raises(UserError, match=r'^ARL predicts no clusters; take segmentation out of config\.evaluators$'):
+        Segmentation(dataclasses.replace(subject, method=method), protocols=('one-to-one',), baselines=False)
+
+
+def test_probes_are_trained_once_and_say_on_what(subject, state):
+    probing = Probing(subject, names=['linear', 'linear:features'], steps=2, split='train+val')
+    assert probing.follow(state, subject.data.evaluation) == Findings()
+    found = probing.report(state, subject.data.evaluation)
+    (entry,) = found.content['results']
+    assert entry['name'] == 'linear:features'
+    words = "trained on the frozen network with the labels of 2 batches of 'train+val', scored on 'val' (images it was trained on"
+    assert entry['in_words'].startswith(f'linear probe of features {words}')
+    confusion = np.array(entry['confusion'])
+    assert confusion.sum() == 4 * 48 * 48 and entry['scores']['accuracy'] == np.trace(confusion) / confusion.sum()
+    (column,) = found.columns
+    predicted = np.concatenate([column.label_map(example['image']).ravel() for example in _decoded(subject)])
+    labels = np.concatenate([example['label'].ravel() for example in _decoded(subject)])
+    np.testing.assert_array_equal(confusion, [[((predicted == k) & (labels == c)).sum() for c in range(3)] for k in range(3)])
+    assert Probing(subject, names=[], steps=2, split='').report(state, subject.data.evaluation) == Findings()
+
+
+def _decoded(subject):
+    return map(pipeline.decode, subject.data.examples('val'))

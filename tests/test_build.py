@@ -1,0 +1,119 @@
+"""From a config to the method and the optimiser; what is wrong in it is told with what is right."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from ar_seg_jax import build
+from ar_seg_jax.errors import UserError
+from configs import common, textures
+from tests.support import tiny
+
+ORDERINGS = 'A1, A2, B4, B1, C3, C2, D3, D4, zigzag_A1, .*, zigzag_D4'
+
+
+def _config(**parts):
+    """That of textures, with some options changed, by part."""
+    config = textures.get_config().to_dict()
+    for part, options in parts.items():
+        config[part] = {**config[part], **options}
+    return config
+
+
+@pytest.mark.parametrize(
+    ('part', 'option', 'value', 'message'),
+    [
+        ('model', 'name', 'unet', r"config\.model\.name: there is no 'unet', the names are autoregressive"),
+        ('model', 'variant', 'F9', r"config\.model\.variant is one of F1, F2, F3, F4, F5; found 'F9'"),
+        ('model', 'zigzag', 'edge', r"config\.model\.zigzag is one of corner, alternate, raster; found 'edge'"),
+        ('model', 'blocks', 6, r'model\.blocks is one of 1, 2, 3, 4, 5; found 6'),
+        ('model', 'blocks', '2', r"config\.model\.blocks: expected a whole number, found '2'"),
+        ('model', 'dtype', 'float16', r"model\.dtype is one of float32, bfloat16, float64; found 'float16'"),
+        ('model', 'depth', 3, r"config\.model of 'autoregressive': there is no 'depth', the names are attention, .*"),
+        ('model', 'head', {}, r"config\.model of 'autoregressive': there is no 'head', the names are attention, .*"),
+        ('method', 'name', 'arc', r"config\.method\.name: there is no 'arc', the names are ac, arl; did you mean '.*'\?"),
+        ('method', 'num_clusters', 1, r'method\.num_clusters is 2 to 255, found 1'),
+        ('method', 'num_clusters', 256, r'method\.num_clusters is 2 to 255, found 256'),
+        ('method', 'auxiliary_clusters', 256, r'method\.auxiliary_clusters is 0, for no second head, to 255; found 256'),
+        ('method', 'auxiliary_clusters', -1, r'method\.auxiliary_clusters is 0, for no second head, to 255; found -1'),
+        ('method', 'orderings', 'A1,Z9', rf"no ordering is called 'Z9'; the names are {ORDERINGS}"),
+        (
+            'method',
+            'sampling',
+            'best',
+            r"config\.method\.sampling is one of random, no_repetition, hard, hard_loss; found 'best'",
+        ),
+        (
+            'method',
+            'transformations',
+            'blur',
+            r"config\.method\.transformations is one of none, jitter, flip, turn, all; found 'blur'",
+        ),
+        ('method', 'mask_void', 1, r'config\.method\.mask_void: expected True or False, found 1'),
+        ('method', 'width', 64, r"config\.method of 'ac': there is no 'width', the names are auxiliary_clusters, .*"),
+    ],
+)
+def test_a_wrong_option_is_told_with_what_is_right(part, option, value, message):
+    with pytest.raises(UserError, match=rf'^{message}$'):
+        build.method(_config(**{part: {option: value}}))
+
+
+@pytest.mark.parametrize(
+    ('option', 'value', 'message'),
+    [
+        ('width', 1, r'method\.width is 2 to 4096, found 1'),
+        ('width', 4097, r'method\.width is 2 to 4096, found 4097'),
+        ('num_clusters', 256, r'method\.num_clusters is 2 to 255, found 256'),
+        ('mask_void', True, r"config\.method of 'arl': there is no 'mask_void', the names are candidates, .*"),
+    ],
+)
+def test_a_wrong_option_of_arl_is_told_with_what_is_right(option, value, message):
+    with pytest.raises(UserError, match=rf'^{message}$'):
+        build.method(_config() | {'method': {**common.arl(), option: value}})
+
+
+def test_a_lacking_option_is_named():
+    config = _config()
+    del config['method']['sobel'], config['method']['candidates']
+    with pytest.raises(UserError, match=r"^config\.method of 'ac' lacks candidates, sobel$"):
+        build.method(config)
+
+
+@pytest.mark.parametrize('name', build.METHODS)
+def test_the_model_has_the_heads_that_the_method_wants(name):
+    own = {'num_clusters': 7, 'auxiliary_clusters': 9} if name == 'ac' else {'width': 9}
+    method = build.method(_config() | {'method': {**getattr(common, name)(), **own}})
+    assert dict(method.model.heads) == {'ac': {'decoder': 7, 'auxiliary_decoder': 9}, 'arl': {'decoder': 9}}[name]
+    assert dict(tiny.ac().model.heads) == {'decoder': 3}, '0 auxiliary clusters are no head'
+
+
+def test_the_optimiser_is_that_of_the_config():
+    config = _config(optimizer={'learning_rate': 0.5, 'b1': 0.7, 'b2': 0.6, 'eps': 1e-3})
+    params, gradients = {'stem': jnp.float32([1, 2])}, {'stem': jnp.float32([0.3, -4])}
+    found, expected = build.transformation(config, tiny.ac(), steps=10), optax.adam(0.5, b1=0.7, b2=0.6, eps=1e-3)
+    updates = []
+    for tx in (found, expected):
+        state = tx.init(params)
+        for _ in range(3):
+            update, state = tx.update(gradients, state, params)
+        updates.append(update['stem'])
+    np.testing.assert_allclose(*updates, rtol=1e-6)
+    frozen = build.transformation(config | {'frozen': ('stem',)}, tiny.ac(), steps=10)
+    update, _ = frozen.update(gradients, frozen.init(params), params)
+    assert not jnp.any(update['stem'])
+    with pytest.raises(UserError, match=r"^config\.optimizer\.name: there is no 'adamax', the names are adam, adamw, sgd; did "):
+        build.transformation(_config(optimizer={'name': 'adamax'}), tiny.ac(), steps=10)
+    with pytest.raises(UserError, match=r"^config\.optimizer of 'adam': there is no 'beta', the names are b1, b2, eps, "):
+        build.transformation(_config(optimizer={'beta': 0.9}), tiny.ac(), steps=10)
+
+
+@pytest.mark.parametrize('part', ['model', 'method'])
+def test_what_is_built_can_be_closed_over_by_a_compiled_program(part):
+    """Equal configs give equal hashable things, so that nothing is compiled twice; another option gives another thing."""
+    one, other = (build.method(_config()) for _ in range(2))
+    changed = build.method(_config(**{part: {'model': {'blocks': 1}, 'method': {'sobel': True}}[part]}))
+    assert one == other and hash(one) == hash(other)
+    assert one != changed
+    assert jax.jit(lambda method: method.num_clusters, static_argnums=0)(one) == 3

@@ -1,0 +1,270 @@
+"""Methods that do something between steps: when they are asked to, and that a run which was stopped anywhere ends the same."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ar_seg_jax import sharding
+from ar_seg_jax.interfaces import Cadence, Method
+from ar_seg_jax.training import loop, optimizer
+from ar_seg_jax.training.checkpoint import Checkpoints
+from ar_seg_jax.training.metrics import Evaluation
+from ar_seg_jax.training.step import Watch
+from ar_seg_jax.training.stopping import Interrupted, Stop
+from ar_seg_jax.training.task import Task
+from configs import common
+from tests.support import feeds
+
+pytestmark = pytest.mark.usefixtures('compiled_once')
+
+STEPS = 5
+EACH_EPOCH, EACH_THREE_STEPS, ONCE = Cadence(), Cadence(3, 'steps'), Cadence(0)
+
+_calls = []  # step, epoch, and the numbers of the batches of each refresh that came to its end
+
+
+@dataclasses.dataclass(frozen=True)
+class Toy(Method):
+    """Regression by two layers on what the last refresh found in the batches of its epoch; it also draws a new head."""
+
+    title = 'toy'
+    loss_in_words = 'squared error'
+    num_clusters = 0
+
+    refreshed: Cadence | None = None
+    restarted: tuple[str, ...] = ()
+
+    def init(self, key, image):
+        one, two = jax.random.split(key)
+        params = {'body': jax.random.normal(one, (image.shape[-1], 2)), 'head': jax.random.normal(two, (2,))}
+        return params, {'target': jnp.zeros(()), 'mean': jnp.zeros(2), 'epoch': jnp.zeros(()), 'readout': jnp.zeros(())}
+
+    def forward(self, params, extra, batch, *, key, time, part=0):
+        colours = batch['image'].astype(jnp.float32).mean((1, 2)) / 255
+        noise = 0.1 * jax.random.normal(jax.random.fold_in(key, part), colours.shape)
+        hidden = jnp.tanh((colours + noise) @ params['body'])
+        outputs = {'found': hidden @ params['head'], 'wanted': jnp.broadcast_to(extra['target'], len(colours))}
+        mean = 0.9 * extra['mean'] + 0.1 * hidden.mean(0)
+        return outputs, {**extra, 'mean': mean, 'epoch': time.epoch.astype(jnp.float32)}
+
+    def objective(self, outputs, batch, *, time):
+        loss = jnp.mean((outputs['found'] - outputs['wanted']) ** 2)
+        return loss, {'at_step': time.step.astype(jnp.float32), 'at_epoch': time.epoch.astype(jnp.float32)}
+
+    def refresh(self, params, extra, batches, *, key, time):
+        read = list(batches)
+        target = sum(batch['image'].astype(jnp.float32).mean() for batch in read) / 255
+        _calls.append((int(time.step), int(time.epoch), [int(batch['label'][0, 0, 0]) for batch in read]))
+        return {**params, 'head': jax.random.normal(key, (2,))}, {**extra, 'target': target}
+
+    def readout(self, params, extra, batches, *, key):
+        return {**extra, 'readout': params['head'].sum() + sum(batch['image'].mean() for batch in batches)}
+
+    def predict(self, params, extra, image):
+        return {}
+
+
+def _batch(index):
+    """Images that follow from the number of the batch, and are labelled with it."""
+    image = np.random.default_rng(index).integers(0, 256, (8, 2, 2, 3), dtype=np.uint8)
+    return {'image': image, 'label': np.full((8, 2, 2), index, np.uint8)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Compiled(Task):
+    """A task whose step is compiled for its first run only."""
+
+    def compiled_step(self):
+        return self._step
+
+    @functools.cached_property
+    def _step(self):
+        return super().compiled_step()
+
+
+def _task(method, devices=1, steps_per_epoch=2, **options):
+    tx = optimizer.optimizer(**common.adam() | {'learning_rate': 0.1}, steps=STEPS, restarted=method.restarted)
+    feed = feeds.Numbered(_batch, feeds.mesh_of(devices), steps_per_epoch, **options)
+    return Compiled(**vars(feeds.task(method, tx, feed)))
+
+
+class StopsAt(Stop):
+    """Asks for the end when it is asked for the `number`-th time, from 0."""
+
+    def __init__(self, mesh, number=10**9):
+        super().__init__(mesh)
+        self._number = number
+        self.asked = 0
+
+    def agreed(self):
+        self.asked += 1
+        return self.asked > self._number
+
+
+def _run(directory, task, stop=None, steps=STEPS):
+    return loop.run(
+        task,
+        Checkpoints(directory / 'checkpoints', writable=True),
+        schedule=loop.Schedule(steps, log_every=0, evaluate_every=0, checkpoint_every=0),
+        evaluate=lambda state, guard: Evaluation({}),
+        watch=Watch(1, 0.1),
+        stop=stop or StopsAt(task.mesh),
+        workdir=directory,
+    )
+
+
+def _arrays(state):
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(dataclasses.replace(state, key=jax.random.key_data(state.key)))]
+
+
+def _assert_same(found, expected):
+    for one, two in zip(_arrays(found), _arrays(expected), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def _stepped(task, state):
+    """The state after the next step, with its metrics; the one before it is kept."""
+    batch = sharding.place(next(task.data.training(int(state.step))), sharding.split_batch(task.mesh, task.micro_batches))
+    with jax.set_mesh(task.mesh):
+        state, metrics, _ = task.compiled_step()(jax.tree.map(jnp.copy, state), batch)
+    return state, metrics
+
+
+@pytest.mark.parametrize(
+    ('cadence', 'steps_per_epoch', 'due'),
+    [
+        (Cadence(), 3, [0, 3, 6, 9]),
+        (Cadence(1, 'epochs'), 1, list(range(12))),
+        (Cadence(2, 'epochs'), 3, [0, 6]),
+        (Cadence(4, 'steps'), 3, [0, 4, 8]),
+        (Cadence(1, 'steps'), 3, list(range(12))),
+        (Cadence(0, 'steps'), 3, [0]),
+        (Cadence(0, 'epochs'), 3, [0]),
+    ],
+)
+def test_a_cadence_is_due_before_the_first_step_and_each_so_many_after_it(cadence, steps_per_epoch, due):
+    assert [step for step in range(12) if cadence.due(step, steps_per_epoch)] == due
+
+
+@pytest.mark.parametrize(
+    ('cadence', 'expected'),
+    [
+        (EACH_EPOCH, [(0, 0, [0, 1]), (2, 1, [2, 3]), (4, 2, [4, 5])]),
+        (EACH_THREE_STEPS, [(0, 0, [0, 1]), (3, 1, [3, 4])]),
+        (ONCE, [(0, 0, [0, 1])]),
+        (None, []),
+    ],
+)
+def test_a_refresh_is_called_when_it_is_due_with_the_batches_of_the_epoch_that_begins(tmp_path, cadence, expected):
+    _calls.clear()
+    state = _run(tmp_path, _task(Toy(cadence)))
+    assert _calls == expected and int(state.step) == STEPS
+
+
+@pytest.mark.parametrize('devices', [1, 8])
+def test_what_a_refresh_gives_is_what_the_next_step_begins_with(devices):
+    task = _task(Toy(EACH_EPOCH), devices)
+    state = task.initial_state()
+    refreshed = task.refreshed(state, iter)
+    expected = sum(np.float32(_batch(index)['image']).mean() for index in (0, 1)) / 255
+    np.testing.assert_allclose(refreshed.extra['target'], expected, rtol=1e-5)
+    _assert_same(refreshed.replace(params=state.params, extra=state.extra), state)
+    np.testing.assert_array_equal(refreshed.params['body'], state.params['body'])
+    assert not np.isclose(refreshed.params['head'], state.params['head']).any()
+    after, _ = _stepped(task, refreshed)
+    np.testing.assert_array_equal(after.extra['target'], refreshed.extra['target'])
+    # Adam's first step is the rate, up or down, from the head that was drawn.
+    np.testing.assert_allclose(abs(after.params['head'] - refreshed.params['head']), 0.1, rtol=1e-3)
+    assert task.refreshed(after, iter) is after  # not due
+    later = task.refreshed(after.replace(step=after.step + 1), iter)
+    assert not np.isclose(later.params['head'], refreshed.params['head']).any()  # drawn from another key
+
+
+@pytest.mark.parametrize(
+    ('cadence', 'restarted'),
+    [(EACH_EPOCH, ('head',)), (EACH_THREE_STEPS, ()), (EACH_THREE_STEPS, ('body', 'head')), (ONCE, ('head',))],
+)
+def test_a_run_that_was_stopped_anywhere_ends_with_the_same_bits(tmp_path, cadence, restarted):
+    task = _task(Toy(cadence, restarted))
+    counting = StopsAt(task.mesh)
+    expected = _run(tmp_path / 'whole', task, counting)
+    refreshes = sum(cadence.due(step, 2) for step in range(STEPS))
+    assert counting.asked == STEPS + 2 * refreshes  # before each step, and before each batch of a refresh
+    for number in range(counting.asked):
+        directory = tmp_path / str(number)
+        stopped = _run(directory, task, StopsAt(task.mesh, number))
+        assert int(stopped.step) < STEPS
+        _assert_same(_run(directory, task), expected)
+
+
+def test_a_run_that_is_stopped_before_every_step_ends_with_the_same_bits(tmp_path):
+    task = _task(Toy(EACH_EPOCH, ('head',)))
+    for steps in range(1, STEPS + 1):
+        state = _run(tmp_path / 'often', task, steps=steps)
+    _assert_same(state, _run(tmp_path / 'whole', task))
+
+
+def test_what_was_begun_anew_is_the_optimiser_of_that_group_only():
+    task = _task(Toy(EACH_EPOCH, ('head',)))
+    state = task.initial_state()
+    for _ in range(2):
+        state, _ = _stepped(task, state)
+    refreshed = task.refreshed(state, iter)
+    beginning, _ = _stepped(task, refreshed)
+    going_on, _ = _stepped(task, refreshed.replace(opt_state=state.opt_state))  # the same program, with the old moments
+    np.testing.assert_array_equal(beginning.params['body'], going_on.params['body'])
+    moved, otherwise = (abs(after.params['head'] - refreshed.params['head']) for after in (beginning, going_on))
+    np.testing.assert_allclose(moved, 0.1, rtol=1e-3)  # as Adam's first step, of any gradient
+    assert not np.isclose(otherwise, 0.1, rtol=1e-3).any()
+
+
+def test_a_request_to_stop_within_a_refresh_leaves_the_state_before_it(tmp_path):
+    task = _task(Toy(EACH_EPOCH, ('head',)))
+    before = _run(tmp_path / 'before', task, steps=2)
+    _calls.clear()
+    with pytest.raises(Interrupted):
+        task.refreshed(before, StopsAt(task.mesh, 1).guard)
+    assert not _calls
+    # Asked before the steps 0, 1 and 2, and before the batches of the refreshes at 0 and 2: the last time is the second batch.
+    stopped = _run(tmp_path / 'within', task, StopsAt(task.mesh, 6))
+    assert [step for step, _, _ in _calls] == [0]
+    _assert_same(stopped, before)
+    saved = Checkpoints(tmp_path / 'within' / 'checkpoints').restore(task.shapes())
+    _assert_same(saved, before)
+
+
+@pytest.mark.parametrize('micro_batches', [1, 2])
+def test_the_time_of_a_step_counts_steps_and_epochs(micro_batches):
+    task = _task(Toy(), steps_per_epoch=3, micro_batches=micro_batches)
+    state, train_step = task.initial_state(), task.compiled_step()
+    batches = task.data.training(0)
+    for step in range(8):
+        batch = sharding.place(next(batches), sharding.split_batch(task.mesh, micro_batches))
+        with jax.set_mesh(task.mesh):
+            state, metrics, _ = train_step(state, batch)
+        assert (float(metrics['at_step']), float(metrics['at_epoch'])) == (step, step // 3)
+        assert float(state.extra['epoch']) == step // 3
+
+
+def test_the_first_state_follows_from_the_seed_on_any_number_of_devices_and_is_as_described():
+    one, eight = (_task(Toy(), devices) for devices in (1, 8))
+    _assert_same(one.initial_state(), eight.initial_state())
+    other = dataclasses.replace(one, seed=1).initial_state()
+    assert not np.isclose(other.params['body'], one.initial_state().params['body']).any()
+    for task in (one, eight):
+        for leaf, shape in zip(jax.tree.leaves(task.initial_state()), jax.tree.leaves(task.shapes()), strict=True):
+            assert (leaf.shape, leaf.dtype) == (shape.shape, shape.dtype)
+            assert leaf.sharding.is_equivalent_to(shape.sharding, leaf.ndim) and leaf.is_fully_replicated
+
+
+def test_readouts_see_the_sample_and_change_nothing_else():
+    task = _task(Toy())
+    state = task.initial_state()
+    read = task.read_out(state)
+    expected = float(state.params['head'].sum()) + sum(float(_batch(index)['image'].mean()) for index in (0, 1))
+    assert float(read.extra['readout']) == pytest.approx(expected, rel=1e-5)
+    _assert_same(read.replace(extra={**read.extra, 'readout': state.extra['readout']}), state)
