@@ -196,35 +196,30 @@ def attend_in_chunks(
 ) -> Float[Array, 'batch tokens heads depth']:
     """The same in chunks of queries whose scores are computed again in the backward pass.
 
-    Memory is batch x heads x `chunk` x tokens. With `causal`, chunks are in a few groups, each of which looks at the keys up to
+    Memory is batch x heads x `chunk` x tokens. With `causal`, queries are in a few groups, each of which looks at the keys up to
     its own end: little more than half of the pairs.
     """
     tokens, depth = query.shape[1], query.shape[-1]
-    chunk = min(chunk, tokens)
-    chunks = -(-tokens // chunk)
-    padded = jnp.pad(query, ((0, 0), (0, chunks * chunk - tokens), (0, 0), (0, 0)))
-    padded = jnp.moveaxis(padded.reshape(query.shape[0], chunks, chunk, *query.shape[2:]), 1, 0)
-    firsts = jnp.arange(chunks) * chunk
+    queries = jnp.moveaxis(query, 1, 0)
 
     def attend_group(begin: int, end: int):
-        seen = min(end * chunk, tokens) if causal else tokens
+        seen = end if causal else tokens
         keys, values = key[:, :seen], value[:, :seen]
 
         @jax.checkpoint
-        def attend_chunk(arguments):
-            queries, first = arguments
-            scores = jnp.einsum('bqhd,bkhd->bhqk', queries, keys, preferred_element_type=jnp.float32) * depth**-0.5
+        def attend_one(arguments):
+            own, place = arguments
+            scores = jnp.einsum('bhd,bkhd->bhk', own, keys, preferred_element_type=jnp.float32) * depth**-0.5
             if causal:
-                later = jnp.arange(seen)[None, :] > first + jnp.arange(chunk)[:, None]
-                scores = jnp.where(later[None, None], -jnp.inf, scores)
-            return jnp.einsum('bhqk,bkhd->bqhd', nn.softmax(scores).astype(values.dtype), values)
+                scores = jnp.where((jnp.arange(seen) > place)[None, None], -jnp.inf, scores)
+            return jnp.einsum('bhk,bkhd->bhd', nn.softmax(scores).astype(values.dtype), values)
 
-        return jax.lax.map(attend_chunk, (padded[begin:end], firsts[begin:end]))
+        return jax.lax.map(attend_one, (queries[begin:end], jnp.arange(begin, end)), batch_size=min(chunk, end - begin))
 
+    chunks = -(-tokens // chunk)
     groups = min(_ATTENTION_GROUPS, chunks) if causal else 1
-    bounds = [group * chunks // groups for group in range(groups + 1)]
-    attended = jnp.concatenate([attend_group(*pair) for pair in itertools.pairwise(bounds)])
-    return jnp.moveaxis(attended, 0, 1).reshape(query.shape[0], chunks * chunk, *query.shape[2:])[:, :tokens]
+    bounds = [min(tokens, chunk * (group * chunks // groups)) for group in range(groups + 1)]
+    return jnp.moveaxis(jnp.concatenate([attend_group(*pair) for pair in itertools.pairwise(bounds)]), 0, 1)
 
 
 class ResidualBlock(nn.Module):

@@ -32,7 +32,7 @@ _AHEAD = 3  # images that are in memory: one is read, one is segmented, one is p
 
 def main() -> int:
     from ar_seg_jax import files
-    from ar_seg_jax.data.images import DataError
+    from ar_seg_jax.data.limits import DataError
     from ar_seg_jax.errors import printable
     from ar_seg_jax.prediction import lookahead, network
 
@@ -85,16 +85,16 @@ def _label_map(path: Path, trained, reading: threading.Lock) -> tuple[str, tuple
 
 def _inputs(path: Path, output: Path) -> dict[str, Path]:
     """Image files by the name of their output: the path below the input, with its ending only where that tells two apart."""
-    from ar_seg_jax.data import images
+    from ar_seg_jax.data import limits
     from ar_seg_jax.data.folder import find_images
 
     if not path.exists():
-        raise images.DataError(f'{path}: no such file or directory; --input is an image or a directory of images')
+        raise limits.DataError(f'{path}: no such file or directory; --input is an image or a directory of images')
     if not path.is_dir():
-        images.check_file(path)
+        limits.check_file(path)
         return {path.stem: path}
     if _real(output).is_relative_to(_real(path)):
-        raise images.DataError(
+        raise limits.DataError(
             f'--output {output} lies inside --input {path}, where its label maps would become input; choose another'
         )
     whole = {file: file.relative_to(path) for file in find_images(path)}
@@ -110,7 +110,7 @@ def _targets(output: Path, name: str, path: Path, taken: dict[tuple[int, int], P
     DataError if that is outside of the output, cannot be written, or is one of the files `taken`: an input, or the output
     for another image. Files are compared by identity, since some file systems take different names for the same.
     """
-    from ar_seg_jax.data.images import DataError
+    from ar_seg_jax.data.limits import DataError
 
     targets = [output / f'{name}_labels.png', output / f'{name}_overlay.png']
     parent = targets[0].parent

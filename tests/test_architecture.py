@@ -31,7 +31,7 @@ ALLOWED = {
         'build', 'configuration', 'data', 'drawing', 'errors', 'evaluation', 'files', 'interfaces', 'sharding', 'training',
     },
     'prediction': {'build', 'data', 'errors', 'interfaces', 'runs', 'sharding', 'training'},
-    'sweeping': {'configuration', 'errors', 'evaluation', 'files', 'runs', 'training'},
+    'sweeping': {'configuration', 'errors', 'processes', 'evaluation', 'files', 'runs', 'training'},
     'cli': {'configuration', 'errors', 'processes', 'training'},
     'main': {'build', 'cli', 'runs'},
     'evaluate': {'cli', 'errors', 'runs'},

@@ -18,7 +18,7 @@ from jaxtyping import UInt8
 from ar_seg_jax import files
 from ar_seg_jax.data import images
 from ar_seg_jax.data.classes import Class
-from ar_seg_jax.data.images import DataError
+from ar_seg_jax.data.limits import DataError
 from ar_seg_jax.interfaces import VOID
 
 _logger = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 from ar_seg_jax.data import images
 from ar_seg_jax.data.builder import SegmentationBuilder, SegmentationConfig, config_name, example, existing_directory
 from ar_seg_jax.data.classes import Class, colours
-from ar_seg_jax.data.images import DataError
+from ar_seg_jax.data.limits import DataError
 from ar_seg_jax.interfaces import VOID
 
 FINE_IDS = 182

@@ -14,7 +14,6 @@ Images without a label map count as not annotated.
 import csv
 import dataclasses
 import itertools
-import json
 import re
 import reprlib
 from collections.abc import Iterator
@@ -24,10 +23,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from ar_seg_jax.data import classes, images
+from ar_seg_jax import files
+from ar_seg_jax.data import classes, images, limits
 from ar_seg_jax.data.builder import SegmentationBuilder, SegmentationConfig, config_name, example, existing_directory
 from ar_seg_jax.data.classes import Class
-from ar_seg_jax.data.images import DataError
+from ar_seg_jax.data.limits import DataError
 from ar_seg_jax.interfaces import VOID
 
 _SPLIT = re.compile(r'[\w-]+')  # what TFDS understands, and can be part of the name of a file
@@ -228,7 +228,7 @@ def _labels(directory: Path, variant: str, label_files: dict[str, Path]) -> Labe
 
 
 def _rows(table: Path) -> list[dict[str, str]]:
-    images.check_file(table)
+    limits.check_file(table)
     try:
         with table.open(newline='') as file:
             return list(csv.DictReader(file))
@@ -237,14 +237,8 @@ def _rows(table: Path) -> list[dict[str, str]]:
 
 
 def _content(table: Path) -> dict[str, Any]:
-    images.check_file(table)
-    try:
-        content = json.loads(table.read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f'{table}: not a file in JSON format ({error})') from error
-    if not isinstance(content, dict):
-        raise DataError(f'{table}: expected {{"classes": [...]}}, found {reprlib.repr(content)}')
-    return content
+    limits.check_file(table)
+    return files.read_json(table, advice='ar_seg_jax/data/folder.py has its form')
 
 
 def _check_classes(table: Path, entries: Any, ignored: Any):

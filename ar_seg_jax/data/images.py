@@ -4,19 +4,13 @@ Images become 8 bits a channel. Greyscale (1 or 8 bits) and palette images becom
 other three-channel spaces are converted by Pillow's formulas, without colour profiles; the EXIF orientation is applied.
 16-bit, 32-bit and floating-point images are refused, because there is no one right way to 8 bits.
 
-Files are not trusted: memory and time are bounded by limits on the pixels, on the sides and on the file, which are checked
-before anything is decoded.
+Files are not trusted, see `limits`.
 """
 
 import contextlib
 import io
-import math
-import re
 import reprlib
-import stat
-import struct
 import warnings
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,75 +18,15 @@ from typing import Any
 import numpy as np
 import tifffile
 from jaxtyping import UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
-from ar_seg_jax.errors import UserError
+from ar_seg_jax.data import limits
+from ar_seg_jax.data.limits import DataError
 from ar_seg_jax.interfaces import VOID
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.tif', '.tiff', '.bmp', '.webp')
-# Whatever a file is called. Pillow knows dozens more, each a parser to trust, and for EPS it starts Ghostscript.
-_FORMATS = ('JPEG', 'PNG', 'TIFF', 'BMP', 'WEBP')
 _CONVERTIBLE = ('1', 'L', 'LA', 'P', 'PA', 'RGB', 'RGBA', 'RGBX', 'CMYK', 'YCbCr', 'LAB', 'HSV')
-
-_MAX_SIDE = 65_535  # pixels, the most that JPEG has; the work on a needle grows with its length, not with its pixels
 _MAX_FACTOR = 1000  # of the scale of images, to both sides
-_MAX_BYTES = 2**31  # of a file; parsers read parts of it, or all, at once
-_MAX_SCANS = 100  # of a progressive JPEG, libtiff's limit; each goes over all pixels and may take a few bytes of the file
-
-# Compressions of four-band TIFF files: none, LZW, and two names of deflate. Others tifffile refuses or expands without end.
-_COMPRESSIONS = (1, 5, 8, 32946)
-_DEFLATE = (8, 32946)
-
-# What Pillow and tifffile raise on damaged files, besides their own errors: whatever their parsers did not foresee.
-_DAMAGED = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    struct.error,
-    tifffile.TiffFileError,
-    zlib.error,
-)
-
-# A JPEG marker that is neither padding nor a restart, which belongs to the data of a scan.
-_MARKER = re.compile(rb'\xff([\xc0-\xcf\xd8-\xfe])')
-_START_OF_SCAN, _END = 0xDA, 0xD9
-
-
-class DataError(UserError):
-    """An input file or folder that cannot be used; the message names it, what was found and what to do."""
-
-
-def check_file(path: Path):
-    """DataError unless this is a regular file of sane size: reading a pipe would wait for ever, a device never end."""
-    try:
-        status = path.stat()
-    except FileNotFoundError as error:
-        raise DataError(f'{path}: no such file{", only a link to it" if path.is_symlink() else ""}') from error
-    except OSError as error:
-        raise DataError(f'{path}: cannot be read ({error.strerror})') from error
-    if not stat.S_ISREG(status.st_mode):
-        raise DataError(f'{path}: not a regular file; remove it')
-    if not status.st_size:
-        raise DataError(f'{path}: the file is empty; remove it or fetch it again')
-    if status.st_size > _MAX_BYTES:
-        raise DataError(f'{path}: {status.st_size} bytes exceed the limit of {_MAX_BYTES}, more than such a file can need')
-
-
-def check_size(name: Path | str, height: int, width: int):
-    """DataError for images too large to be worked on; `name` is what the message calls it."""
-    if height * width > Image.MAX_IMAGE_PIXELS or max(height, width) > _MAX_SIDE:
-        raise DataError(
-            f'{name}: {width} x {height} pixels exceed the limit of {Image.MAX_IMAGE_PIXELS}, or {_MAX_SIDE} a side, which '
-            'guards against files made to exhaust memory; cut the image into smaller tiles'
-        )
 
 
 def check_form(name: Path | str, channels: Any, rescale: Any):
@@ -106,7 +40,7 @@ def check_form(name: Path | str, channels: Any, rescale: Any):
 def check_rescaled(path: Path, image: UInt8[np.ndarray, '...'], factor: float):
     """DataError if the image is too large to be worked on at `factor` times its size."""
     width, height = _rescaled(image, factor)
-    check_size(f'{path} at {factor} times its size', height, width)
+    limits.check_size(f'{path} at {factor} times its size', height, width)
 
 
 @contextlib.contextmanager
@@ -116,14 +50,14 @@ def open_image(path: Path, decode: bool = True) -> Iterator[Image.Image]:
     What Pillow raises in the `with` is one too, since some files show their damage only when they are converted. So no more
     than that should happen there.
     """
-    check_file(path)
-    with _refusing(path, 'damaged or truncated image', 'remove it or fetch it again'), warnings.catch_warnings():
+    limits.check_file(path)
+    with limits.refusing(path, 'damaged or truncated image', 'remove it or fetch it again'), warnings.catch_warnings():
         warnings.simplefilter('ignore')  # odd metadata, where the pixels are what counts; and sizes, which are checked here
-        with Image.open(path, formats=_FORMATS) as image:
-            check_size(path, image.height, image.width)
+        with Image.open(path, formats=limits.FORMATS) as image:
+            limits.check_size(path, image.height, image.width)
             if decode:
                 if image.format in ('JPEG', 'MPO'):
-                    _check_scans(path)
+                    limits.check_scans(path)
                 image.load()
             yield image
 
@@ -155,36 +89,14 @@ def read_size(path: Path) -> tuple[int, int]:
 
 def decode_png(encoded: bytes, name: str, modes: Sequence[str]) -> UInt8[np.ndarray, '...']:
     """The pixels of an encoded PNG image as stored. DataError, which calls it `name`, unless its mode is one of `modes`."""
-    with _refusing(name, 'damaged image', 'prepare the data again'), Image.open(io.BytesIO(encoded), formats=['PNG']) as image:
-        check_size(name, image.height, image.width)
+    with (
+        limits.refusing(name, 'damaged image', 'prepare the data again'),
+        Image.open(io.BytesIO(encoded), formats=['PNG']) as image,
+    ):
+        limits.check_size(name, image.height, image.width)
         if image.mode not in modes:
             raise DataError(f'{name}: expected an image of mode {" or ".join(modes)}, found {image.mode}')
         return np.array(image)
-
-
-@contextlib.contextmanager
-def _refusing(name: Path | str, problem: str, advice: str) -> Iterator[None]:
-    """Turns what a parser raises into a DataError."""
-    try:
-        yield
-    except DataError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise DataError(f'{name}: {error} Cut the image into smaller tiles') from error
-    except UnidentifiedImageError as error:
-        raise DataError(f'{name}: not an image that Pillow can read; the formats are {", ".join(_FORMATS)}') from error
-    except _DAMAGED as error:
-        raise DataError(f'{name}: {problem} ({error}); {advice}') from error
-
-
-def _check_scans(path: Path):
-    """DataError for a JPEG file with more scans than any camera or program makes."""
-    content, place, count = path.read_bytes(), 2, 0
-    while (marker := _MARKER.search(content, place)) and marker[1][0] != _END:
-        count += marker[1][0] == _START_OF_SCAN
-        place = marker.end() + int.from_bytes(content[marker.end() : marker.end() + 2], 'big')
-    if count > _MAX_SCANS:
-        raise DataError(f'{path}: {count} scans exceed the limit of {_MAX_SCANS}; save the image anew')
 
 
 def _read_bands(path: Path) -> UInt8[np.ndarray, 'height width 4']:
@@ -192,7 +104,7 @@ def _read_bands(path: Path) -> UInt8[np.ndarray, 'height width 4']:
     if _is_tiff(path):
         with _open_tiff(path) as page:
             _check_bands(path, page.shape, page.dtype)
-            _check_segments(path, page)
+            limits.check_segments(path, page)
             bands = page.asarray()
     else:
         with open_image(path) as image:
@@ -208,8 +120,8 @@ def _check_bands(path: Path, shape: Sequence[int], dtype: np.dtype | None):
 
 def _is_tiff(path: Path) -> bool:
     """Whether a file begins as TIFF files do, whatever it is called; DataError if it is no regular file."""
-    check_file(path)
-    with _refusing(path, 'cannot read the file', 'fetch it again'), path.open('rb') as file:
+    limits.check_file(path)
+    with limits.refusing(path, 'cannot read the file', 'fetch it again'), path.open('rb') as file:
         return file.read(4) in (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 
 
@@ -217,27 +129,12 @@ def _is_tiff(path: Path) -> bool:
 def _open_tiff(path: Path) -> Iterator[tifffile.TiffPage]:
     """The first page of a file. DataError as in `open_image`."""
     with (
-        _refusing(path, 'cannot read this TIFF file', 'fetch it again, or rewrite it uncompressed'),
+        limits.refusing(path, 'cannot read this TIFF file', 'fetch it again, or rewrite it uncompressed'),
         tifffile.TiffFile(path) as file,
     ):
         page = file.pages[0]
-        check_size(path, page.imagelength, page.imagewidth)
+        limits.check_size(path, page.imagelength, page.imagewidth)
         yield page
-
-
-def _check_segments(path: Path, page: tifffile.TiffPage):
-    """DataError for strips or tiles that decode to more than the image has room for, which tifffile would find out too late."""
-    size = math.prod(page.chunks) * page.dtype.itemsize  # bytes
-    if page.compression not in _COMPRESSIONS:
-        raise DataError(
-            f'{path}: compression {page.compression} of a four-band TIFF file is not supported; rewrite it uncompressed'
-        )
-    if size > 4 * Image.MAX_IMAGE_PIXELS:
-        raise DataError(f'{path}: damaged image, whose strips or tiles are larger than itself; fetch it again')
-    if page.compression in _DEFLATE:
-        for segment, index in page.parent.filehandle.read_segments(page.dataoffsets, page.databytecounts):
-            if segment and len(zlib.decompressobj().decompress(segment, size + 1)) > size:
-                raise DataError(f'{path}: damaged image, strip or tile {index} expands to more than its {size} bytes')
 
 
 def read_ids(path: Path) -> UInt8[np.ndarray, 'height width']:

@@ -14,7 +14,7 @@ from jaxtyping import Float, UInt8
 
 from ar_seg_jax.data.builder import SegmentationBuilder, SegmentationConfig, config_name, example
 from ar_seg_jax.data.classes import Class, colours
-from ar_seg_jax.data.images import DataError
+from ar_seg_jax.data.limits import DataError
 
 PHOTOGRAPHS = ('brick', 'grass', 'gravel')
 _REGIONS = 6  # of a collage

@@ -43,10 +43,9 @@ def confusion_counts(
     clusters: Int[Array, 'batch height width'], label: UInt8[Array, 'batch height width'], num_clusters: int, num_classes: int
 ) -> Int[Array, 'clusters classes']:
     """Pixels of each cluster and class; VOID is not counted. Counts are exact up to 2^31 pixels a batch."""
-    cell = clusters.astype(jnp.int32) * num_classes + label
-    cell = jnp.where(label == VOID, num_clusters * num_classes, cell)  # past the end: dropped
-    counts = jnp.zeros(num_clusters * num_classes, jnp.int32).at[cell.reshape(-1)].add(1, mode='drop')
-    return counts.reshape(num_clusters, num_classes)
+    cells = num_clusters * num_classes
+    cell = jnp.where(label == VOID, cells, clusters.astype(jnp.int32) * num_classes + label)
+    return jnp.bincount(cell.reshape(-1), length=cells + 1)[:cells].reshape(num_clusters, num_classes)
 
 
 def make_counter(segment: Segment, num_clusters: int, num_classes: int) -> Count:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import os
 import re
 import signal
 import sys
@@ -12,8 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ar_seg_jax.errors import UserError, printable
+from ar_seg_jax.processes import Children, Stopped
 from ar_seg_jax.sweeping import state
-from ar_seg_jax.sweeping.children import Children, Stopped
 from ar_seg_jax.sweeping.plan import BASE, Key, Sweep, Training, lookup, protocols
 
 _logger = logging.getLogger(__name__)
@@ -37,7 +38,9 @@ def run_all(sweep: Sweep, trainings: Sequence[Training], jobs: int, tell: Callab
     Returns the outcomes, and whether they are all there: False if a signal ended it before.
     """
     outcomes: dict[Key, Outcome] = {}
-    with Children(jobs) as children, ThreadPoolExecutor(jobs) as pool:
+    # Each of several on one accelerator would take most of its memory.
+    share = {'XLA_PYTHON_CLIENT_MEM_FRACTION': f'{0.9 / jobs:.3f}'} if jobs > 1 else {}
+    with Children(share | os.environ) as children, ThreadPoolExecutor(jobs) as pool:
         try:
             futures = {pool.submit(_run, sweep, one, children): one for one in trainings}
             for future in as_completed(futures):

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from ar_seg_jax.data import images
-from ar_seg_jax.data.images import DataError
+from ar_seg_jax.data.limits import DataError
 from ar_seg_jax.errors import printable
 from tests.support.auditing import Audit, audited
 

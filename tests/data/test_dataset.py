@@ -8,7 +8,7 @@ import pytest
 
 from ar_seg_jax.data import builder, pipeline, textures
 from ar_seg_jax.data.dataset import Dataset
-from ar_seg_jax.data.images import DataError
+from ar_seg_jax.data.limits import DataError
 from ar_seg_jax.interfaces import VOID
 from tests.support import feeds
 

@@ -6,7 +6,7 @@ from PIL import Image
 
 from ar_seg_jax.data import builder as builders
 from ar_seg_jax.data import folder, images, pipeline
-from ar_seg_jax.data.images import DataError
+from ar_seg_jax.data.limits import DataError
 from ar_seg_jax.interfaces import VOID
 
 RNG = np.random.default_rng(0)

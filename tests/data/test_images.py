@@ -8,7 +8,7 @@ import tifffile
 from PIL import Image
 
 from ar_seg_jax.data import images
-from ar_seg_jax.data.images import DataError
+from ar_seg_jax.data.limits import DataError
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (9, 7, 3), dtype=np.uint8)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ar_seg_jax.data import images, pipeline
-from ar_seg_jax.data.images import DataError
+from ar_seg_jax.data.limits import DataError
 from ar_seg_jax.interfaces import VOID
 
 

@@ -3,7 +3,7 @@ import pytest
 import skimage.data
 
 from ar_seg_jax.data import builder, pipeline, textures
-from ar_seg_jax.data.images import DataError
+from ar_seg_jax.data.limits import DataError
 
 
 @pytest.fixture(scope='module')

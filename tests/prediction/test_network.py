@@ -12,7 +12,7 @@ from PIL import Image
 import ar_seg_jax
 from ar_seg_jax import files
 from ar_seg_jax.data import images, textures
-from ar_seg_jax.data.images import DataError
+from ar_seg_jax.data.limits import DataError
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import VOID
 from ar_seg_jax.prediction import tiling
