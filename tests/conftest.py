@@ -3,18 +3,18 @@
 import os
 from pathlib import Path
 
-# Read when the backend starts, so before anything computes. Most programs of the tests run a few times on tiny maps, and take
-# most of their time to compile: without LLVM's optimisations that is half of it. XLA's own, of what is computed on which
-# device, stay. Flags of the environment come last: XLA_FLAGS=--xla_backend_optimization_level=3 tests optimised programs.
-os.environ['XLA_FLAGS'] = (
-    f'--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0 {os.environ.get("XLA_FLAGS", "")}'.strip()
-)
+from tests.support import compilation
+
+# Read when the backend starts, so before anything computes. With XLA_FLAGS=--xla_backend_optimization_level=3 in the environment
+# optimised programs are tested.
+os.environ['XLA_FLAGS'] = compilation.flags(devices=8, more=os.environ.get('XLA_FLAGS', ''))
 
 import jax
 import numpy as np
 import pytest
 from absl import flags, logging
 
+from ar_seg_jax import files
 from tests.support import auditing
 
 # A silent broadcast from (classes,) to (batch, height, width, classes) is how a loss goes wrong unnoticed.
@@ -35,8 +35,11 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope='session')
 def trained(tmp_path_factory) -> auditing.Trained:
-    """A run of six steps on texture collages. Whoever changes its directory works on a copy."""
-    return auditing.trained(tmp_path_factory.mktemp('trained'))
+    """A run of six steps on texture collages, one for all workers. Whoever changes its directory works on a copy."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if os.environ.get('PYTEST_XDIST_WORKER') else base
+    with files.lock(base / 'trained.lock'):
+        return auditing.trained(base / 'trained')
 
 
 @pytest.fixture(scope='session')

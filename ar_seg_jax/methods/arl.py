@@ -1,7 +1,6 @@
 """Autoregressive representation learning (ARL): two scans of one image should give similar features."""
 
 import dataclasses
-import functools
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -89,15 +88,10 @@ class ARL(Method):
         return self._loss(*outputs)
 
     def readout(self, params: Params, extra: Extra, batches, *, key) -> Extra:
-        """Centroids of what the unmasked network gives."""
-
-        def features(batch: Batch):
-            return _maps(self, params, extra, batch['image'])[_HEAD]
-
-        return {**extra, 'centroids': readout.centroids(features, batches, extra['centroids'], key=key)}
+        return readout.by_k_means(self, params, extra, batches, key=key)
 
     def predict(self, params: Params, extra: Extra, image) -> Outputs:
-        maps = _maps(self, params, extra, image)
+        maps = self.model.apply(self._network(params, extra), self.views.input(self.model, image))
         scores = readout.scores(extra['centroids'], maps[_HEAD], self.model.output_stride, *image.shape[1:3])
         return Outputs(scores=scores, features=maps['features'], logits=maps[_HEAD])
 
@@ -125,12 +119,6 @@ class ARL(Method):
 
     def _loss(self, anchors: Maps, positives: Maps, keys: Keys):
         return self.contrast(anchors, positives, keys, anchors.shape[1] * anchors.shape[2])
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _maps(method: ARL, params: Params, extra: Extra, image):
-    """What the unmasked network gives; compiled once for all readouts."""
-    return method.model.apply(method._network(params, extra), method.views.input(method.model, image))
 
 
 def build(

@@ -1,6 +1,7 @@
 """Clusters from features: k-means for methods that learn no clusters of their own."""
 
-from collections.abc import Callable, Iterable
+import functools
+from collections.abc import Iterable
 
 import flax.linen as nn
 import jax
@@ -9,32 +10,33 @@ from jax.experimental import multihost_utils
 from jaxtyping import Array, Float, Key
 
 from ar_seg_jax import layers
-from ar_seg_jax.interfaces import Batch
+from ar_seg_jax.interfaces import Batch, Extra, Method, Params
 from ar_seg_jax.objectives import clustering
 
 _VECTORS_OF_BATCH = 2500  # features of each batch that k-means sees
 
 
-def centroids(
-    features: Callable[[Batch], Float[Array, 'batch height width channels']],
-    batches: Iterable[Batch],
-    like: Float[Array, 'clusters channels'],
-    *,
-    key: Key[Array, ''],
-) -> Float[Array, 'clusters channels']:
-    """Centroids by k-means, a few starts, of features at places drawn from the batches, in the form and on the devices of `like`.
+def by_k_means(method: Method, params: Params, extra: Extra, batches: Iterable[Batch], *, key: Key[Array, '']) -> Extra:
+    """`extra` with 'centroids' found by k-means, a few starts, of the logits that a method predicts at places drawn from batches.
 
     The papers do not say how features become clusters.
     """
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     drawn = []
     for batch in batches:
-        maps = multihost_utils.process_allgather(features(batch), tiled=True)
+        maps = multihost_utils.process_allgather(_logits(method, params, extra, batch['image']), tiled=True)
         vectors = maps.reshape(-1, maps.shape[-1])
         drawn.append(rng.choice(vectors, min(_VECTORS_OF_BATCH, len(vectors)), replace=False))
-    found = clustering.find_centroids(np.concatenate(drawn), len(like), int(rng.integers(2**31)))
+    before = extra['centroids']
+    found = clustering.find_centroids(np.concatenate(drawn), len(before), int(rng.integers(2**31)))
     # Processes on unlike hosts may differ in the last bit, and all must go on with the same.
-    return jax.device_put(multihost_utils.broadcast_one_to_all(found), like.sharding)
+    return {**extra, 'centroids': jax.device_put(multihost_utils.broadcast_one_to_all(found), before.sharding)}
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _logits(method: Method, params: Params, extra: Extra, image):
+    """Compiled once for all readouts."""
+    return method.predict(params, extra, image)['logits']
 
 
 def scores(

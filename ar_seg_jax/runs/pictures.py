@@ -58,7 +58,8 @@ def panel(
         for index in members:
             image = examples[index]['image']
             others = [column.label_map(image) for column in columns[1:]]
-            rows.append(panels.Compared(group, float(accuracies[index]), image, [examples[index]['label'], predicted[index], *others]))
+            maps = [examples[index]['label'], predicted[index], *others]
+            rows.append(panels.Compared(group, float(accuracies[index]), image, maps))
     if not rows:
         return None
     titles = ['ground truth', *(column.title for column in columns)]

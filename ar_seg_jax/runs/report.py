@@ -10,7 +10,7 @@ import numpy as np
 
 from ar_seg_jax import files
 from ar_seg_jax.data.dataset import Dataset
-from ar_seg_jax.evaluation.evaluator import Batches, Evaluator, Findings
+from ar_seg_jax.evaluation.evaluator import Evaluator, Findings
 from ar_seg_jax.interfaces import ModelState
 from ar_seg_jax.runs import pictures, workdir
 from ar_seg_jax.training import records, versions
@@ -76,7 +76,8 @@ class Reporter:
         if jax.process_index() or not self.count or not columns:
             return None
         caption = f'{self.directory.name}, step {step}'
-        panel = pictures.sample(pictures.spread(self.data.examples(self.split), self.count), columns[0], self.data.classes, caption)
+        examples = pictures.spread(self.data.examples(self.split), self.count)
+        panel = pictures.sample(examples, columns[0], self.data.classes, caption)
         files.write(workdir.picture(self.directory, step), pictures.png(panel))
         return np.asarray(panel)
 

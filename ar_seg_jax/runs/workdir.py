@@ -163,8 +163,9 @@ def load_config(workdir: Path) -> dict[str, Any]:
     written = _load(path, 'format') if path.exists() else {'format': 1, 'ar_seg_jax': '0.1.0'}
     if written['format'] != FORMAT:
         raise UserError(
-            f'{workdir} holds a run of ar_seg_jax {written.get("ar_seg_jax")}, which this version ({versions.installed()["ar_seg_jax"]}) '
-            'cannot read: to evaluate it, or predict with it, check that version out; to train, use another --workdir'
+            f'{workdir} holds a run of ar_seg_jax {written.get("ar_seg_jax")}, '
+            f'which this version ({versions.installed()["ar_seg_jax"]}) cannot read: '
+            'to evaluate it, or predict with it, check that version out; to train, use another --workdir'
         )
     configuration.check_types(config, _TYPES, str(place))
     return config

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from ar_seg_jax import processes
-from tests.support import commands
+from tests.support import commands, compilation
 
 # Of two options of one name the last one counts.
 TINY = (
@@ -21,7 +21,7 @@ TINY = (
     '--config.evaluate_every=0',
     '--config.checkpoint_every=0',
 )
-TWO_DEVICES = commands.environment(XLA_FLAGS='--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0')
+TWO_DEVICES = commands.environment(XLA_FLAGS=compilation.flags(devices=2))
 HEARTBEAT = 4  # seconds
 
 

@@ -116,7 +116,7 @@ def test_f5_is_a_resnet_18_without_its_classifier():
 def test_maps_have_the_size_of_the_stride_and_scores_that_of_the_image(variant, output_stride):
     """Square images under traced orderings, odd-sized ones under static ones and without any."""
     traced = jax.tree.map(lambda flags: jnp.asarray(flags)[3], STACK)
-    for blocks in (5,) if variant == 'F5' else (1, 2, 3, 4, 5):
+    for blocks in (5,) if variant == 'F5' else (1, 3, 5):
         options = {'variant': variant, 'blocks': blocks, 'output_stride': output_stride}
         options['attention'] = blocks > 2 and variant != 'F5'
         model, method = tiny.autoregressive(4, **options), tiny.ac(options, num_clusters=4)
@@ -131,7 +131,7 @@ def test_maps_have_the_size_of_the_stride_and_scores_that_of_the_image(variant, 
                 cells = (-(-height // output_stride), -(-width // output_stride))
                 assert output['features'].shape == (2, *cells, channels)
                 assert output['decoder'].shape == (2, *cells, 4)
-            if blocks in (1, 5):
+            if blocks != 3:
                 image = jax.ShapeDtypeStruct(image.shape, jnp.uint8)
                 extra = {'batch_stats': variables.get('batch_stats', {})}
                 scores = jax.eval_shape(method.predict, variables['params'], extra, image)['scores']

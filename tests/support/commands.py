@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.support import compilation
+
 ROOT = Path(__file__).parents[2]
 TEXTURES = '--config=configs/textures.py'
 SMALL_MODEL = (
@@ -24,7 +26,7 @@ TINY = ('--config.data.size=48', '--config.data.train_count=16', '--config.data.
 
 def environment(**more):
     """Compiles in half the time; benchmarks/test_kills.py runs what users run, which is slower to compile."""
-    return os.environ | {'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': '--xla_backend_optimization_level=0'} | more
+    return os.environ | {'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': compilation.flags()} | more
 
 
 def line(command, *arguments):

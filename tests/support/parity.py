@@ -83,8 +83,10 @@ def main(result):
 
 
 if __name__ == '__main__':
-    os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0'
     sys.path.insert(0, str(Path(__file__).parents[2]))
+    from tests.support import compilation
+
+    os.environ['XLA_FLAGS'] = compilation.flags(devices=2)
     from ar_seg_jax import processes
 
     sys.exit(main(sys.argv[1]) if processes.place() else processes.start(2))

@@ -1,0 +1,108 @@
+"""From a config to the data, the evaluators and the schedule of a run: what there is by name."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import json_format
+from jax.sharding import Mesh
+
+from ar_seg_jax import build, sharding
+from ar_seg_jax.configuration import choose, unknown
+from ar_seg_jax.data import coco_stuff, folder, potsdam, textures
+from ar_seg_jax.data.builder import prepare
+from ar_seg_jax.data.dataset import Dataset
+from ar_seg_jax.data.limits import DataError
+from ar_seg_jax.errors import UserError
+from ar_seg_jax.evaluation.evaluator import Evaluator, Subject
+from ar_seg_jax.evaluation.probing import Probing
+from ar_seg_jax.evaluation.segmentation import Segmentation
+from ar_seg_jax.interfaces import Method
+from ar_seg_jax.training.loop import Schedule
+from ar_seg_jax.training.step import Watch
+from ar_seg_jax.training.task import Task
+from ar_seg_jax.training.weights import InitialWeights
+
+Config = Mapping[str, Any]
+
+DATASETS = {'coco_stuff': coco_stuff.builder, 'folder': folder.builder, 'potsdam': potsdam.builder, 'textures': textures.builder}
+EVALUATORS = {'segmentation': Segmentation, 'probes': Probing}
+
+
+def dataset(config: Config, mesh: Mesh, may_prepare: bool = True) -> Dataset:
+    """The data set, prepared on first use; without `may_prepare` DataError if it has to be."""
+    options = dict(config['data'])
+    train_split, data_dir = options.pop('train_split'), str(Path(options.pop('data_dir')).expanduser())
+    try:
+        builder = prepare(choose(DATASETS, 'config.data', options, data_dir=data_dir), may_prepare)
+    except (json_format.Error, UnicodeDecodeError) as error:
+        raise DataError(f'prepared data in {data_dir} is damaged ({error}); remove it to prepare it again') from error
+    evaluation = {key: config['evaluation'][key] for key in ('batch_size', 'crop_size')}
+    return Dataset(builder, train_split, dict(config['pipeline']), evaluation, mesh, config['seed'])
+
+
+def check_batches(config: Config, method: Method, mesh: Mesh):
+    """UserError unless all batches divide over the devices, and the method can be trained with them."""
+    pipeline, evaluation = config['pipeline'], config['evaluation']
+    parts, crop = pipeline['micro_batches'], pipeline['crop_size']
+    if parts < 1:
+        raise UserError(f'--config.pipeline.micro_batches is at least 1, found {parts}')
+    if crop < 1:
+        raise UserError(f'--config.pipeline.crop_size is at least 1, found {crop}')
+    sharding.check_batch_size(pipeline['batch_size'], mesh, 'pipeline.batch_size', parts)
+    sharding.check_batch_size(evaluation['batch_size'], mesh, 'evaluation.batch_size')
+    method.check((pipeline['batch_size'], crop, crop, config['data'].get('channels', 3)), parts)
+
+
+def task(config: Config, method: Method, data: Dataset, mesh: Mesh) -> Task:
+    """What is trained, and how."""
+    frozen = tuple(config['frozen'])
+    weights = InitialWeights(**config['initial_weights'])
+    tx = build.transformation(config, method, schedule(config, data).steps)
+    return Task(method, tx, data, mesh, config['seed'], weights, frozen, config['pipeline']['micro_batches'])
+
+
+def evaluators(config: Config, subject: Subject) -> dict[str, Evaluator]:
+    """By name, in the order in which they are listed above."""
+    chosen = config['evaluators']
+    if wrong := [name for name in chosen if name not in EVALUATORS]:
+        raise UserError(f'config.evaluators: {unknown(wrong[0], EVALUATORS)}')
+    return {
+        name: choose(EVALUATORS, f'config.evaluators.{name}', {'name': name, **chosen[name]}, subject=subject)
+        for name in EVALUATORS
+        if name in chosen
+    }
+
+
+def schedule(config: Config, data: Dataset) -> Schedule:
+    """When things happen; its length is `steps`, or `epochs` of the training split. UserError unless just one is set."""
+    steps, epochs = config['steps'], config['epochs']
+    if (steps > 0) == (epochs > 0):
+        raise UserError(f'set one of --config.steps and --config.epochs and leave the other 0; found {steps} and {epochs}')
+    if epochs:
+        steps = max(1, round(epochs * len(data.examples(data.train_split)) / data.image_shape[0]))
+    traced = _steps_to_trace(config['profile'])
+    return Schedule(steps, config['log_every'], config['evaluate_every'], config['checkpoint_every'], traced)
+
+
+def watch(config: Config) -> Watch:
+    """What happens when steps are not applied."""
+    return Watch(config['stop_after_skipped'], config['optimizer']['learning_rate'])
+
+
+def compilation_cache(config: Config, workdir: Path) -> Path | None:
+    """Where compiled programs are kept, for runs that begin or go on later; None for nowhere."""
+    place = config['compilation_cache']
+    if place == 'none':
+        return None
+    return Path(place).expanduser() if place else workdir.absolute().parent / '.compilation_cache'
+
+
+def _steps_to_trace(text: str) -> tuple[int, int] | None:
+    """First and last step of 'first-last' or 'step'; None for ''."""
+    if not text:
+        return None
+    first, _, last = text.partition('-')
+    if not (first.isdecimal() and (last or first).isdecimal()) or not 0 < int(first) <= int(last or first):
+        raise UserError(f"--config.profile is a step or a range of steps such as '10-12', found {text!r}")
+    return int(first), int(last or first)
