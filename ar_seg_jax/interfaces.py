@@ -113,15 +113,15 @@ class Method(Protocol):
     makes the model of config.model with the heads that the method wants.
 
     title: what tables call it. loss_in_words: what the loss is, and its unit. num_clusters: of the scores of `predict`, 0
-    where it predicts none. reach: as that of a model, of the scores. refreshed: before which steps `refresh` is called, None
-    for never. restarted: the top-level parameters that `refresh` draws anew, whose optimiser then begins anew too.
+    where it predicts none. reach: as that of a model, of the scores. refresh_when: before which steps `refresh` is called,
+    None for never. restarted: the top-level parameters that `refresh` draws anew, whose optimiser then begins anew too.
     """
 
     title: str
     loss_in_words: str
     num_clusters: int
     reach: int | None = None
-    refreshed: Cadence | None = None
+    refresh_when: Cadence | None = None
     restarted: tuple[str, ...] = ()
 
     def check(self, image_shape: tuple[int, int, int, int], micro_batches: int):
@@ -148,7 +148,7 @@ class Method(Protocol):
     def refresh(
         self, params: Params, extra: Extra, batches: Iterator[Batch], *, key: Key[Array, ''], time: Time
     ) -> tuple[Params, Extra]:
-        """A part of training that needs more than a batch: pseudo-labels, a new head. See `refreshed`.
+        """A part of training that needs more than a batch: pseudo-labels, a new head. See `refresh_when`.
 
         `batches` are those of the epoch that begins with the next step, as global batches on the devices, read when they are
         asked for. All of this follows from the step, so that a run that was stopped goes on with the same bits.

@@ -84,7 +84,7 @@ class Task:
 
     def refreshed(self, state: TrainState, guard: Guard) -> TrainState:
         """The state that the next step begins with, after `Method.refresh` where that is due. `guard` is around the batches."""
-        step, cadence = int(state.step), self.method.refreshed
+        step, cadence = int(state.step), self.method.refresh_when
         if cadence is None or not cadence.due(step, self.data.steps_per_epoch):
             return state
         key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), _REFRESH)

@@ -35,7 +35,7 @@ class Toy(Method):
     loss_in_words = 'squared error'
     num_clusters = 0
 
-    refreshed: Cadence | None = None
+    refresh_when: Cadence | None = None
     restarted: tuple[str, ...] = ()
 
     def init(self, key, image):
