@@ -10,6 +10,8 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float, Int, Key, UInt8
 
+from ar_seg_jax.errors import UserError
+
 Params = Mapping[str, Any]  # arrays trained by gradient
 Extra = Mapping[str, Any]  # every other array that must survive a restart
 Metrics = Mapping[str, Float[Array, '']]
@@ -78,24 +80,76 @@ class ModelState:
     extra: Extra
 
 
+@dataclasses.dataclass(frozen=True)
+class Epochs:
+    """Which steps an epoch has. An epoch is a pass over the training split, of `images`, in batches of `batch_size`.
+
+    Batches go on over the end of a pass, so that no image is left out: of 100 images in batches of 60 the second batch has the
+    last 40 of one pass and the first 20 of the next. Such a step belongs to the epoch of its first image. The epoch of a step is
+    thus the number of passes that are complete before it, and `epochs` of them take first_step(epochs) steps.
+    """
+
+    images: int
+    batch_size: int
+
+    def of(self, step: int | Int[Array, '']) -> int | Int[Array, '']:
+        """The epoch, from 0, of the step that comes after `step` steps: floor(step * batch_size / images)."""
+        if isinstance(step, int):
+            return step * self.batch_size // self.images
+        # The product may not fit into 32 bits. It wraps, as that of a guess does; what is between them is small, and so exact.
+        guess = (step * (self.batch_size / self.images)).astype(step.dtype)
+        return guess + (step * self.batch_size - guess * self.images) // self.images
+
+    def first_step(self, epoch: int | float) -> int:
+        """Steps before `epoch`, which may be a part of one: ceil(epoch * images / batch_size)."""
+        return -(-round(epoch * self.images) // self.batch_size)
+
+    def batches(self, epoch: int) -> range:
+        """Numbers, from 0, of the batches that have images of the pass `epoch`; the first may belong to the epoch before."""
+        return range(epoch * self.images // self.batch_size, self.first_step(epoch + 1))
+
+
 class Time(NamedTuple):
-    """How far training has come: batches seen, and passes over the training split that are complete; int32."""
+    """How far training has come: batches seen, and the epoch of the next one, see `Epochs`; int32."""
 
     step: Int[Array, '']
     epoch: Int[Array, '']
 
+    @classmethod
+    def at(cls, step: Int[Array, ''], epochs: Epochs) -> 'Time':
+        """The time after `step` steps."""
+        return cls(step, epochs.of(step))
+
 
 @dataclasses.dataclass(frozen=True)
 class Cadence:
-    """Before which steps something happens: the first one and, if `every` is not 0, each `every` 'steps' or 'epochs' after it."""
+    """Before which steps something happens: that with the number `first` and each `every` after it, if `every` is not 0.
+
+    Both count 'steps', or 'epochs', which means their first steps. Cadence() is before each epoch, Cadence(0) once, before all
+    steps, Cadence(0, 'steps', 1000) once, after 1000 of them. Raises UserError for anything else.
+    """
 
     every: int = 1
     unit: Literal['steps', 'epochs'] = 'epochs'
+    first: int = 0
 
-    def due(self, step: int, steps_per_epoch: int) -> bool:
+    def __post_init__(self):
+        if self.unit not in ('steps', 'epochs'):
+            raise UserError(f"the unit of a cadence is 'steps' or 'epochs', found {self.unit!r}")
+        for name in ('every', 'first'):
+            value = getattr(self, name)
+            if type(value) is not int or value < 0:
+                raise UserError(f'{name!r} of a cadence is a whole number of {self.unit}, at least 0; found {value!r}')
+
+    def due(self, step: int, epochs: Epochs) -> bool:
         """Whether it happens after `step` steps, before the next one."""
-        period = self.every * (steps_per_epoch if self.unit == 'epochs' else 1)
-        return step % period == 0 if period else step == 0
+        count = step
+        if self.unit == 'epochs':
+            count = epochs.of(step)
+            if step != epochs.first_step(count):
+                return False
+        passed = count - self.first
+        return passed == 0 or (self.every > 0 and passed > 0 and passed % self.every == 0)
 
 
 class Remark(NamedTuple):
@@ -150,8 +204,9 @@ class Method(Protocol):
     ) -> tuple[Params, Extra]:
         """A part of training that needs more than a batch: pseudo-labels, a new head. See `refresh_when`.
 
-        `batches` are those of the epoch that begins with the next step, as global batches on the devices, read when they are
-        asked for. All of this follows from the step, so that a run that was stopped goes on with the same bits.
+        `batches` are all those with images of the pass `time.epoch`, see `Epochs.batches`: every training image is in one of them
+        at least, cropped as for training. They are global batches on the devices, read when they are asked for. All of this
+        follows from the step, so that a run that was stopped goes on with the same bits.
         """
         return params, extra
 

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 
 from ar_seg_jax import build
+from ar_seg_jax.interfaces import Epochs
 from ar_seg_jax.training.state import create_state
 from ar_seg_jax.training.step import make_train_step
 from benchmarks import programs
@@ -29,7 +30,8 @@ def package_step(workload: Workload) -> tuple[Contestant, Any]:
     batch = {'image': jnp.asarray(random_images(workload))}
     state = jax.jit(lambda image: create_state(method, tx, 0, image))(batch['image'])
     variables = jax.device_get({'params': state.params, **state.extra})
-    lowered = jax.jit(make_train_step(method, tx, steps_per_epoch=1), donate_argnums=0).lower(state, batch)
+    step = make_train_step(method, tx, epochs=Epochs(workload.batch, workload.batch))
+    lowered = jax.jit(step, donate_argnums=0).lower(state, batch)
     start = time.perf_counter()
     program = lowered.compile()
     facts = {'precision': workload.dtype, 'preparation_seconds': time.perf_counter() - start}

@@ -12,6 +12,7 @@ from jax.experimental import topologies
 from jax.sharding import AxisType, Mesh
 
 from ar_seg_jax import sharding
+from ar_seg_jax.interfaces import Epochs
 from ar_seg_jax.training.state import create_state
 from ar_seg_jax.training.step import make_train_step
 
@@ -74,7 +75,7 @@ def lower_step(method, tx, image_shape: Sequence[int], micro_batches: int = 1, o
     image = jax.ShapeDtypeStruct((*parts, image_shape[0] // micro_batches, *image_shape[1:]), jnp.uint8, sharding=split)
     batch = {'image': image, 'label': jax.ShapeDtypeStruct(image.shape[:-1], jnp.uint8, sharding=split)}
     with jax.set_mesh(on):
-        step = make_train_step(method, tx, steps_per_epoch=1, micro_batches=micro_batches)
+        step = make_train_step(method, tx, epochs=Epochs(image_shape[0], image_shape[0]), micro_batches=micro_batches)
         return jax.jit(step, donate_argnums=0).lower(state, batch), state
 
 

@@ -14,7 +14,7 @@ def get_config() -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
     config.seed = 0  # of parameters, orderings, and the order and crops of images
     config.steps = 0  # length of the training; set this or epochs
-    config.epochs = 0.0
+    config.epochs = 0.0  # passes over the training split; the last batch may go on into the next one
 
     config.data = {
         'name': 'textures',  # coco_stuff, folder, potsdam or textures

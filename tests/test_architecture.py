@@ -12,7 +12,7 @@ ROOT = Path(ar_seg_jax.__file__).parent
 # What each part may import of the package besides itself; a name covers everything below it.
 ALLOWED = {
     'errors': set(),
-    'interfaces': set(),
+    'interfaces': {'errors'},
     'processes': set(),
     'configuration': {'errors'},
     'files': {'errors'},

@@ -13,7 +13,7 @@ from ar_seg_jax import sharding
 from ar_seg_jax.data import pipeline
 from ar_seg_jax.data.builder import SegmentationBuilder
 from ar_seg_jax.data.classes import Class
-from ar_seg_jax.interfaces import Batch
+from ar_seg_jax.interfaces import Batch, Epochs
 
 _SAMPLE = 20  # batches of the training split from which methods and baselines draw vectors
 
@@ -45,9 +45,9 @@ class Dataset:
         return self.options['batch_size'], crop, crop, self.builder.builder_config.channels
 
     @functools.cached_property
-    def steps_per_epoch(self) -> int:
-        """Whole batches in a pass over the training split, at least one."""
-        return max(1, len(self.examples(self.train_split)) // self.image_shape[0])
+    def epochs(self) -> Epochs:
+        """Which of the training batches are which pass over the training split."""
+        return Epochs(len(self.examples(self.train_split)), self.image_shape[0])
 
     def examples(self, split: str) -> pipeline.Prepared:
         return pipeline.source(self.builder, split)
@@ -56,9 +56,14 @@ class Dataset:
         """This process's batches, endlessly, from the one that follows step `start`; in parts, if the options say so."""
         return self._batches(self.train_split, start=start, **_processes())
 
-    def epoch(self, start: int) -> Iterator[Batch]:
-        """The training batches from there on, as many as an epoch has, as global batches on the devices, read when asked for."""
-        return self._on_devices(self.train_split, self.steps_per_epoch, start)
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """The training batches with images of this pass, from 0, as global batches on the devices, read when asked for.
+
+        Every training image is in one of them at least; where passes do not end with batches, some have images of the passes
+        before and after it too.
+        """
+        numbers = self.epochs.batches(number)
+        return self._on_devices(self.train_split, len(numbers), numbers.start)
 
     def sample(self) -> Iterator[Batch]:
         """The first training batches, as global batches on the devices, read when asked for."""

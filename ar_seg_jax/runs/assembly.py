@@ -20,7 +20,7 @@ from ar_seg_jax.evaluation.segmentation import Segmentation
 from ar_seg_jax.interfaces import Method
 from ar_seg_jax.training.loop import Schedule
 from ar_seg_jax.training.step import Watch
-from ar_seg_jax.training.task import Task
+from ar_seg_jax.training.task import Feed, Task
 from ar_seg_jax.training.weights import InitialWeights
 
 Config = Mapping[str, Any]
@@ -54,7 +54,7 @@ def check_batches(config: Config, method: Method, mesh: Mesh):
     method.check((pipeline['batch_size'], crop, crop, config['data'].get('channels', 3)), parts)
 
 
-def task(config: Config, method: Method, data: Dataset, mesh: Mesh) -> Task:
+def task(config: Config, method: Method, data: Feed, mesh: Mesh) -> Task:
     """What is trained, and how."""
     frozen = tuple(config['frozen'])
     weights = InitialWeights(**config['initial_weights'])
@@ -74,13 +74,13 @@ def evaluators(config: Config, subject: Subject) -> dict[str, Evaluator]:
     }
 
 
-def schedule(config: Config, data: Dataset) -> Schedule:
-    """When things happen; its length is `steps`, or `epochs` of the training split. UserError unless just one is set."""
+def schedule(config: Config, data: Feed) -> Schedule:
+    """When things happen; its length is `steps`, or `epochs` (see `interfaces.Epochs`). UserError unless just one is set."""
     steps, epochs = config['steps'], config['epochs']
     if (steps > 0) == (epochs > 0):
         raise UserError(f'set one of --config.steps and --config.epochs and leave the other 0; found {steps} and {epochs}')
     if epochs:
-        steps = max(1, round(epochs * len(data.examples(data.train_split)) / data.image_shape[0]))
+        steps = max(1, data.epochs.first_step(epochs))
     traced = _steps_to_trace(config['profile'])
     return Schedule(steps, config['log_every'], config['evaluate_every'], config['checkpoint_every'], traced)
 

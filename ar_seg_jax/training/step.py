@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 from ar_seg_jax.errors import Diverged
-from ar_seg_jax.interfaces import Batch, Extra, Method, Metrics, Params, Time
+from ar_seg_jax.interfaces import Batch, Epochs, Extra, Method, Metrics, Params, Time
 from ar_seg_jax.training import gradients as gradients_of
 from ar_seg_jax.training import optimizer
 from ar_seg_jax.training.state import TrainState
@@ -32,7 +32,7 @@ def make_train_step(
     method: Method,
     tx: optax.GradientTransformation,
     *,
-    steps_per_epoch: int,
+    epochs: Epochs,
     micro_batches: int = 1,
     frozen: Sequence[str] = (),
 ):
@@ -49,7 +49,7 @@ def make_train_step(
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics, Health]:
         key = jax.random.fold_in(state.key, state.step)
-        time = Time(state.step, state.step // steps_per_epoch)
+        time = Time.at(state.step, epochs)
         (loss, (extra, metrics)), gradients = compute(method, state.params, state.extra, batch, key=key, time=time)
         gradients = optimizer.without_frozen(gradients, frozen)
         updates, opt_state = tx.update(gradients, state.opt_state, state.params)

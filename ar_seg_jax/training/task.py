@@ -10,7 +10,7 @@ import optax
 from jax.sharding import Mesh
 
 from ar_seg_jax import sharding
-from ar_seg_jax.interfaces import Batch, Method, Time
+from ar_seg_jax.interfaces import Batch, Epochs, Method, Time
 from ar_seg_jax.training import optimizer
 from ar_seg_jax.training.state import TrainState, create_state
 from ar_seg_jax.training.step import make_train_step
@@ -25,17 +25,17 @@ Guard = Callable[[Iterable], Iterator]  # passes on what it gets, and can leave 
 class Feed(Protocol):
     """The batches of a data set.
 
-    image_shape: of the images of a global training batch. steps_per_epoch: whole batches in a pass over the training split.
+    image_shape: of the images of a global training batch. epochs: which of the batches are which pass over the training split.
     """
 
     image_shape: tuple[int, int, int, int]
-    steps_per_epoch: int
+    epochs: Epochs
 
     def training(self, start: int) -> Iterator[Batch]:
         """This process's parts of the training batches, endlessly, from the one that follows step `start`."""
 
-    def epoch(self, start: int) -> Iterator[Batch]:
-        """The training batches of an epoch that begins there, as global batches on the devices, not in parts."""
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """The training batches with images of this pass, see `Epochs.batches`, as global batches on the devices, not in parts."""
 
     def sample(self) -> Iterator[Batch]:
         """Some training batches, always the same ones, as global batches on the devices."""
@@ -76,7 +76,7 @@ class Task:
         step = make_train_step(
             self.method,
             self.tx,
-            steps_per_epoch=self.data.steps_per_epoch,
+            epochs=self.data.epochs,
             micro_batches=self.micro_batches,
             frozen=self.frozen,
         )
@@ -85,12 +85,13 @@ class Task:
     def refreshed(self, state: TrainState, guard: Guard) -> TrainState:
         """The state that the next step begins with, after `Method.refresh` where that is due. `guard` is around the batches."""
         step, cadence = int(state.step), self.method.refresh_when
-        if cadence is None or not cadence.due(step, self.data.steps_per_epoch):
+        if cadence is None or not cadence.due(step, self.data.epochs):
             return state
         key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), _REFRESH)
-        time = Time(state.step, state.step // self.data.steps_per_epoch)
+        time = Time.at(state.step, self.data.epochs)
+        batches = guard(self.data.epoch(self.data.epochs.of(step)))
         with jax.set_mesh(self.mesh):
-            params, extra = self.method.refresh(state.params, state.extra, guard(self.data.epoch(step)), key=key, time=time)
+            params, extra = self.method.refresh(state.params, state.extra, batches, key=key, time=time)
         opt_state = state.opt_state
         if self.method.restarted:
             opt_state = optimizer.restart(self.tx, opt_state, params, self.method.restarted)

@@ -9,7 +9,7 @@ import pytest
 from ar_seg_jax.data import builder, pipeline, textures
 from ar_seg_jax.data.dataset import Dataset
 from ar_seg_jax.data.limits import DataError
-from ar_seg_jax.interfaces import VOID
+from ar_seg_jax.interfaces import VOID, Epochs
 from tests.support import feeds
 
 
@@ -33,11 +33,10 @@ def _assert_same(found, expected):
             np.testing.assert_array_equal(array, two[name])
 
 
-@pytest.mark.parametrize(('batch_size', 'steps'), [(4, 4), (6, 3), (18, 1), (20, 1)])
-def test_an_epoch_has_whole_batches_only_and_at_least_one(prepared, batch_size, steps):
-    data = _dataset(prepared, batch_size)
-    assert data.steps_per_epoch == steps
-    assert data.image_shape == (batch_size, 16, 16, 3)
+def test_epochs_are_those_of_the_training_split(prepared):
+    data = _dataset(prepared, batch_size=6)
+    assert data.epochs == Epochs(images=18, batch_size=6)
+    assert data.image_shape == (6, 16, 16, 3)
 
 
 def test_too_few_examples_for_a_batch_are_refused(prepared):
@@ -47,13 +46,12 @@ def test_too_few_examples_for_a_batch_are_refused(prepared):
         _dataset(prepared, 20).training(0)
 
 
-@pytest.mark.parametrize('start', [0, 1, 6])
-def test_an_epoch_has_the_batches_that_training_has_from_there_on(prepared, start):
-    data = _dataset(prepared)
-    found = list(data.epoch(start))
-    assert len(found) == 4
-    _assert_same(found, itertools.islice(data.training(start), 4))
-    _assert_same(found, itertools.islice(data.training(0), start, start + 4))
+@pytest.mark.parametrize(('number', 'first', 'last'), [(0, 0, 4), (1, 4, 8), (2, 9, 13)])
+def test_an_epoch_has_those_batches_of_training_that_have_images_of_the_pass(prepared, number, first, last):
+    data = _dataset(prepared)  # a pass ends in the middle of batch 4, the next one with batch 8
+    found = list(data.epoch(number))
+    _assert_same(found, itertools.islice(data.training(first), last + 1 - first))
+    _assert_same(found, itertools.islice(data.training(0), first, last + 1))
     for array in jax.tree.leaves(found):
         assert isinstance(array, jax.Array) and len(array.devices()) == 2 and not array.is_fully_replicated
 

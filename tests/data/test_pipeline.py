@@ -5,7 +5,7 @@ import pytest
 
 from ar_seg_jax.data import images, pipeline
 from ar_seg_jax.data.limits import DataError
-from ar_seg_jax.interfaces import VOID
+from ar_seg_jax.interfaces import VOID, Epochs
 
 
 def _records(count, size=12):
@@ -34,6 +34,20 @@ def test_every_epoch_has_each_example_once_in_another_order():
     epochs = [list(itertools.chain(*_numbers(itertools.islice(iterator, 3)))) for _ in range(3)]
     assert all(sorted(epoch) == list(range(12)) for epoch in epochs)
     assert epochs[0] != epochs[1] != epochs[2]
+
+
+def test_the_batches_of_an_epoch_have_every_example_where_passes_do_not_end_with_batches():
+    epochs = Epochs(images=10, batch_size=4)
+    for epoch in range(4):
+        numbers = epochs.batches(epoch)
+        found = _numbers(itertools.islice(_iterator(_records(10), start=numbers.start), len(numbers)))
+        in_pass = [index for number, batch in zip(numbers, found, strict=True) for index in _of_pass(epoch, number, batch)]
+        assert sorted(in_pass) == list(range(10))
+
+
+def _of_pass(epoch, number, batch):
+    """Those of a batch of four that are images of a pass of ten."""
+    return [index for place, index in enumerate(batch, 4 * number) if place // 10 == epoch]
 
 
 def test_batches_depend_on_the_seed_and_not_on_threads():

@@ -9,6 +9,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh
 
 from ar_seg_jax import sharding
+from ar_seg_jax.interfaces import Epochs
 from ar_seg_jax.training.task import Task
 from ar_seg_jax.training.weights import InitialWeights
 
@@ -20,16 +21,24 @@ def mesh_of(devices) -> Mesh:
 
 @dataclasses.dataclass(frozen=True)
 class Numbered:
-    """A `training.task.Feed` of batches that `make` gives for their numbers, whole, as NumPy arrays."""
+    """A `training.task.Feed` of batches that `make` gives for their numbers, whole, as NumPy arrays.
+
+    images: in a pass; by default those of three batches.
+    """
 
     make: Callable[[int], dict[str, np.ndarray]]
     mesh: Mesh
-    steps_per_epoch: int = 3
+    images: int = 0
     micro_batches: int = 1
 
     @property
     def image_shape(self):
         return self.make(0)['image'].shape
+
+    @property
+    def epochs(self):
+        batch_size = self.image_shape[0]
+        return Epochs(self.images or 3 * batch_size, batch_size)
 
     def training(self, start):
         for index in itertools.count(start):
@@ -38,8 +47,9 @@ class Numbered:
                 batch = {name: array.reshape(self.micro_batches, -1, *array.shape[1:]) for name, array in batch.items()}
             yield batch
 
-    def epoch(self, start):
-        return itertools.islice(self.placed(start), self.steps_per_epoch)
+    def epoch(self, number):
+        numbers = self.epochs.batches(number)
+        return itertools.islice(self.placed(numbers.start), len(numbers))
 
     def sample(self):
         return itertools.islice(self.placed(), 2)

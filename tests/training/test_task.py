@@ -5,11 +5,13 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 
 from ar_seg_jax import sharding
-from ar_seg_jax.interfaces import Cadence, Method
+from ar_seg_jax.errors import UserError
+from ar_seg_jax.interfaces import Cadence, Epochs, Method, Time
 from ar_seg_jax.training import loop, optimizer
 from ar_seg_jax.training.checkpoint import Checkpoints
 from ar_seg_jax.training.metrics import Evaluation
@@ -86,9 +88,9 @@ class Compiled(Task):
         return super().compiled_step()
 
 
-def _task(method, devices=1, steps_per_epoch=2, **options):
+def _task(method, devices=1, images=16, **options):
     tx = optimizer.optimizer(**common.adam() | {'learning_rate': 0.1}, steps=STEPS, restarted=method.restarted)
-    feed = feeds.Numbered(_batch, feeds.mesh_of(devices), steps_per_epoch, **options)
+    feed = feeds.Numbered(_batch, feeds.mesh_of(devices), images, **options)
     return Compiled(**vars(feeds.task(method, tx, feed)))
 
 
@@ -134,34 +136,86 @@ def _stepped(task, state):
     return state, metrics
 
 
-@pytest.mark.parametrize(
-    ('cadence', 'steps_per_epoch', 'due'),
-    [
-        (Cadence(), 3, [0, 3, 6, 9]),
-        (Cadence(1, 'epochs'), 1, list(range(12))),
-        (Cadence(2, 'epochs'), 3, [0, 6]),
-        (Cadence(4, 'steps'), 3, [0, 4, 8]),
-        (Cadence(1, 'steps'), 3, list(range(12))),
-        (Cadence(0, 'steps'), 3, [0]),
-        (Cadence(0, 'epochs'), 3, [0]),
-    ],
-)
-def test_a_cadence_is_due_before_the_first_step_and_each_so_many_after_it(cadence, steps_per_epoch, due):
-    assert [step for step in range(12) if cadence.due(step, steps_per_epoch)] == due
+@pytest.mark.parametrize(('images', 'batch_size'), [(100, 60), (60, 60), (119, 60), (18, 4), (7, 1), (1000, 37)])
+def test_an_epoch_is_the_pass_of_the_first_image_of_a_step(images, batch_size):
+    epochs, steps = Epochs(images, batch_size), range(200)
+    passes = np.arange(200 * batch_size).reshape(200, batch_size) // images  # of each image of each step, one after another
+    assert [epochs.of(step) for step in steps] == passes[:, 0].tolist()
+    for epoch in range(int(passes[-1, 0])):
+        assert epochs.first_step(epoch) == passes[:, 0].tolist().index(epoch)
+        assert list(epochs.batches(epoch)) == np.flatnonzero((passes == epoch).any(1)).tolist()
+
+
+def test_the_epoch_of_a_step_is_known_where_its_images_are_more_than_32_bits_count():
+    epochs, step = Epochs(1_281_167, 4096), jnp.array([0, 312, 313, 10**6, 2**31 - 1], jnp.int32)
+    found = jax.jit(jax.vmap(lambda step: Time.at(step, epochs)))(step)
+    assert found.epoch.tolist() == [int(step) * 4096 // 1_281_167 for step in step] and found.epoch.dtype == jnp.int32
+    assert found.epoch.tolist()[:3] == [0, 0, 1]
 
 
 @pytest.mark.parametrize(
-    ('cadence', 'expected'),
+    ('cadence', 'images', 'due'),
     [
-        (EACH_EPOCH, [(0, 0, [0, 1]), (2, 1, [2, 3]), (4, 2, [4, 5])]),
-        (EACH_THREE_STEPS, [(0, 0, [0, 1]), (3, 1, [3, 4])]),
-        (ONCE, [(0, 0, [0, 1])]),
-        (None, []),
+        (Cadence(), 24, [0, 3, 6, 9]),
+        (Cadence(1, 'epochs'), 8, list(range(12))),
+        (Cadence(2, 'epochs'), 24, [0, 6]),
+        (Cadence(1, 'epochs'), 20, [0, 3, 5, 8, 10]),
+        (Cadence(2, 'epochs'), 20, [0, 5, 10]),
+        (Cadence(4, 'steps'), 24, [0, 4, 8]),
+        (Cadence(1, 'steps'), 24, list(range(12))),
+        (Cadence(0, 'steps'), 24, [0]),
+        (Cadence(0, 'epochs'), 24, [0]),
+        (Cadence(0, 'steps', 7), 24, [7]),
+        (Cadence(3, 'steps', 4), 24, [4, 7, 10]),
+        (Cadence(0, 'epochs', 2), 20, [5]),
+        (Cadence(2, 'epochs', 1), 20, [3, 8]),
     ],
 )
-def test_a_refresh_is_called_when_it_is_due_with_the_batches_of_the_epoch_that_begins(tmp_path, cadence, expected):
+def test_a_cadence_is_due_before_its_first_step_or_epoch_and_each_so_many_after_it(cadence, images, due):
+    assert [step for step in range(12) if cadence.due(step, Epochs(images, 8))] == due
+
+
+def test_a_part_of_an_epoch_has_so_many_images():
+    assert [Epochs(100, 60).first_step(epoch) for epoch in (0.5, 0.6, 0.61, 2.5)] == [1, 1, 2, 5]
+    assert 1.1 * 100 > 110 and Epochs(100, 1).first_step(1.1) == 110
+
+
+def test_every_epoch_of_a_training_begins_once():
+    epochs = Epochs(100, 60)
+    assert epochs.first_step(10) == 17
+    assert [step for step in range(17) if Cadence().due(step, epochs)] == [0, 2, 4, 5, 7, 9, 10, 12, 14, 15]
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'unit': 'epoch'}, r"^the unit of a cadence is 'steps' or 'epochs', found 'epoch'$"),
+        ({'every': -1}, r"^'every' of a cadence is a whole number of epochs, at least 0; found -1$"),
+        ({'every': 0.5}, r"^'every' of a cadence is a whole number of epochs, at least 0; found 0\.5$"),
+        ({'every': True}, r"^'every' of a cadence is a whole number of epochs, at least 0; found True$"),
+        ({'unit': 'steps', 'first': -3}, r"^'first' of a cadence is a whole number of steps, at least 0; found -3$"),
+    ],
+)
+def test_a_wrong_cadence_is_refused(options, message, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, 'jaxtyping_disable', True)  # as for users: tests check the types of arguments first
+    with pytest.raises(UserError, match=message):
+        Cadence(**options)
+
+
+@pytest.mark.parametrize(
+    ('cadence', 'images', 'expected'),
+    [
+        (EACH_EPOCH, 16, [(0, 0, [0, 1]), (2, 1, [2, 3]), (4, 2, [4, 5])]),
+        (EACH_EPOCH, 12, [(0, 0, [0, 1]), (2, 1, [1, 2]), (3, 2, [3, 4])]),
+        (EACH_THREE_STEPS, 16, [(0, 0, [0, 1]), (3, 1, [2, 3])]),
+        (ONCE, 16, [(0, 0, [0, 1])]),
+        (Cadence(0, 'steps', 3), 16, [(3, 1, [2, 3])]),
+        (None, 16, []),
+    ],
+)
+def test_a_refresh_is_called_when_it_is_due_with_all_batches_of_the_pass(tmp_path, cadence, images, expected):
     _calls.clear()
-    state = _run(tmp_path, _task(Toy(cadence)))
+    state = _run(tmp_path, _task(Toy(cadence), images=images))
     assert _calls == expected and int(state.step) == STEPS
 
 
@@ -192,7 +246,7 @@ def test_a_run_that_was_stopped_anywhere_ends_with_the_same_bits(tmp_path, caden
     task = _task(Toy(cadence, restarted))
     counting = StopsAt(task.mesh)
     expected = _run(tmp_path / 'whole', task, counting)
-    refreshes = sum(cadence.due(step, 2) for step in range(STEPS))
+    refreshes = sum(cadence.due(step, task.data.epochs) for step in range(STEPS))
     assert counting.asked == STEPS + 2 * refreshes  # before each step, and before each batch of a refresh
     for number in range(counting.asked):
         directory = tmp_path / str(number)
@@ -239,15 +293,15 @@ def test_a_request_to_stop_within_a_refresh_leaves_the_state_before_it(tmp_path)
 
 @pytest.mark.parametrize('micro_batches', [1, 2])
 def test_the_time_of_a_step_counts_steps_and_epochs(micro_batches):
-    task = _task(Toy(), steps_per_epoch=3, micro_batches=micro_batches)
+    task = _task(Toy(), images=20, micro_batches=micro_batches)
     state, train_step = task.initial_state(), task.compiled_step()
     batches = task.data.training(0)
     for step in range(8):
         batch = sharding.place(next(batches), sharding.split_batch(task.mesh, micro_batches))
         with jax.set_mesh(task.mesh):
             state, metrics, _ = train_step(state, batch)
-        assert (float(metrics['at_step']), float(metrics['at_epoch'])) == (step, step // 3)
-        assert float(state.extra['epoch']) == step // 3
+        assert (float(metrics['at_step']), float(metrics['at_epoch'])) == (step, [0, 0, 0, 1, 1, 2, 2, 2][step])
+        assert float(state.extra['epoch']) == metrics['at_epoch']
 
 
 def test_the_first_state_follows_from_the_seed_on_any_number_of_devices_and_is_as_described():

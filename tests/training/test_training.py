@@ -196,7 +196,7 @@ def test_a_thousand_pairs_of_orderings_share_one_program():
     image = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
     feed = feeds.Numbered(lambda index: {'image': image, 'label': image[..., 0]}, mesh_of(1))
     task = feeds.task(method, optax.sgd(1e-3), feed)
-    step = make_train_step(method, task.tx, steps_per_epoch=1)
+    step = make_train_step(method, task.tx, epochs=feed.epochs)
     # It runs often enough for some of LLVM's optimisations to pay.
     train_step = jax.jit(step, donate_argnums=0, compiler_options={'xla_backend_optimization_level': 1})
     state = task.initial_state()
