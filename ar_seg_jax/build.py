@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import optax
 from flax.core import FrozenDict
 
 from ar_seg_jax.configuration import check_types, choose
@@ -41,7 +40,7 @@ def method(config: Config) -> Method:
     return made
 
 
-def transformation(config: Config, method: Method, steps: int) -> optax.GradientTransformation:
+def transformation(config: Config, method: Method, steps: int) -> optimizer.Optimizer:
     """The optimiser for a training of so many steps."""
     options = dict(config['optimizer'])
     check_types(options, _OPTIMIZER, 'config.optimizer')

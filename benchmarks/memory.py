@@ -30,11 +30,11 @@ def measure(path: Path, remat: bool, target: str, largest: bool) -> dict[str, An
     config = programs.load(path)
     config['model'].update(remat=remat, dtype='bfloat16')
     method, mesh, sizes = build.method(config), programs.mesh(target), Workload.from_config(config)
-    tx = build.transformation(config, method, steps=1)
+    optimizer = build.transformation(config, method, steps=1)
 
     def compiled(batch: int):
         shape = (batch, sizes.side, sizes.side, sizes.channels)
-        lowered, _ = programs.lower_step(method, tx, shape, on=mesh)
+        lowered, _ = programs.lower_step(method, optimizer, shape, on=mesh)
         return lowered.compile(programs.options(target))
 
     start = time.perf_counter()

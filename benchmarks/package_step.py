@@ -10,6 +10,7 @@ import optax
 
 from ar_seg_jax import build
 from ar_seg_jax.interfaces import Epochs
+from ar_seg_jax.training.optimizer import Optimizer
 from ar_seg_jax.training.state import create_state
 from ar_seg_jax.training.step import make_train_step
 from benchmarks import programs
@@ -26,11 +27,11 @@ def random_images(workload: Workload) -> np.ndarray:
 
 def package_step(workload: Workload) -> tuple[Contestant, Any]:
     """The step as the training loop runs it, and the variables it starts from."""
-    method, tx = build.method(workload.to_config()), optax.adam(RATE)
+    method, optimizer = build.method(workload.to_config()), Optimizer(optax.adam(RATE))
     batch = {'image': jnp.asarray(random_images(workload))}
-    state = jax.jit(lambda image: create_state(method, tx, 0, image))(batch['image'])
+    state = jax.jit(lambda image: create_state(method, optimizer.tx, 0, image))(batch['image'])
     variables = jax.device_get({'params': state.params, **state.extra})
-    step = make_train_step(method, tx, epochs=Epochs(workload.batch, workload.batch))
+    step = make_train_step(method, optimizer, epochs=Epochs(workload.batch, workload.batch))
     lowered = jax.jit(step, donate_argnums=0).lower(state, batch)
     start = time.perf_counter()
     program = lowered.compile()

@@ -64,10 +64,10 @@ def load(path: Path) -> dict[str, Any]:
     return module.get_config().to_dict()
 
 
-def lower_step(method, tx, image_shape: Sequence[int], micro_batches: int = 1, on: Mesh | None = None):
+def lower_step(method, optimizer, image_shape: Sequence[int], micro_batches: int = 1, on: Mesh | None = None):
     """The training step, which is as yet to be compiled, and a description of its state. Nothing is allocated."""
     on = on or sharding.make_mesh()
-    state = jax.eval_shape(lambda: create_state(method, tx, 0, jnp.zeros(image_shape, jnp.uint8)))
+    state = jax.eval_shape(lambda: create_state(method, optimizer.tx, 0, jnp.zeros(image_shape, jnp.uint8)))
     everywhere = sharding.replicated(on)
     state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere), state)
     split = sharding.split_batch(on, micro_batches)
@@ -75,7 +75,7 @@ def lower_step(method, tx, image_shape: Sequence[int], micro_batches: int = 1, o
     image = jax.ShapeDtypeStruct((*parts, image_shape[0] // micro_batches, *image_shape[1:]), jnp.uint8, sharding=split)
     batch = {'image': image, 'label': jax.ShapeDtypeStruct(image.shape[:-1], jnp.uint8, sharding=split)}
     with jax.set_mesh(on):
-        step = make_train_step(method, tx, epochs=Epochs(image_shape[0], image_shape[0]), micro_batches=micro_batches)
+        step = make_train_step(method, optimizer, epochs=Epochs(image_shape[0], image_shape[0]), micro_batches=micro_batches)
         return jax.jit(step, donate_argnums=0).lower(state, batch), state
 
 

@@ -92,7 +92,7 @@ def test_the_model_has_the_heads_that_the_method_wants(name):
 def test_the_optimiser_is_that_of_the_config():
     config = _config(optimizer={'learning_rate': 0.5, 'b1': 0.7, 'b2': 0.6, 'eps': 1e-3})
     params, gradients = {'stem': jnp.float32([1, 2])}, {'stem': jnp.float32([0.3, -4])}
-    found, expected = build.transformation(config, tiny.ac(), steps=10), optax.adam(0.5, b1=0.7, b2=0.6, eps=1e-3)
+    found, expected = build.transformation(config, tiny.ac(), steps=10).tx, optax.adam(0.5, b1=0.7, b2=0.6, eps=1e-3)
     updates = []
     for tx in (found, expected):
         state = tx.init(params)
@@ -100,7 +100,7 @@ def test_the_optimiser_is_that_of_the_config():
             update, state = tx.update(gradients, state, params)
         updates.append(update['stem'])
     np.testing.assert_allclose(*updates, rtol=1e-6)
-    frozen = build.transformation(config | {'frozen': ('stem',)}, tiny.ac(), steps=10)
+    frozen = build.transformation(config | {'frozen': ('stem',)}, tiny.ac(), steps=10).tx
     update, _ = frozen.update(gradients, frozen.init(params), params)
     assert not jnp.any(update['stem'])
     with pytest.raises(UserError, match=r"^config\.optimizer\.name: there is no 'adamax', the names are adam, adamw, sgd; did "):

@@ -42,7 +42,7 @@ def test_the_step_of_a_config_can_be_traced(name):
     batch = {'image': image, 'label': jax.ShapeDtypeStruct(image.shape[:3], jnp.uint8)}
     key, now = jax.eval_shape(lambda: (jax.random.key(0), Time(jnp.int32(0), jnp.int32(0))))
     params, extra = jax.eval_shape(method.init, key, image)
-    jax.eval_shape(build.transformation(config, method, steps=100).init, params)
+    jax.eval_shape(build.transformation(config, method, steps=100).tx.init, params)
     loss, (updated, _) = jax.eval_shape(
         lambda *state, key, time: gradients.loss(method, *state, key=key, time=time), params, extra, batch, key=key, time=now
     )

@@ -56,10 +56,9 @@ def check_batches(config: Config, method: Method, mesh: Mesh):
 
 def task(config: Config, method: Method, data: Feed, mesh: Mesh) -> Task:
     """What is trained, and how."""
-    frozen = tuple(config['frozen'])
     weights = InitialWeights(**config['initial_weights'])
-    tx = build.transformation(config, method, schedule(config, data).steps)
-    return Task(method, tx, data, mesh, config['seed'], weights, frozen, config['pipeline']['micro_batches'])
+    optimizer = build.transformation(config, method, schedule(config, data).steps)
+    return Task(method, optimizer, data, mesh, config['seed'], weights, config['pipeline']['micro_batches'])
 
 
 def evaluators(config: Config, subject: Subject) -> dict[str, Evaluator]:

@@ -1,6 +1,8 @@
 """The optimiser of a config: a direction, a learning rate over time, and which parameters take part; all from optax."""
 
+import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +18,24 @@ from ar_seg_jax.interfaces import Params
 Rate = float | optax.Schedule
 
 
+@dataclasses.dataclass(frozen=True)
+class Optimizer:
+    """A transformation of optax, and the groups of parameters that it treats apart.
+
+    frozen: groups that are not trained. restarted: groups with moments of their own, see `restart`. A group is what lies below a
+    path, such as 'stem' or 'network/stem'. Raises UserError where both have a parameter.
+    """
+
+    tx: optax.GradientTransformation
+    frozen: tuple[str, ...] = ()
+    restarted: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        for one, other in itertools.product(self.frozen, self.restarted):
+            if _is_in(one, other) or _is_in(other, one):
+                raise UserError(f'{one!r} cannot be frozen: the method draws {other!r} anew; take it out of --config.frozen')
+
+
 def optimizer(
     *,
     name: str,
@@ -28,14 +48,12 @@ def optimizer(
     frozen: Sequence[str] = (),
     restarted: Sequence[str] = (),
     **options: Any,
-) -> optax.GradientTransformation:
+) -> Optimizer:
     """The optimiser `name` with its options.
 
     learning_rate: reached after `warmup_steps`, in a line from 0, and then changed by the `schedule` up to the last of `steps`.
     clip_norm: most of the norm of all gradients together; 0 for no limit. rates: factors on the learning rate of groups of
-    parameters. frozen: groups that are not trained. restarted: groups with moments of their own, see `restart`.
-
-    A group is what lies below a path, such as 'stem' or 'network/stem'. Raises UserError for what is out of range or unknown.
+    parameters. frozen, restarted: see `Optimizer`. Raises UserError for what is out of range or unknown.
     """
     if not learning_rate > 0:
         raise UserError(f'optimizer.learning_rate is above 0, found {learning_rate}')
@@ -48,19 +66,21 @@ def optimizer(
         direction = optax.partition(directions, labels)
     parts = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
     parts += [direction, optax.scale_by_learning_rate(_rate(learning_rate, warmup_steps, schedule, steps))]
-    return optax.chain(*parts, *([_scale_groups(rates)] if rates else []))
+    tx = optax.chain(*parts, *([_scale_groups(rates)] if rates else []))
+    return Optimizer(tx, tuple(frozen), tuple(restarted))
 
 
-def restart(tx: optax.GradientTransformation, opt_state: optax.OptState, params: Params, groups: Sequence[str]) -> optax.OptState:
-    """`opt_state` with moments and counts of the `groups`, which `tx` knows as `restarted`, as they are before the first step."""
+def restart(optimizer: Optimizer, opt_state: optax.OptState, params: Params) -> optax.OptState:
+    """`opt_state` with moments and counts of the `restarted` groups as they are before the first step."""
 
     def replaced(old, new):
         if not isinstance(old, optax.transforms.PartitionState):
             return old
-        return old._replace(inner_states={**old.inner_states, **{group: new.inner_states[group] for group in groups}})
+        fresh = {group: new.inner_states[group] for group in optimizer.restarted}
+        return old._replace(inner_states={**old.inner_states, **fresh})
 
     is_partition = lambda node: isinstance(node, optax.transforms.PartitionState)  # noqa: E731
-    return jax.tree.map(replaced, opt_state, tx.init(params), is_leaf=is_partition)
+    return jax.tree.map(replaced, opt_state, optimizer.tx.init(params), is_leaf=is_partition)
 
 
 def without_frozen(gradients: Params, frozen: Sequence[str]) -> Params:
@@ -72,6 +92,10 @@ def without_frozen(gradients: Params, frozen: Sequence[str]) -> Params:
 _FROZEN = '(frozen)'  # no path of parameters
 
 
+def _is_in(path: str, group: str) -> bool:
+    return path == group or path.startswith(f'{group}/')
+
+
 def _labels(params: Params, groups: Mapping[str, Any]) -> Any:
     """For each leaf the value of the most special group that it is in, or ''. UserError for a group without any."""
     used = set()
@@ -80,7 +104,7 @@ def _labels(params: Params, groups: Mapping[str, Any]) -> Any:
     def label(path, _):
         place = keystr(path, simple=True, separator='/')
         for group, value in by_length:
-            if place == group or place.startswith(f'{group}/'):
+            if _is_in(place, group):
                 used.add(group)
                 return value
         return ''

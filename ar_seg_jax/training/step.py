@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -13,7 +12,7 @@ import optax
 from ar_seg_jax.errors import Diverged
 from ar_seg_jax.interfaces import Batch, Epochs, Extra, Method, Metrics, Params, Time
 from ar_seg_jax.training import gradients as gradients_of
-from ar_seg_jax.training import optimizer
+from ar_seg_jax.training.optimizer import Optimizer, without_frozen
 from ar_seg_jax.training.state import TrainState
 
 _logger = logging.getLogger(__name__)
@@ -30,13 +29,12 @@ class Health(NamedTuple):
 
 def make_train_step(
     method: Method,
-    tx: optax.GradientTransformation,
+    optimizer: Optimizer,
     *,
     epochs: Epochs,
     micro_batches: int = 1,
-    frozen: Sequence[str] = (),
 ):
-    """A function (state, batch) -> (state, metrics, health) to be jitted. frozen: see `optimizer`.
+    """A function (state, batch) -> (state, metrics, health) to be jitted.
 
     It is written for the global batch. Jitted over a batch that is split on a mesh, XLA inserts the sums over devices, so
     that mutual information, batch statistics and gradients are those of the whole batch on any number of devices. More
@@ -51,8 +49,8 @@ def make_train_step(
         key = jax.random.fold_in(state.key, state.step)
         time = Time.at(state.step, epochs)
         (loss, (extra, metrics)), gradients = compute(method, state.params, state.extra, batch, key=key, time=time)
-        gradients = optimizer.without_frozen(gradients, frozen)
-        updates, opt_state = tx.update(gradients, state.opt_state, state.params)
+        gradients = without_frozen(gradients, optimizer.frozen)
+        updates, opt_state = optimizer.tx.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         metrics = {**metrics, 'loss': loss}
 

@@ -6,12 +6,11 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax.sharding import Mesh
 
 from ar_seg_jax import sharding
 from ar_seg_jax.interfaces import Batch, Epochs, Method, Time
-from ar_seg_jax.training import optimizer
+from ar_seg_jax.training.optimizer import Optimizer, restart
 from ar_seg_jax.training.state import TrainState, create_state
 from ar_seg_jax.training.step import make_train_step
 from ar_seg_jax.training.weights import InitialWeights
@@ -45,17 +44,16 @@ class Feed(Protocol):
 class Task:
     """A method with its data, optimiser and devices.
 
-    seed: of parameters, and of all that is drawn in steps. weights: what the parameters begin with. frozen: see `optimizer`.
-    micro_batches: parts of a batch that are computed one after another.
+    seed: of parameters, and of all that is drawn in steps. weights: what the parameters begin with. micro_batches: parts of a
+    batch that are computed one after another.
     """
 
     method: Method
-    tx: optax.GradientTransformation
+    optimizer: Optimizer
     data: Feed
     mesh: Mesh
     seed: int
     weights: InitialWeights
-    frozen: tuple[str, ...]
     micro_batches: int
 
     def initial_state(self) -> TrainState:
@@ -73,13 +71,7 @@ class Task:
 
     def compiled_step(self) -> Callable[[TrainState, Batch], tuple[TrainState, Any, Any]]:
         """The function of `make_train_step`, compiled when it is first called; it takes the place of the state it is given."""
-        step = make_train_step(
-            self.method,
-            self.tx,
-            epochs=self.data.epochs,
-            micro_batches=self.micro_batches,
-            frozen=self.frozen,
-        )
+        step = make_train_step(self.method, self.optimizer, epochs=self.data.epochs, micro_batches=self.micro_batches)
         return jax.jit(step, donate_argnums=0)
 
     def refreshed(self, state: TrainState, guard: Guard) -> TrainState:
@@ -93,8 +85,8 @@ class Task:
         with jax.set_mesh(self.mesh):
             params, extra = self.method.refresh(state.params, state.extra, batches, key=key, time=time)
         opt_state = state.opt_state
-        if self.method.restarted:
-            opt_state = optimizer.restart(self.tx, opt_state, params, self.method.restarted)
+        if self.optimizer.restarted:
+            opt_state = restart(self.optimizer, opt_state, params)
         return state.replace(params=params, extra=extra, opt_state=opt_state)
 
     def read_out(self, state: TrainState) -> TrainState:
@@ -103,4 +95,4 @@ class Task:
         return state.replace(extra=self.method.readout(state.params, state.extra, self.data.sample(), key=key))
 
     def _create(self) -> TrainState:
-        return create_state(self.method, self.tx, self.seed, jnp.zeros(self.data.image_shape, jnp.uint8))
+        return create_state(self.method, self.optimizer.tx, self.seed, jnp.zeros(self.data.image_shape, jnp.uint8))

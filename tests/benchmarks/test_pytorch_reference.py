@@ -15,6 +15,7 @@ import pytest
 
 from ar_seg_jax import layers, orderings
 from ar_seg_jax.interfaces import Epochs
+from ar_seg_jax.training.optimizer import Optimizer
 from ar_seg_jax.training.state import TrainState
 from ar_seg_jax.training.step import make_train_step
 from tests.support import tiny
@@ -151,7 +152,7 @@ def test_training_steps_have_the_same_losses():
     tx, variables, zero = optax.adam(1e-3), drawn(method.model, side=12), jnp.zeros((), int)
     params, extra = variables['params'], {'batch_stats': variables['batch_stats']}
     state = TrainState(zero, params, extra, tx.init(params), jax.random.key(0), zero, zero)
-    step = jax.jit(make_train_step(method, tx, epochs=Epochs(2, 2)), compiler_options=tiny.QUICK)
+    step = jax.jit(make_train_step(method, Optimizer(tx), epochs=Epochs(2, 2)), compiler_options=tiny.QUICK)
 
     other = torch_model(variables, 1, 2)
     adam = torch.optim.Adam(other.parameters(), 1e-3)

@@ -60,7 +60,7 @@ class Numbered:
         return (sharding.place(batch, sharding.split_batch(self.mesh)) for batch in whole.training(start))
 
 
-def task(method, tx, feed: Numbered, *, seed=0, weights=None, frozen=()) -> Task:
+def task(method, optimizer, feed: Numbered, *, seed=0, weights=None) -> Task:
     """What is trained with these batches, on the devices where they lie."""
     weights = weights or InitialWeights('', '', '')
-    return Task(method, tx, feed, feed.mesh, seed, weights, frozen, feed.micro_batches)
+    return Task(method, optimizer, feed, feed.mesh, seed, weights, feed.micro_batches)

@@ -31,9 +31,10 @@ def trained(mesh, tx):
     import jax
 
     from ar_seg_jax.evaluation.scoring import make_counter
+    from ar_seg_jax.training.optimizer import Optimizer
     from tests.support import feeds, tiny
 
-    task = feeds.task(tiny.ac(num_clusters=4), tx, feeds.Numbered(batch, mesh))
+    task = feeds.task(tiny.ac(num_clusters=4), Optimizer(tx), feeds.Numbered(batch, mesh))
     state, train_step, method = task.initial_state(), task.compiled_step(), task.method
     count = make_counter(lambda state, image: method.predict(state.params, state.extra, image)['scores'].argmax(-1), 4, 3)
     losses = []
@@ -49,9 +50,10 @@ def represented(mesh, tx):
     """Loss of a step of ARL, and the centroids of the state before it: this process's own copy."""
     import jax
 
+    from ar_seg_jax.training.optimizer import Optimizer
     from tests.support import feeds, tiny
 
-    task = feeds.task(tiny.arl(width=4, orderings='raster', sampling='random'), tx, feeds.Numbered(batch, mesh))
+    task = feeds.task(tiny.arl(width=4, orderings='raster', sampling='random'), Optimizer(tx), feeds.Numbered(batch, mesh))
     state = task.initial_state()
     centroids = np.asarray(task.read_out(state).extra['centroids'].addressable_data(0))
     with jax.set_mesh(mesh):

@@ -9,6 +9,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from ar_seg_jax import layers, sharding
+from ar_seg_jax.training.optimizer import Optimizer
 from benchmarks import communication, programs
 from tests.support import tiny
 
@@ -17,7 +18,7 @@ CLUSTERS = 5
 
 def _step(side=16, batch_size=16, micro_batches=1, model=None, **options):
     method = tiny.ac(model, num_clusters=CLUSTERS, displacement=1, **options)
-    lowered, state = programs.lower_step(method, optax.adam(1e-3), (batch_size, side, side, 3), micro_batches)
+    lowered, state = programs.lower_step(method, Optimizer(optax.adam(1e-3)), (batch_size, side, side, 3), micro_batches)
     return communication.collectives(lowered.compile().as_text()), state
 
 
@@ -65,7 +66,7 @@ def test_the_form_of_accelerators_sends_nothing_else_either(monkeypatch):
 def test_arl_sends_its_keys_once_and_their_gradients_once(negatives):
     width, batch_size, places = 6, 16, 16
     method = tiny.arl(width=width, num_clusters=CLUSTERS, negatives=negatives, orderings='raster', sampling='random')
-    lowered, state = programs.lower_step(method, optax.adam(1e-3), (batch_size, 16, 16, 3))
+    lowered, state = programs.lower_step(method, Optimizer(optax.adam(1e-3)), (batch_size, 16, 16, 3))
     sent = communication.collectives(lowered.compile().as_text())
     drawn = negatives or places
     assert [array.shape for array in sent if array.kind == 'all-gather'] == [(batch_size, drawn, 2 * width)]

@@ -29,6 +29,10 @@ PLAIN = common.sgd() | {'momentum': 0.0}  # whose update is the gradient times t
 
 
 def _tx(options, *, steps=10, frozen=(), restarted=(), **changes):
+    return _optimizer(options, steps=steps, frozen=frozen, restarted=restarted, **changes).tx
+
+
+def _optimizer(options, *, steps=10, frozen=(), restarted=(), **changes):
     return optimizer.optimizer(**{**options, **changes}, steps=steps, frozen=frozen, restarted=restarted)
 
 
@@ -214,15 +218,37 @@ def test_a_group_without_parameters_is_named_with_those_there_are(use):
         use()
 
 
+@pytest.mark.parametrize(
+    ('frozen', 'restarted', 'one', 'other'),
+    [
+        (('stem2', 'stem'), ('network/head', 'stem'), 'stem', 'stem'),
+        (('network',), ('network/head',), 'network', 'network/head'),
+        (('network/stem/kernel',), ('network/stem',), 'network/stem/kernel', 'network/stem'),
+    ],
+)
+def test_what_is_drawn_anew_cannot_be_frozen(frozen, restarted, one, other):
+    message = rf"^'{one}' cannot be frozen: the method draws '{other}' anew; take it out of --config\.frozen$"
+    with pytest.raises(UserError, match=message):
+        _tx(common.adam(), frozen=frozen, restarted=restarted)
+
+
+def test_groups_beside_each_other_can_be_frozen_and_begin_anew():
+    """Also where the name of one is the beginning of the other's."""
+    found, _ = _trained(_tx(common.adam(), frozen=('stem',), restarted=('stem2', 'network/stem')))
+    plain, _ = _trained(_tx(common.adam()))
+    _assert_same(found[-1]['stem'], PARAMS['stem'])
+    _assert_same((found[-1]['stem2'], found[-1]['network']), (plain[-1]['stem2'], plain[-1]['network']))
+
+
 @pytest.mark.parametrize('options', [common.adam(), common.sgd(), common.adam() | {'clip_norm': 0.5, 'rates': {'network': 0.5}}])
 def test_a_restarted_group_begins_anew_and_the_others_go_on(options):
-    groups = ('network/head', 'stem')
-    tx = _tx(options, restarted=groups)
+    adam = _optimizer(options, restarted=('network/head', 'stem'))
+    tx = adam.tx
     plain, _ = _trained(_tx(options))
     before, state = _trained(tx, GRADIENTS[:4])
     _assert_same(before, plain[:4])  # having moments of its own changes nothing
     params = before[-1]
-    restarted = optimizer.restart(tx, state, params, groups)
+    restarted = optimizer.restart(adam, state, params)
     (after,), _ = _go_on(tx, params, restarted, GRADIENTS[4:5])
     (fresh,), _ = _go_on(tx, params, tx.init(params), GRADIENTS[4:5])
     _assert_same((after['stem'], after['network']['head']), (fresh['stem'], fresh['network']['head']))
@@ -233,20 +259,11 @@ def test_a_restarted_group_begins_anew_and_the_others_go_on(options):
     assert jax.tree.structure(restarted) == jax.tree.structure(state)
 
 
-def test_only_the_groups_that_are_named_begin_anew():
-    tx = _tx(common.adam(), restarted=('network/head', 'stem'))
-    before, state = _trained(tx, GRADIENTS[:4])
-    (after,), _ = _go_on(tx, before[-1], optimizer.restart(tx, state, before[-1], ('stem',)), GRADIENTS[4:5])
-    (fresh,), _ = _go_on(tx, before[-1], tx.init(before[-1]), GRADIENTS[4:5])
-    plain, _ = _trained(_tx(common.adam()), GRADIENTS[:5])
-    _assert_same(after['stem'], fresh['stem'])
-    _assert_same((after['network'], after['stem2']), (plain[4]['network'], plain[4]['stem2']))
-
-
 def test_the_schedule_of_the_rate_does_not_begin_anew():
-    tx = _tx(PLAIN, learning_rate=1.0, schedule={'name': 'linear', 'final': 0.0}, steps=10, restarted=('stem',))
+    plain = _optimizer(PLAIN, learning_rate=1.0, schedule={'name': 'linear', 'final': 0.0}, steps=10, restarted=('stem',))
+    tx = plain.tx
     before, state = _trained(tx, GRADIENTS[:4])
-    updates, _ = tx.update(GRADIENTS[4], optimizer.restart(tx, state, before[-1], ('stem',)), before[-1])
+    updates, _ = tx.update(GRADIENTS[4], optimizer.restart(plain, state, before[-1]), before[-1])
     for update, gradient in zip(jax.tree.leaves(updates), jax.tree.leaves(GRADIENTS[4]), strict=True):
         np.testing.assert_allclose(update, -0.6 * gradient, rtol=1e-5)
 

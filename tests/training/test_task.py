@@ -89,9 +89,9 @@ class Compiled(Task):
 
 
 def _task(method, devices=1, images=16, **options):
-    tx = optimizer.optimizer(**common.adam() | {'learning_rate': 0.1}, steps=STEPS, restarted=method.restarted)
+    adam = optimizer.optimizer(**common.adam() | {'learning_rate': 0.1}, steps=STEPS, restarted=method.restarted)
     feed = feeds.Numbered(_batch, feeds.mesh_of(devices), images, **options)
-    return Compiled(**vars(feeds.task(method, tx, feed)))
+    return Compiled(**vars(feeds.task(method, adam, feed)))
 
 
 class StopsAt(Stop):

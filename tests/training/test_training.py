@@ -21,6 +21,7 @@ from ar_seg_jax.orderings import ORDERINGS
 from ar_seg_jax.training import loop
 from ar_seg_jax.training.checkpoint import Checkpoints
 from ar_seg_jax.training.metrics import Evaluation
+from ar_seg_jax.training.optimizer import Optimizer
 from ar_seg_jax.training.step import Watch, make_train_step
 from ar_seg_jax.training.stopping import Stop
 from tests.support import feeds, parity, tiny
@@ -29,7 +30,7 @@ from tests.support.parity import SHAPE
 
 pytestmark = pytest.mark.usefixtures('compiled_once')
 
-TX = optax.adam(1e-3)
+ADAM = Optimizer(optax.adam(1e-3))
 # Adam turns the rounding noise of a gradient that is zero (that of a bias before batch norm) into steps of full length.
 PLAIN = optax.sgd(0.1, momentum=0.9)
 BAD_LOSS, BAD_GRADIENT = 1, 2  # labels of batches
@@ -49,7 +50,7 @@ METHOD = Spoilable(**vars(tiny.ac(num_clusters=4)))
 
 
 def _task(devices=1, labels=(), **options):
-    return feeds.task(METHOD, TX, feeds.Numbered(functools.partial(parity.batch, labels=labels), mesh_of(devices)), **options)
+    return feeds.task(METHOD, ADAM, feeds.Numbered(functools.partial(parity.batch, labels=labels), mesh_of(devices)), **options)
 
 
 def _assert_alike(found, expected):
@@ -195,8 +196,8 @@ def test_a_thousand_pairs_of_orderings_share_one_program():
     method = dataclasses.replace(method, model=Watched(**options))
     image = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
     feed = feeds.Numbered(lambda index: {'image': image, 'label': image[..., 0]}, mesh_of(1))
-    task = feeds.task(method, optax.sgd(1e-3), feed)
-    step = make_train_step(method, task.tx, epochs=feed.epochs)
+    task = feeds.task(method, Optimizer(optax.sgd(1e-3)), feed)
+    step = make_train_step(method, task.optimizer, epochs=feed.epochs)
     # It runs often enough for some of LLVM's optimisations to pay.
     train_step = jax.jit(step, donate_argnums=0, compiler_options={'xla_backend_optimization_level': 1})
     state = task.initial_state()

@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import ModelState
 from ar_seg_jax.training.checkpoint import Checkpoints
+from ar_seg_jax.training.optimizer import Optimizer
 from ar_seg_jax.training.state import TrainState
 from ar_seg_jax.training.weights import InitialWeights
 from tests.support import commands, feeds, tiny
@@ -262,7 +263,7 @@ def test_a_training_begins_with_the_stem_of_a_run_of_another_method(tmp_path):
         return {'image': np.zeros((8, 16, 16, 3), np.uint8)}
 
     def task(method, weights):
-        return feeds.task(method, optax.adam(1e-3), feeds.Numbered(batch, feeds.mesh_of(8)), weights=weights)
+        return feeds.task(method, Optimizer(optax.adam(1e-3)), feeds.Numbered(batch, feeds.mesh_of(8)), weights=weights)
 
     none = InitialWeights('', '', '')
     source = task(tiny.ac(), none).initial_state()
