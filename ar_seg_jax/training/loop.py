@@ -81,7 +81,8 @@ def run(
         if schedule.evaluates(start) and not journal.evaluated:
             journal.evaluation(start, functools.partial(evaluate, state, stop.guard))
         while step < schedule.steps and not stop.agreed():
-            state = task.refreshed(state, stop.guard)
+            if task.refreshes(step):
+                state = task.refreshed(state, stop.guard)
             step += 1
             with trace.step(step):
                 with journal.progress.waiting():

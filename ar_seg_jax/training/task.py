@@ -1,16 +1,19 @@
 """What is trained, and how: the same from the first step of a run to its last."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import optax
 from jax.sharding import Mesh
 
 from ar_seg_jax import sharding
-from ar_seg_jax.interfaces import Batch, Epochs, Method, Time
+from ar_seg_jax.interfaces import Batch, Epochs, Method, Params, Time
 from ar_seg_jax.training.optimizer import Optimizer, restart
+from ar_seg_jax.training.replacing import replaced
 from ar_seg_jax.training.state import TrainState, create_state
 from ar_seg_jax.training.step import make_train_step
 from ar_seg_jax.training.weights import InitialWeights
@@ -74,25 +77,39 @@ class Task:
         step = make_train_step(self.method, self.optimizer, epochs=self.data.epochs, micro_batches=self.micro_batches)
         return jax.jit(step, donate_argnums=0)
 
+    def refreshes(self, step: int) -> bool:
+        """Whether `Method.refresh` is due after `step` steps, before the next one."""
+        return self.method.refresh_when is not None and self.method.refresh_when.due(step, self.data.epochs)
+
     def refreshed(self, state: TrainState, guard: Guard) -> TrainState:
-        """The state that the next step begins with, after `Method.refresh` where that is due. `guard` is around the batches."""
-        step, cadence = int(state.step), self.method.refresh_when
-        if cadence is None or not cadence.due(step, self.data.epochs):
-            return state
+        """The state after `Method.refresh`, with which the next step begins. `guard` is around the batches.
+
+        Raises ValueError, and names the array, if the method gives a state of another form.
+        """
         key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), _REFRESH)
-        time = Time.at(state.step, self.data.epochs)
-        batches = guard(self.data.epoch(self.data.epochs.of(step)))
+        batches = guard(self.data.epoch(self.data.epochs.of(int(state.step))))
         with jax.set_mesh(self.mesh):
-            params, extra = self.method.refresh(state.params, state.extra, batches, key=key, time=time)
-        opt_state = state.opt_state
-        if self.optimizer.restarted:
-            opt_state = restart(self.optimizer, opt_state, params)
-        return state.replace(params=params, extra=extra, opt_state=opt_state)
+            params, extra = self.method.refresh(
+                state.params, state.extra, batches, key=key, time=Time.at(state.step, self.data.epochs)
+            )
+        state = self._replaced(state, 'refresh', params=params, extra=extra)
+        return state.replace(opt_state=self._restart(state.opt_state, state.params)) if self.optimizer.restarted else state
 
     def read_out(self, state: TrainState) -> TrainState:
-        """The state with whatever the method needs for predictions brought up to date."""
+        """The state with whatever the method needs for predictions brought up to date. Raises ValueError as `refreshed` does."""
         key = jax.random.fold_in(jax.random.key(self.seed), state.step)
-        return state.replace(extra=self.method.readout(state.params, state.extra, self.data.sample(), key=key))
+        with jax.set_mesh(self.mesh):
+            extra = self.method.readout(state.params, state.extra, self.data.sample(), key=key)
+        return self._replaced(state, 'readout', extra=extra)
+
+    def _replaced(self, state: TrainState, function: str, **given: Any) -> TrainState:
+        before = {name: getattr(state, name) for name in given}
+        return state.replace(**replaced(before, given, self.mesh, f'{type(self.method).__name__}.{function}'))
+
+    @functools.cached_property
+    def _restart(self) -> Callable[[optax.OptState, Params], optax.OptState]:
+        """Compiled, so that what begins anew lies where the rest does."""
+        return jax.jit(functools.partial(restart, self.optimizer), out_shardings=sharding.replicated(self.mesh))
 
     def _create(self) -> TrainState:
         return create_state(self.method, self.optimizer.tx, self.seed, jnp.zeros(self.data.image_shape, jnp.uint8))

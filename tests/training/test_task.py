@@ -2,12 +2,14 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import jaxtyping
 import numpy as np
 import pytest
+from flax.core import FrozenDict
 
 from ar_seg_jax import sharding
 from ar_seg_jax.errors import UserError
@@ -233,7 +235,6 @@ def test_what_a_refresh_gives_is_what_the_next_step_begins_with(devices):
     np.testing.assert_array_equal(after.extra['target'], refreshed.extra['target'])
     # Adam's first step is the rate, up or down, from the head that was drawn.
     np.testing.assert_allclose(abs(after.params['head'] - refreshed.params['head']), 0.1, rtol=1e-3)
-    assert task.refreshed(after, iter) is after  # not due
     later = task.refreshed(after.replace(step=after.step + 1), iter)
     assert not np.isclose(later.params['head'], refreshed.params['head']).any()  # drawn from another key
 
@@ -274,6 +275,89 @@ def test_what_was_begun_anew_is_the_optimiser_of_that_group_only():
     moved, otherwise = (abs(after.params['head'] - refreshed.params['head']) for after in (beginning, going_on))
     np.testing.assert_allclose(moved, 0.1, rtol=1e-3)  # as Adam's first step, of any gradient
     assert not np.isclose(otherwise, 0.1, rtol=1e-3).any()
+
+
+@dataclasses.dataclass(frozen=True)
+class Taught(Toy):
+    """Keeps the parameters of the last refresh as a teacher, which wants what it predicts; as arrays, it keeps the very same."""
+
+    def init(self, key, image):
+        params, extra = super().init(key, image)
+        return params, {**extra, 'teacher': jax.tree.map(jnp.zeros_like, params)}
+
+    def forward(self, params, extra, batch, *, key, time, part=0):
+        outputs, extra = super().forward(params, extra, batch, key=key, time=time, part=part)
+        taught, _ = super().forward(extra['teacher'], extra, batch, key=key, time=time, part=part)
+        return {**outputs, 'wanted': taught['found']}, extra
+
+    def refresh(self, params, extra, batches, *, key, time):
+        extra = {**extra, 'teacher': params, 'target': np.float32(len(list(batches)))}
+        return {**params, 'head': jax.random.normal(key, (2,))}, extra
+
+
+@pytest.mark.parametrize('devices', [1, 8])
+def test_a_refresh_may_keep_the_parameters_and_the_step_is_compiled_once(devices, caplog):
+    task = _task(Taught(EACH_EPOCH, ('head',)), devices)
+    state, train_step, batches = task.initial_state(), task.compiled_step(), task.data.training(0)
+    for step in range(5):
+        before = jax.tree.map(np.asarray, state.params)
+        if task.refreshes(step):
+            state = task.refreshed(state, iter)
+            for one, two in zip(jax.tree.leaves(state.extra['teacher']), jax.tree.leaves(before), strict=True):
+                np.testing.assert_array_equal(one, two)
+        with jax.set_mesh(task.mesh), jax.log_compiles():
+            state, *_ = train_step(state, sharding.place(next(batches), sharding.split_batch(task.mesh)))
+        if not task.refreshes(step):
+            assert not np.array_equal(state.extra['teacher']['body'], state.params['body'])
+    assert sum(record.message.startswith('Compiling jit(train_step)') for record in caplog.records) == 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Changed(Toy):
+    """Gives what `change` makes of the parameters and the state."""
+
+    change: Callable = lambda params, extra: (params, extra)
+
+    def refresh(self, params, extra, batches, *, key, time):
+        return self.change(params, extra)
+
+    def readout(self, params, extra, batches, *, key):
+        return self.change(params, extra)[1]
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (lambda p, e: (p, {**e, 'mean': jnp.zeros(3)}), r'gave extra/mean of shape \(3,\) and type float32; expected \(2,\) and'),
+        (
+            lambda p, e: (p, {**e, 'mean': jnp.zeros(2, int)}),
+            r'gave extra/mean of shape \(2,\) and type int32; expected .* float32',
+        ),
+        (lambda p, e: (p, {**e, 'labels': {'of': jnp.zeros(3)}}), r'gave extra/labels/of, which it was not given'),
+        (lambda p, e: (p, {name: e[name] for name in ('mean', 'epoch')}), r'gave no extra/readout, extra/target; it must'),
+        (lambda p, e: (p, FrozenDict(e)), r'gave other containers: .*FrozenDict'),
+    ],
+)
+def test_a_state_of_another_form_is_refused_with_the_name_of_the_array(change, message):
+    task = _task(Changed(EACH_EPOCH, change=change))
+    state = task.initial_state()
+    with pytest.raises(ValueError, match=f'^Changed.refresh {message}'):
+        task.refreshed(state, iter)
+    with pytest.raises(ValueError, match=f'^Changed.readout {message}'):
+        task.read_out(state)
+
+
+def test_a_refresh_and_a_readout_know_the_devices():
+    meshes = []
+    task = _task(Changed(EACH_EPOCH, change=lambda p, e: meshes.append(jax.sharding.get_abstract_mesh()) or (p, e)), devices=8)
+    task.read_out(task.refreshed(task.initial_state(), iter))
+    assert [mesh.shape for mesh in meshes] == [{'data': 8}] * 2
+
+
+def test_the_parameters_of_a_refresh_are_looked_at_too():
+    task = _task(Changed(EACH_EPOCH, change=lambda p, e: ({**p, 'head': jnp.zeros(3)}, e)))
+    with pytest.raises(ValueError, match=r'^Changed\.refresh gave params/head of shape \(3,\) and type float32; expected \(2,\)'):
+        task.refreshed(task.initial_state(), iter)
 
 
 def test_a_request_to_stop_within_a_refresh_leaves_the_state_before_it(tmp_path):
