@@ -16,6 +16,7 @@ Params = Mapping[str, Any]  # arrays trained by gradient
 Extra = Mapping[str, Any]  # every other array that must survive a restart
 Metrics = Mapping[str, Float[Array, '']]
 
+BATCH_STATS = 'batch_stats'  # part of Extra: running statistics of normalisation, by the paths of the parameters beside them
 VOID = 255  # label of pixels that are not annotated, or not of the classes of interest
 
 

@@ -36,7 +36,7 @@ def get_config() -> ml_collections.ConfigDict:
         'of': '',  # the part of it that is taken, such as 'network'; '' is all of it
         'into': '',  # the part of the parameters that it goes to
     }
-    config.frozen = ()  # groups of parameters that are not trained, such as 'stem'
+    config.frozen = ()  # groups of parameters that are not trained, such as 'stem'; their batch statistics stay too
 
     config.evaluation = {
         'split': 'val',  # is scored and pictured

@@ -13,7 +13,7 @@ from jax.tree_util import keystr
 
 from ar_seg_jax.configuration import choose
 from ar_seg_jax.errors import UserError
-from ar_seg_jax.interfaces import Params
+from ar_seg_jax.interfaces import BATCH_STATS, Extra, Params
 
 Rate = float | optax.Schedule
 
@@ -22,8 +22,9 @@ Rate = float | optax.Schedule
 class Optimizer:
     """A transformation of optax, and the groups of parameters that it treats apart.
 
-    frozen: groups that are not trained. restarted: groups with moments of their own, see `restart`. A group is what lies below a
-    path, such as 'stem' or 'network/stem'. Raises UserError where both have a parameter.
+    frozen: groups that are not trained, and whose batch statistics stay as they are. restarted: groups with moments of their own,
+    see `restart`. A group is what lies below a path, such as 'stem' or 'network/stem'. Raises UserError where both have a
+    parameter.
     """
 
     tx: optax.GradientTransformation
@@ -87,6 +88,17 @@ def without_frozen(gradients: Params, frozen: Sequence[str]) -> Params:
     """`gradients` with zeros for the frozen groups, so that XLA computes none there."""
     labels = _labels(gradients, dict.fromkeys(frozen, _FROZEN))
     return jax.tree.map(lambda leaf, label: jnp.zeros_like(leaf) if label else leaf, gradients, labels)
+
+
+def with_frozen_statistics(extra: Extra, before: Extra, frozen: Sequence[str]) -> Extra:
+    """`extra` with the batch statistics that the frozen groups had `before`. They have the paths of the parameters."""
+    groups = [f'{BATCH_STATS}/{group}' for group in frozen]
+
+    def chosen(path, new, old):
+        place = keystr(path, simple=True, separator='/')
+        return old if any(_is_in(place, group) for group in groups) else new
+
+    return jax.tree_util.tree_map_with_path(chosen, extra, before) if groups else extra
 
 
 _FROZEN = '(frozen)'  # no path of parameters

@@ -12,7 +12,7 @@ import optax
 from ar_seg_jax.errors import Diverged
 from ar_seg_jax.interfaces import Batch, Epochs, Extra, Method, Metrics, Params, Time
 from ar_seg_jax.training import gradients as gradients_of
-from ar_seg_jax.training.optimizer import Optimizer, without_frozen
+from ar_seg_jax.training.optimizer import Optimizer, with_frozen_statistics, without_frozen
 from ar_seg_jax.training.state import TrainState
 
 _logger = logging.getLogger(__name__)
@@ -52,6 +52,7 @@ def make_train_step(
         gradients = without_frozen(gradients, optimizer.frozen)
         updates, opt_state = optimizer.tx.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
+        extra = with_frozen_statistics(extra, state.extra, optimizer.frozen)
         metrics = {**metrics, 'loss': loss}
 
         checked = quantities(metrics, gradients, params, extra)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ar_seg_jax import build
+from ar_seg_jax.interfaces import BATCH_STATS
 from configs import common
 from tests.support import tiny
 
@@ -80,6 +81,16 @@ def test_training_does_not_depend_on_the_readout(case):
     for part, leaf in read.items():
         moved = any(jax.tree.leaves(jax.tree.map(lambda a, b: bool((a != b).any()), expected_after[part], case.extra[part])))
         _assert_equal(after[part], expected_after[part] if moved else leaf)
+
+
+def test_batch_statistics_have_the_paths_of_parameters(case):
+    """So that they can be frozen with them."""
+
+    def modules(tree):
+        return {path[:-1] for path, _ in jax.tree_util.tree_leaves_with_path(tree)}
+
+    found = modules(case.extra[BATCH_STATS])
+    assert found and found <= modules(case.params)
 
 
 @pytest.mark.parametrize(('height', 'width'), [(16, 16), (14, 11)])

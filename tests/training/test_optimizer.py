@@ -204,6 +204,16 @@ def test_gradients_of_frozen_groups_are_zeros():
         np.testing.assert_array_equal(leaf, np.zeros_like(leaf))
 
 
+def test_batch_statistics_of_frozen_groups_are_those_of_before():
+    before = {'batch_stats': PARAMS, 'stem': jnp.zeros(2)}
+    after = {'batch_stats': GRADIENTS[0], 'stem': jnp.ones(2)}
+    found = optimizer.with_frozen_statistics(after, before, ('stem', 'network/head', 'without/statistics'))
+    statistics = found['batch_stats']
+    _assert_same((statistics['stem'], statistics['network']['head']), (PARAMS['stem'], PARAMS['network']['head']))
+    expected = (GRADIENTS[0]['network']['stem'], GRADIENTS[0]['stem2'], after['stem'])
+    _assert_same((statistics['network']['stem'], statistics['stem2'], found['stem']), expected)
+
+
 @pytest.mark.parametrize(
     'use',
     [

@@ -90,8 +90,8 @@ class Compiled(Task):
         return super().compiled_step()
 
 
-def _task(method, devices=1, images=16, **options):
-    adam = optimizer.optimizer(**common.adam() | {'learning_rate': 0.1}, steps=STEPS, restarted=method.restarted)
+def _task(method, devices=1, images=16, frozen=(), **options):
+    adam = optimizer.optimizer(**common.adam() | {'learning_rate': 0.1}, steps=STEPS, frozen=frozen, restarted=method.restarted)
     feed = feeds.Numbered(_batch, feeds.mesh_of(devices), images, **options)
     return Compiled(**vars(feeds.task(method, adam, feed)))
 
@@ -386,6 +386,31 @@ def test_the_time_of_a_step_counts_steps_and_epochs(micro_batches):
             state, metrics, _ = train_step(state, batch)
         assert (float(metrics['at_step']), float(metrics['at_epoch'])) == (step, [0, 0, 0, 1, 1, 2, 2, 2][step])
         assert float(state.extra['epoch']) == metrics['at_epoch']
+
+
+@dataclasses.dataclass(frozen=True)
+class Normalised(Toy):
+    """With statistics of the layers, which lie beside their parameters."""
+
+    def init(self, key, image):
+        params, extra = super().init(key, image)
+        return params, {**extra, 'batch_stats': {'body': {'mean': jnp.zeros(2)}, 'head': {'mean': jnp.zeros(())}}}
+
+    def forward(self, params, extra, batch, *, key, time, part=0):
+        outputs, extra = super().forward(params, extra, batch, key=key, time=time, part=part)
+        statistics = {'body': {'mean': extra['mean']}, 'head': {'mean': outputs['found'].mean()}}
+        return outputs, {**extra, 'batch_stats': statistics}
+
+
+@pytest.mark.parametrize('micro_batches', [1, 2])
+def test_a_frozen_group_stays_as_it_is_with_its_statistics(micro_batches):
+    task = _task(Normalised(), frozen=('body',), micro_batches=micro_batches)
+    before = task.initial_state()
+    after, _ = _stepped(task, before)
+    for one, two in ((before.params, after.params), (before.extra['batch_stats'], after.extra['batch_stats'])):
+        jax.tree.map(np.testing.assert_array_equal, one['body'], two['body'])
+        assert not any(jax.tree.leaves(jax.tree.map(np.array_equal, one['head'], two['head'])))
+    assert after.extra['mean'].all()  # no statistic of a group
 
 
 def test_the_first_state_follows_from_the_seed_on_any_number_of_devices_and_is_as_described():
