@@ -32,7 +32,8 @@ def of_parts(method: Method, params: Params, extra: Extra, batch: Batch, *, key,
     pass keeps the outputs only, the objective is differentiated by them, and a second pass carries this back to the
     parameters part by part (gradient caching, Gao et al. 2021). Memory is that of one part and the outputs of all; the
     price is one more forward pass. Batch norm sees one part at a time: normalisation differs from that of the undivided
-    batch, and everything in `extra` moves by the mean of how far the parts move it.
+    batch, and everything in `extra` moves by the mean of how far the parts move it; what is no float (a count, labels, a key) is
+    that of the last part. Outputs that are no floats reach the objective as they are.
     """
     count = jax.tree.leaves(batch)[0].shape[0]
     parts = (batch, jnp.arange(count))
@@ -45,20 +46,37 @@ def of_parts(method: Method, params: Params, extra: Extra, batch: Batch, *, key,
 
     def second_pass(total, xs):
         part, cotangent = xs
-        _, pullback, _ = jax.vjp(lambda params: forward(params, *part), params, has_aux=True)
+        _, pullback = jax.vjp(lambda params: _split(forward(params, *part)[0])[0], params)
         return jax.tree.map(jnp.add, total, pullback(cotangent)[0]), None
 
     _, (outputs, extras) = jax.lax.scan(first_pass, None, parts)
+    floats, others = _split(outputs)
     value, pullback, metrics = jax.vjp(
-        lambda outputs: method.objective(_merged(outputs), _merged(batch), time=time), outputs, has_aux=True
+        lambda floats: method.objective(_merged(_joined(floats, others)), _merged(batch), time=time), floats, has_aux=True
     )
     (cotangents,) = pullback(jnp.ones_like(value))
     gradients, _ = jax.lax.scan(second_pass, jax.tree.map(jnp.zeros_like, params), (parts, cotangents))
 
     def moved(before, after):
+        if not _is_float(after):
+            return after[-1]
         return before + jnp.mean(after - before[None], axis=0).astype(before.dtype)  # just `before` where no part moves it
 
     return (value, (jax.tree.map(moved, extra, extras), metrics)), gradients
+
+
+def _is_float(leaf) -> bool:
+    return jnp.issubdtype(leaf.dtype, jnp.inexact)
+
+
+def _split(tree):
+    """Floats, which can be differentiated by, and all else; each with None where the other has a leaf."""
+    floats = jax.tree.map(lambda leaf: leaf if _is_float(leaf) else None, tree)
+    return floats, jax.tree.map(lambda leaf: None if _is_float(leaf) else leaf, tree)
+
+
+def _joined(floats, others):
+    return jax.tree.map(lambda one, other: other if one is None else one, floats, others, is_leaf=lambda leaf: leaf is None)
 
 
 def _merged(tree):

@@ -69,12 +69,13 @@ def make_train_step(
 
 
 def quantities(metrics: Metrics, gradients: Params, params: Params, extra: Extra) -> dict[str, jax.Array]:
-    """All that must be finite in a step, by name, in the order in which it is computed."""
+    """All that must be finite in a step, by name, in the order in which it is computed: what is no float always is."""
 
     def named(what, tree):
         return {
             f'{what} {jax.tree_util.keystr(path, simple=True, separator="/")}': leaf
             for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+            if jnp.issubdtype(leaf.dtype, jnp.inexact)
         }
 
     # Sorted, because that is how metrics come out of a jitted function.

@@ -1,5 +1,6 @@
 """A batch in parts has the loss and the gradients of the undivided batch."""
 
+import dataclasses
 import functools
 
 import jax
@@ -7,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ar_seg_jax.interfaces import VOID, Time
+from ar_seg_jax.interfaces import VOID, Method, Time
 from ar_seg_jax.training import gradients
 from tests.support import tiny
 
@@ -83,6 +84,51 @@ def test_with_batch_norm_parts_of_equal_statistics_give_the_undivided_step():
     assert jax.tree.leaves(extra)
     for one, two in zip(jax.tree.leaves(found_extra), jax.tree.leaves(extra), strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
+
+
+@dataclasses.dataclass(frozen=True)
+class Labelling(Method):
+    """Learns the labels of some of the images; its outputs and its state have arrays of all kinds."""
+
+    title = loss_in_words = ''
+    num_clusters = 0
+
+    def init(self, key, image):
+        extra = {'key': jax.random.key(7), 'count': jnp.int32(5), 'odd': jnp.array(True), 'table': jnp.arange(4, dtype=jnp.uint8)}
+        return {'weights': jax.random.normal(key, (3, 4))}, {**extra, 'mean': jnp.zeros(4)}
+
+    def forward(self, params, extra, batch, *, key, time, part=0):
+        scores = batch['image'].mean((1, 2)) @ params['weights'] / 255
+        outputs = {
+            'scores': scores,
+            'label': extra['table'][batch['label'][:, 0, 0] % 4],
+            'kept': batch['image'][:, 0, 0, 0] > 0,
+            'key': jax.random.split(extra['key'], len(scores)),
+        }
+        new = {'key': jax.random.fold_in(extra['key'], 1), 'count': extra['count'] + 1, 'odd': ~extra['odd']}
+        return outputs, {**extra, **new, 'mean': 0.9 * extra['mean'] + 0.1 * scores.mean(0)}
+
+    def objective(self, outputs, batch, *, time):
+        assert outputs['label'].dtype == jnp.uint8 and outputs['kept'].dtype == bool and outputs['key'].shape == (8,)
+        chosen = jnp.take_along_axis(jax.nn.log_softmax(outputs['scores']), outputs['label'][:, None].astype(int), 1)[:, 0]
+        return -jnp.sum(chosen * outputs['kept']) / jnp.sum(outputs['kept']), {'kept': jnp.mean(outputs['kept'])}
+
+    def predict(self, params, extra, image):
+        return {}
+
+
+def test_parts_may_have_outputs_and_a_state_that_are_no_floats():
+    method, batch = Labelling(), _batch()
+    start = method.init(jax.random.key(0), batch['image'])
+    (whole, (extra, metrics)), expected = _computed(method)(gradients.of_batch, start, batch)
+    (loss, (found_extra, found_metrics)), found = _computed(method)(gradients.of_parts, start, _parts(batch, 4))
+    assert 0 < metrics['kept'] < 1
+    np.testing.assert_allclose((loss, found_metrics['kept']), (whole, metrics['kept']), rtol=1e-6)
+    _close(found, expected)
+    np.testing.assert_allclose(found_extra.pop('mean'), extra.pop('mean'), rtol=1e-5)
+    for each in (extra, found_extra):
+        assert (int(each['count']), bool(each['odd']), each['table'].tolist()) == (6, False, [0, 1, 2, 3])
+        assert each['key'] == jax.random.fold_in(jax.random.key(7), 1)
 
 
 def test_parts_have_their_own_dropout_and_one_pair_of_orderings():

@@ -122,7 +122,11 @@ def _run(directory, task, stop=None, steps=STEPS):
 
 
 def _arrays(state):
-    return [np.asarray(leaf) for leaf in jax.tree.leaves(dataclasses.replace(state, key=jax.random.key_data(state.key)))]
+    return [np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf) for leaf in jax.tree.leaves(state)]
+
+
+def _is_key(leaf):
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _assert_same(found, expected):
@@ -310,6 +314,44 @@ def test_a_refresh_may_keep_the_parameters_and_the_step_is_compiled_once(devices
         if not task.refreshes(step):
             assert not np.array_equal(state.extra['teacher']['body'], state.params['body'])
     assert sum(record.message.startswith('Compiling jit(train_step)') for record in caplog.records) == 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Varied(Toy):
+    """With a state of all kinds, of which steps and refreshes draw or count another part."""
+
+    def init(self, key, image):
+        params, extra = super().init(key, image)
+        kinds = {'key': jax.random.key(7), 'count': jnp.int32(0), 'odd': jnp.array(False), 'labels': jnp.zeros(3, jnp.uint8)}
+        return params, {**extra, **kinds}
+
+    def forward(self, params, extra, batch, *, key, time, part=0):
+        outputs, extra = super().forward(params, extra, batch, key=key, time=time, part=part)
+        outputs['kept'] = jax.random.bernoulli(extra['key'], 0.5, outputs['found'].shape)
+        extra |= {'key': jax.random.fold_in(extra['key'], 1), 'count': extra['count'] + 1, 'odd': ~extra['odd']}
+        return outputs, extra
+
+    def objective(self, outputs, batch, *, time):
+        return super().objective({**outputs, 'found': jnp.where(outputs['kept'], outputs['found'], 0)}, batch, time=time)
+
+    def refresh(self, params, extra, batches, *, key, time):
+        params, extra = super().refresh(params, extra, batches, key=key, time=time)
+        labels = np.full(3, int(time.step), np.uint8)
+        return params, {**extra, 'key': jax.random.fold_in(extra['key'], 9), 'count': 100 * int(time.step), 'labels': labels}
+
+
+@pytest.mark.parametrize('micro_batches', [1, 2])
+def test_a_state_of_all_kinds_is_trained_refreshed_saved_and_restored(tmp_path, micro_batches):
+    task = _task(Varied(EACH_EPOCH), micro_batches=micro_batches)
+    for steps in (3, STEPS):
+        state = _run(tmp_path / 'stopped', task, steps=steps)
+    _assert_same(state, _run(tmp_path / 'whole', task))
+    assert int(state.skipped) == 0
+    key = jax.random.key(7)
+    for number in (9, 1, 1, 9, 1, 1, 9, 1):  # a refresh and two steps, twice, a refresh and a step
+        key = jax.random.fold_in(key, number)
+    assert state.extra['key'] == key
+    assert (int(state.extra['count']), bool(state.extra['odd']), state.extra['labels'].tolist()) == (401, True, [4, 4, 4])
 
 
 @dataclasses.dataclass(frozen=True)
