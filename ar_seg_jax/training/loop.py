@@ -42,11 +42,27 @@ class Schedule:
         return step > 0 and (step == self.steps or _every(step, self.evaluate_every))
 
     def saves(self, step: int) -> bool:
-        return step == self.steps or _every(step, self.checkpoint_every)
+        return step > 0 and (step == self.steps or _every(step, self.checkpoint_every))
 
 
 def _every(step: int, period: int) -> bool:
     return period > 0 and step % period == 0
+
+
+class _Readouts:
+    """Reads a state out once: a second time need not give what was evaluated or saved after the first one.
+
+    done: step of the state that was read out last, or None.
+    """
+
+    def __init__(self, task: Task, done: int | None):
+        self._task, self._done = task, done
+
+    def of(self, state: TrainState, step: int) -> TrainState:
+        """The state, at this step, as it can be evaluated and saved."""
+        if step != self._done:
+            state, self._done = self._task.read_out(state), step
+        return state
 
 
 Evaluate = Callable[[TrainState, Guard], Evaluation]  # at a state; the guard goes around all batches that are read
@@ -71,6 +87,7 @@ def run(
     train_step = task.compiled_step()
     batch_sharding = sharding.split_batch(task.mesh, task.micro_batches)
     step = start = int(state.step)
+    readouts = _Readouts(task, done=checkpoints.latest)  # what was saved has been read out
     first_process = jax.process_index() == 0
     trace = Trace(schedule.traced if first_process else None, workdir / 'tensorboard')
     batches = task.data.training(start)
@@ -102,14 +119,13 @@ def run(
                 checkpoints.settle(wait=False)
             if schedule.saves(step) or schedule.evaluates(step):
                 with journal.progress.pause():
-                    state = task.read_out(state)
+                    state = readouts.of(state, step)
             if schedule.saves(step):
                 with journal.progress.pause():
                     checkpoints.save(state)
             if schedule.evaluates(step):
                 journal.evaluation(step, functools.partial(evaluate, state, stop.guard))
-    if not (schedule.saves(step) or schedule.evaluates(step)):
-        state = task.read_out(state)
+    state = readouts.of(state, step)
     checkpoints.save(state)
     checkpoints.close()
     return state

@@ -33,7 +33,7 @@ def test_a_schedule_has_the_multiples_of_its_periods_and_the_last_step(period, d
     schedule = loop.Schedule(12, log_every=period, evaluate_every=period, checkpoint_every=period)
     steps = range(13)
     assert [step for step in steps if schedule.evaluates(step)] == due
-    assert [step for step in steps if step and schedule.saves(step)] == due
+    assert [step for step in steps if schedule.saves(step)] == due
     assert [step for step in steps if step and schedule.logs(step)] == [1, *due]
 
 

@@ -109,11 +109,11 @@ class StopsAt(Stop):
         return self.asked > self._number
 
 
-def _run(directory, task, stop=None, steps=STEPS):
+def _run(directory, task, stop=None, steps=STEPS, evaluate_every=0, checkpoint_every=0):
     return loop.run(
         task,
         Checkpoints(directory / 'checkpoints', writable=True),
-        schedule=loop.Schedule(steps, log_every=0, evaluate_every=0, checkpoint_every=0),
+        schedule=loop.Schedule(steps, 0, evaluate_every, checkpoint_every),
         evaluate=lambda state, guard: Evaluation({}),
         watch=Watch(1, 0.1),
         stop=stop or StopsAt(task.mesh),
@@ -464,6 +464,26 @@ def test_the_first_state_follows_from_the_seed_on_any_number_of_devices_and_is_a
         for leaf, shape in zip(jax.tree.leaves(task.initial_state()), jax.tree.leaves(task.shapes()), strict=True):
             assert (leaf.shape, leaf.dtype) == (shape.shape, shape.dtype)
             assert leaf.sharding.is_equivalent_to(shape.sharding, leaf.ndim) and leaf.is_fully_replicated
+
+
+@dataclasses.dataclass(frozen=True)
+class Counting(Toy):
+    """Counts its readouts."""
+
+    def readout(self, params, extra, batches, *, key):
+        return {**extra, 'readout': extra['readout'] + 1}
+
+
+@pytest.mark.parametrize('periods', [(0, 0), (1, 2), (2, 1), (0, 3)])
+@pytest.mark.parametrize('asked', [0, 3])
+def test_a_state_is_read_out_once_before_it_is_saved(tmp_path, asked, periods):
+    task = _task(Counting())
+    periods = dict(zip(('evaluate_every', 'checkpoint_every'), periods, strict=True))
+    stopped = _run(tmp_path, task, StopsAt(task.mesh, asked), **periods)
+    due = {asked} | {step for step in range(1, asked + 1) for period in periods.values() if period and step % period == 0}
+    assert int(stopped.step) == asked and float(stopped.extra['readout']) == len(due)
+    _assert_same(Checkpoints(tmp_path / 'checkpoints').restore(task.shapes()), stopped)
+    _assert_same(_run(tmp_path, task, StopsAt(task.mesh, 0), **periods), stopped)  # it has been read out already
 
 
 def test_readouts_see_the_sample_and_change_nothing_else():
