@@ -25,7 +25,7 @@ from ar_seg_jax import configuration, files
 from ar_seg_jax.data import classes
 from ar_seg_jax.data.classes import Class
 from ar_seg_jax.errors import UserError
-from ar_seg_jax.training import versions
+from ar_seg_jax.training import optimizer, versions
 
 FORMAT = 2  # of all that is in the directory; another one cannot be read
 
@@ -142,7 +142,7 @@ def check_config(workdir: Path, config: Mapping[str, Any]):
 
 def _follows_length(config: Mapping[str, Any]) -> bool:
     """Whether the learning rate of every step depends on how many there will be."""
-    return config.get('optimizer', {}).get('schedule', {}).get('name') in ('linear', 'cosine')
+    return config.get('optimizer', {}).get('schedule', {}).get('name') in optimizer.FOLLOW_LENGTH
 
 
 def save_config(workdir: Path, config: Mapping[str, Any]):

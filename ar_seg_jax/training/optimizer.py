@@ -188,3 +188,4 @@ def _steps(*, learning_rate: float, steps: int, every: int, factor: float) -> Ra
 
 
 SCHEDULES: Mapping[str, Callable[..., Rate]] = {'constant': _constant, 'linear': _linear, 'cosine': _cosine, 'steps': _steps}
+FOLLOW_LENGTH = frozenset({'linear', 'cosine'})  # those whose rates depend on how many steps there will be

@@ -136,16 +136,16 @@ def _steps(step, steps):
     return 0.5 ** (step // 7)
 
 
+FORMULAS = [
+    ({'name': 'constant'}, _constant),
+    ({'name': 'linear', 'final': 0.1}, _linear),
+    ({'name': 'cosine', 'final': 0.2}, _cosine),
+    ({'name': 'steps', 'every': 7, 'factor': 0.5}, _steps),
+]
+
+
 @pytest.mark.parametrize('warmup_steps', [0, 1, 8])
-@pytest.mark.parametrize(
-    ('schedule', 'formula'),
-    [
-        ({'name': 'constant'}, _constant),
-        ({'name': 'linear', 'final': 0.1}, _linear),
-        ({'name': 'cosine', 'final': 0.2}, _cosine),
-        ({'name': 'steps', 'every': 7, 'factor': 0.5}, _steps),
-    ],
-)
+@pytest.mark.parametrize(('schedule', 'formula'), FORMULAS)
 def test_the_rate_rises_in_a_line_from_0_and_then_follows_its_schedule(schedule, formula, warmup_steps):
     steps, rate = 40, 0.03
     found = _rates(steps + 5, learning_rate=rate, warmup_steps=warmup_steps, schedule=schedule, steps=steps)
@@ -154,6 +154,15 @@ def test_the_rate_rises_in_a_line_from_0_and_then_follows_its_schedule(schedule,
         for step in range(steps + 5)
     ]
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-9)
+
+
+def test_the_schedules_that_follow_the_length_are_known():
+    def rates(schedule, steps):
+        return _rates(20, learning_rate=0.1, schedule=schedule, steps=steps)
+
+    assert [schedule['name'] for schedule, _ in FORMULAS] == list(optimizer.SCHEDULES)
+    differing = {schedule['name'] for schedule, _ in FORMULAS if not np.array_equal(rates(schedule, 20), rates(schedule, 30))}
+    assert differing == optimizer.FOLLOW_LENGTH
 
 
 def test_a_warm_up_longer_than_the_training_is_no_division_by_zero():
