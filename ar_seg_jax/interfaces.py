@@ -169,7 +169,12 @@ class Method(Protocol):
 
     title: what tables call it. loss_in_words: what the loss is, and its unit. num_clusters: of the scores of `predict`, 0
     where it predicts none. reach: as that of a model, of the scores. refresh_when: before which steps `refresh` is called,
-    None for never. restarted: the top-level parameters that `refresh` draws anew, whose optimiser then begins anew too.
+    None for never. restarted: the groups of parameters that `refresh` draws anew, by their paths ('head', 'network/decoder'):
+    whatever lies below, whose moments in the optimiser then begin anew too.
+
+    `extra` is a mapping of arrays of any type, which forward, refresh and readout give again in the shapes and types of init.
+    These depend neither on the size of batches nor on the data set: a state is evaluated, and goes on, with others. Its
+    'batch_stats' are as BATCH_STATS says.
     """
 
     title: str
@@ -203,7 +208,11 @@ class Method(Protocol):
     def refresh(
         self, params: Params, extra: Extra, batches: Iterator[Batch], *, key: Key[Array, ''], time: Time
     ) -> tuple[Params, Extra]:
-        """A part of training that needs more than a batch: pseudo-labels, a new head. See `refresh_when`.
+        """A part of training that needs more than a batch: clusters for pseudo-labels, a new head. See `refresh_when`.
+
+        Labels of all images would be an array that depends on the data set. Methods such as DeepCluster and PiCIE keep in `extra`
+        what makes them: a teacher, which is a copy of the parameters (and statistics), and centroids. This writes both, and
+        `forward` computes the labels of its batch with them. What is given back may contain the same array twice.
 
         `batches` are all those with images of the pass `time.epoch`, see `Epochs.batches`: every training image is in one of them
         at least, cropped as for training. They are global batches on the devices, read when they are asked for. All of this
