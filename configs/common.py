@@ -35,6 +35,7 @@ def get_config() -> ml_collections.ConfigDict:
         'file': '',  # .npz, .safetensors, or the directory of a run, to begin with; '' draws all weights
         'of': '',  # the part of it that is taken, such as 'network'; '' is all of it
         'into': '',  # the part of the parameters that it goes to
+        'without': (),  # groups of parameters that stay as they are drawn, such as 'decoder' for another number of clusters
     }
     config.frozen = ()  # groups of parameters that are not trained, such as 'stem'
 

@@ -135,7 +135,7 @@ def test_a_wrong_value_in_a_config_that_was_written_by_hand_is_named(tmp_path, n
 def test_a_config_comes_back_as_json_has_it(tmp_path):
     workdir.save_config(tmp_path, CONFIG)
     expected = copy.deepcopy(CONFIG)
-    expected['frozen'] = []
+    expected['frozen'] = expected['initial_weights']['without'] = []
     expected['evaluators']['segmentation']['protocols'] = ['one-to-one']
     expected['evaluators']['probes']['names'] = ['linear', 'non-linear']
     assert workdir.load_config(tmp_path) == expected

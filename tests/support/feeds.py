@@ -52,5 +52,5 @@ class Numbered:
 
 def task(method, tx, feed: Numbered, *, seed=0, weights=None, frozen=()) -> Task:
     """What is trained with these batches, on the devices where they lie."""
-    weights = weights or InitialWeights('', '', '')
+    weights = weights or InitialWeights('', '', '', ())
     return Task(method, tx, feed, feed.mesh, seed, weights, frozen, feed.micro_batches)
