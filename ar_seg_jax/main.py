@@ -24,8 +24,10 @@ cli.define_process_flags()
 
 def main() -> int:
     from ar_seg_jax import build  # heavy: --help and wrong flags answer without it
+    from ar_seg_jax.runs import workdir
 
     config = _CONFIG.value.to_dict()
+    workdir.check_types(config)
     build.transformation(config, build.method(config), steps=1)  # wrong values are told before the rest is imported
     from ar_seg_jax.runs import run as runs
 

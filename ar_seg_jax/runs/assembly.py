@@ -8,7 +8,7 @@ from google.protobuf import json_format
 from jax.sharding import Mesh
 
 from ar_seg_jax import build, sharding
-from ar_seg_jax.configuration import choose, unknown
+from ar_seg_jax.configuration import check_options, choose, unknown
 from ar_seg_jax.data import coco_stuff, folder, potsdam, textures
 from ar_seg_jax.data.builder import prepare
 from ar_seg_jax.data.dataset import Dataset
@@ -57,9 +57,14 @@ def check_batches(config: Config, method: Method, mesh: Mesh):
 def task(config: Config, method: Method, data: Dataset, mesh: Mesh) -> Task:
     """What is trained, and how."""
     frozen = tuple(config['frozen'])
-    weights = InitialWeights(**config['initial_weights'])
     tx = build.transformation(config, method, schedule(config, data).steps)
-    return Task(method, tx, data, mesh, config['seed'], weights, frozen, config['pipeline']['micro_batches'])
+    return Task(method, tx, data, mesh, config['seed'], initial_weights(config), frozen, config['pipeline']['micro_batches'])
+
+
+def initial_weights(config: Config) -> InitialWeights:
+    """What the parameters begin with; nothing is read yet."""
+    check_options(InitialWeights, 'config.initial_weights', config['initial_weights'])
+    return InitialWeights(**config['initial_weights'])
 
 
 def evaluators(config: Config, subject: Subject) -> dict[str, Evaluator]:

@@ -40,8 +40,11 @@ def open_run(config: Mapping[str, Any], directory: Path, *, training: bool, data
     """Builds what a config describes.
 
     For training the directory is locked, and data is prepared where it has to be. Without training nothing is written yet,
-    and the config, which may come from anywhere, cannot say where: data is read only, unless `data_dir` is given.
+    and the config, which may come from anywhere, cannot say where: data is read only, unless `data_dir` is given. Raises
+    UserError for a config that is wrong.
     """
+    workdir.check_types(config)
+    assembly.initial_weights(config)
     if data_dir:
         config = {**config, 'data': {**config['data'], 'data_dir': data_dir}}
     mesh = sharding.make_mesh()

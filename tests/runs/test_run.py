@@ -1,6 +1,7 @@
 """Opening a run whose files may have been written by another version, or by anybody's hand."""
 
 import json
+import re
 import shutil
 
 import jax
@@ -8,10 +9,19 @@ import pytest
 
 from ar_seg_jax import files
 from ar_seg_jax.errors import UserError
+from ar_seg_jax.runs import assembly, workdir
 from ar_seg_jax.runs import run as runs
-from ar_seg_jax.runs import workdir
+from configs import textures
 
 ROAD = {'name': 'road', 'colour': [1, 2, 3]}
+
+
+def _place(config, key):
+    """Where a config has the key 'part__key', and the key there."""
+    *parts, last = key.split('__')
+    for part in parts:
+        config = config[part]
+    return config, last
 
 
 def _altered(directory, **changes):
@@ -19,11 +29,8 @@ def _altered(directory, **changes):
     path = directory / 'config.json'
     config = json.loads(path.read_text())
     for key, value in changes.items():
-        *parts, last = key.split('__')
-        target = config
-        for part in parts:
-            target = target[part]
-        target.pop(last) if value is None else target.update({last: value})
+        place, last = _place(config, key)
+        place.pop(last) if value is None else place.update({last: value})
     path.write_text(json.dumps(config))
 
 
@@ -49,6 +56,39 @@ def test_what_is_wrong_in_the_config_of_a_run_is_named(trained, tmp_path, monkey
     monkeypatch.setattr(jax.config, 'update', lambda *_: None)  # no compilation cache in the process of the tests
     with pytest.raises(UserError, match=rf'{message}$'):
         runs.open_run(workdir.load_config(tmp_path / 'run'), tmp_path / 'run', training=False)
+
+
+def _refused(trained, tmp_path, monkeypatch, changes, message):
+    """A training with other values of keys 'part__key' is refused before data is prepared, and leaves nothing."""
+    monkeypatch.setattr(assembly, 'prepare', lambda *_: pytest.fail('data is prepared'))
+    config = textures.get_config().to_dict()
+    config['data']['data_dir'] = str(trained.data_dir)
+    config['evaluation']['batch_size'] = 8  # there are 8 devices here
+    for key, value in changes.items():
+        place, last = _place(config, key)
+        place[last] = value
+    with pytest.raises(UserError) as raised:
+        runs.open_run(config, tmp_path / 'run', training=True)
+    assert re.fullmatch(message, str(raised.value)), raised.value  # without the notes that JAX adds
+    assert not (tmp_path / 'run').exists()
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'initial_weights__file': None}, r'config\.initial_weights\.file: expected a text, found None'),
+        ({'initial_weights__fil': 'a.npz'}, r"config\.initial_weights: there is no 'fil', .*; did you mean 'file'\?"),
+        ({'initial_weights': {'file': 'a.npz'}}, r'config\.initial_weights lacks of, into, without'),
+        ({'initial_weights': None}, r'config: initial_weights: expected keys with values, found None'),
+        ({'frozen': 'stem'}, r"config: frozen: expected a list, found 'stem'; a list of one is \('stem',\)"),
+        ({'frozen': ('stem', 3)}, r'config: frozen\[1\]: expected a text, found 3'),
+        ({'frozen': None}, r'config: frozen: expected a list, found None'),
+        ({'seed': 'z'}, r"config: seed: expected a whole number, found 'z'"),
+        ({'evaluators__probes': None}, r'config: evaluators\.probes: expected keys with values, found None'),
+    ],
+)
+def test_a_wrong_type_in_a_new_config_is_named_before_anything_is_there(trained, tmp_path, monkeypatch, changes, message):
+    _refused(trained, tmp_path, monkeypatch, changes, message)
 
 
 @pytest.mark.parametrize(
