@@ -28,7 +28,8 @@ def main() -> int:
 
     config = _CONFIG.value.to_dict()
     workdir.check_types(config)
-    build.transformation(config, build.method(config), steps=1)  # wrong values are told before the rest is imported
+    # What is wrong in the method, model and optimiser is told before the rest is imported; see `runs.checks` for the others.
+    build.transformation(config, build.method(config), steps=1)
     from ar_seg_jax.runs import run as runs
 
     name = Path(config_flags.get_config_filename(flags.FLAGS['config'])).stem

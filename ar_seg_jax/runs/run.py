@@ -13,7 +13,7 @@ from ar_seg_jax import build, sharding
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.evaluation.evaluator import Subject
 from ar_seg_jax.interfaces import ModelState
-from ar_seg_jax.runs import assembly, workdir
+from ar_seg_jax.runs import assembly, checks, workdir
 from ar_seg_jax.runs.report import Reporter
 from ar_seg_jax.training import loop, peers
 from ar_seg_jax.training.checkpoint import Checkpoints
@@ -41,16 +41,16 @@ def open_run(config: Mapping[str, Any], directory: Path, *, training: bool, data
 
     For training the directory is locked, and data is prepared where it has to be. Without training nothing is written yet,
     and the config, which may come from anywhere, cannot say where: data is read only, unless `data_dir` is given. Raises
-    UserError for a config that is wrong.
+    UserError for a config that is wrong, before anything is prepared or written where that can be told.
     """
     workdir.check_types(config)
-    assembly.initial_weights(config)
     if data_dir:
         config = {**config, 'data': {**config['data'], 'data_dir': data_dir}}
     mesh = sharding.make_mesh()
     peers.require_same({'config': workdir.plain(config), 'workdir': str(directory.resolve()), 'jax': jax.__version__})
     method = build.method(config)
-    assembly.check_batches(config, method, mesh)
+    data = assembly.dataset(config, mesh)
+    checks.check(config, method, data, begins=training and not workdir.holds_state(directory))
     workdir.check_inside(directory)
     workdir.check_config(directory, config)
     first = jax.process_index() == 0
@@ -58,7 +58,7 @@ def open_run(config: Mapping[str, Any], directory: Path, *, training: bool, data
     if cache := assembly.compilation_cache(config if training else {'compilation_cache': ''}, directory):
         jax.config.update('jax_compilation_cache_dir', str(cache))
         jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
-    data = assembly.dataset(config, mesh, may_prepare=training or bool(data_dir))
+    data = assembly.prepared(data, may_write=training or bool(data_dir))
     task = assembly.task(config, method, data, mesh)
     split = config['evaluation']['split']
     subject = Subject(method, data, split, config['seed'], lambda: task.read_out(task.initial_state()).model)

@@ -85,6 +85,11 @@ def checkpoints(workdir: Path) -> Path:
     return workdir / 'checkpoints'
 
 
+def holds_state(workdir: Path) -> bool:
+    """Whether a training has saved a state there, from which the next one goes on."""
+    return any(path.name.isdecimal() for path in checkpoints(workdir).glob('*'))
+
+
 def evaluation(workdir: Path, step: int) -> Path:
     return workdir / 'evaluations' / f'{step:06d}.json'
 

@@ -92,6 +92,44 @@ def test_a_wrong_type_in_a_new_config_is_named_before_anything_is_there(trained,
 
 
 @pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'evaluators': {'probe': {}}}, r"config\.evaluators: there is no 'probe', .*; did you mean 'probes'\?"),
+        ({'evaluators__probes__step': 3}, r"config\.evaluators\.probes of 'probes': there is no 'step', .*"),
+        ({'evaluators__probes__names': 'linear'}, r"config\.evaluators\.probes\.names: expected a list, found 'linear'; .*"),
+        ({'evaluators__segmentation': {'baselines': True}}, r'config\.evaluators\.segmentation of .* lacks protocols'),
+        ({'initial_weights__file': '/nowhere/a.npz'}, r'/nowhere/a\.npz: no such file or directory; see .*weights\.file'),
+        ({'initial_weights__file': __file__}, r'.*test_run\.py: weights come from a \.npz or \.safetensors file, or .*'),
+        ({'frozen': ('stem', 'stm')}, r'no parameters are called stm; on top there are block_0, block_1, decoder, stem'),
+        ({'optimizer__rates': {'network': 0.1}}, r'no parameters are called network; on top there are block_0, .*'),
+        ({'optimizer__rates': {'stem': '0.1'}}, r"config\.optimizer: rates\.stem: expected a number, found '0\.1'"),
+        ({'optimizer__rates': {'stem': -0.1}}, r'config\.optimizer\.rates\.stem is a factor of at least 0, found -0\.1'),
+        ({'optimizer__rates': {'stem': float('nan')}}, r'config\.optimizer\.rates\.stem is a factor of at least 0, found nan'),
+        ({'epochs': 2.0}, r'set one of --config\.steps and --config\.epochs and leave the other 0; found 300 and 2\.0'),
+        ({'epochs': -1.0}, r'set one of --config\.steps and --config\.epochs and leave the other 0; found 300 and -1\.0'),
+        ({'profile': '9-3'}, r"--config\.profile is a step or a range of steps such as '10-12', found '9-3'"),
+    ],
+)
+def test_a_wrong_value_in_a_new_config_is_told_before_anything_is_there(trained, tmp_path, monkeypatch, changes, message):
+    _refused(trained, tmp_path, monkeypatch, changes, message)
+
+
+def test_a_training_that_goes_on_needs_its_initial_weights_no_more(trained, tmp_path, monkeypatch):
+    directory = tmp_path / 'run'
+    shutil.copytree(trained.directory, directory)
+    changes = {'pipeline__batch_size': 8, 'evaluation__batch_size': 8, 'initial_weights__file': '/nowhere/a.npz'}
+    _altered(directory, **changes)
+    config = workdir.load_config(directory)
+    monkeypatch.setattr(jax.config, 'update', lambda *_: None)
+    run = runs.open_run(config, directory, training=True)
+    assert run.checkpoints.latest == 6
+    run.lock.close()
+    shutil.rmtree(directory / 'checkpoints')
+    with pytest.raises(UserError, match=r'^/nowhere/a\.npz: no such file or directory'):
+        runs.open_run(config, directory, training=True)
+
+
+@pytest.mark.parametrize(
     ('content', 'message'),
     [
         ([], 'expected a JSON object, found list; restore it from a copy'),
