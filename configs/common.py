@@ -49,7 +49,7 @@ def get_config() -> ml_collections.ConfigDict:
         'segmentation': {
             # one-to-one or many-to-one (:<matched on>:<scored on>, the split if left out); the first is followed during training
             'protocols': ('one-to-one',),
-            'baselines': True,  # also score the untrained network and k-means on pixels and on SIFT descriptors
+            'baselines': True,  # also score the network before training, and k-means on pixels and on SIFT descriptors
         },
         'probes': {
             # classifiers of the frozen network, linear or non-linear, of its features or ('linear:logits') of what scores are

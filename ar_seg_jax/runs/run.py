@@ -61,7 +61,8 @@ def open_run(config: Mapping[str, Any], directory: Path, *, training: bool, data
     data = assembly.prepared(data, may_write=training or bool(data_dir))
     task = assembly.task(config, method, data, mesh)
     split = config['evaluation']['split']
-    subject = Subject(method, data, split, config['seed'], lambda: task.read_out(task.initial_state()).model)
+    title = 'before training' if config['initial_weights']['file'] else 'untrained network'
+    subject = Subject(method, data, split, config['seed'], lambda: _before_training(task), title)
     evaluators = assembly.evaluators(config, subject)
     if training and first:
         prepared = data.builder.builder_config
@@ -96,10 +97,20 @@ def train(run: Run) -> tuple[TrainState, bool]:
 
 
 def evaluated(run: Run, step: int | None) -> ModelState:
-    """The model after a step, by default the last one that was saved; step 0 is the untrained network."""
+    """The model after a step, by default the last one that was saved; step 0 is the network before training."""
     if step == 0:
         return run.task.read_out(run.task.initial_state()).model
     return run.checkpoints.restore_model(run.task.shapes().model, step)
+
+
+def _before_training(task: Task) -> ModelState | None:
+    """The model before training, for a row beside others; None, with a warning, if the weights that it had are gone."""
+    try:
+        state = task.initial_state()
+    except UserError as error:
+        _logger.warning('The network before training is not scored: %s', error)
+        return None
+    return task.read_out(state).model
 
 
 def _announce(run: Run, schedule: loop.Schedule):

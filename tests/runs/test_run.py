@@ -5,10 +5,12 @@ import re
 import shutil
 
 import jax
+import numpy as np
 import pytest
 
 from ar_seg_jax import files
 from ar_seg_jax.errors import UserError
+from ar_seg_jax.evaluation import baselines, scoring
 from ar_seg_jax.runs import assembly, workdir
 from ar_seg_jax.runs import run as runs
 from configs import textures
@@ -112,6 +114,30 @@ def test_a_wrong_type_in_a_new_config_is_named_before_anything_is_there(trained,
 )
 def test_a_wrong_value_in_a_new_config_is_told_before_anything_is_there(trained, tmp_path, monkeypatch, changes, message):
     _refused(trained, tmp_path, monkeypatch, changes, message)
+
+
+@pytest.mark.parametrize(('gone', 'rows'), [(True, []), (False, ['before training'])])
+def test_the_network_before_training_is_scored_if_its_weights_are_still_there(trained, tmp_path, monkeypatch, caplog, gone, rows):
+    shutil.copytree(trained.directory, tmp_path / 'run')
+    file = tmp_path / 'a.npz'
+    _altered(tmp_path / 'run', pipeline__batch_size=8, evaluation__batch_size=8, initial_weights__file=str(file))
+    monkeypatch.setattr(jax.config, 'update', lambda *_: None)
+    run = runs.open_run(workdir.load_config(tmp_path / 'run'), tmp_path / 'run', training=False)
+    if not gone:
+        np.savez(file, **{'stem.conv.bias': np.full(run.task.shapes().params['stem']['conv']['bias'].shape, 7.0)})
+    scored = []
+    monkeypatch.setattr(scoring, 'evaluate', lambda count, variables, protocols, batches: scored.append(variables) or [])
+    for name in ('pixel_centroids', 'sift_centroids'):
+        monkeypatch.setattr(baselines, name, lambda *_: 'k-means')
+    found = run.reporter.evaluators['segmentation']._of_baselines(run.task.data.evaluation)
+    assert list(found) == [*rows, 'k-means on pixels', 'k-means on SIFT']
+    if gone:
+        (record,) = caplog.records
+        assert record.message == (
+            f'The network before training is not scored: {file}: no such file or directory; see --config.initial_weights.file'
+        )
+    else:
+        assert (np.asarray(scored[0].params['stem']['conv']['bias']) == 7).all()
 
 
 def test_a_training_that_goes_on_needs_its_initial_weights_no_more(trained, tmp_path, monkeypatch):

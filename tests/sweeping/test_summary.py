@@ -217,6 +217,18 @@ def test_a_row_may_be_trained_for_longer_than_others(sweep):
         state.finish(sweep.directory, training)
 
 
+def test_an_evaluation_whose_initial_weights_were_gone_is_finished(sweep):
+    """It lacks the network before training, which is called otherwise where it has initial weights, and no row is of it."""
+    (training,) = plan.trainings(tables.load('sampling'), sweep, [0])[:1]
+    _finish(sweep, training, 0.6)
+    content = state.evaluation(sweep.directory, training.key)
+    results = [entry for entry in content['segmentation']['results'] if entry['name'] != 'untrained network']
+    _leave(sweep, training.key, 7, results)
+    assert state.finished(sweep.directory, training)
+    _leave(sweep, training.key, 7, results[:-1])
+    assert not state.finished(sweep.directory, training)  # baselines are lacking
+
+
 def test_commands_are_those_that_a_person_would_type(sweep):
     base, dropout = plan.trainings(tables.load('dropout'), sweep, [4])[:2]
     begin = ['-m', 'ar_seg_jax.main', '--config', potsdam3.__file__, '--config.steps=7']
