@@ -10,6 +10,8 @@ from pathlib import Path
 from ar_seg_jax.configuration import unknown
 from ar_seg_jax.errors import UserError
 
+_COMMON = 'common'  # what configs start from; it has no length, and cannot be trained as it is
+
 
 def config_file(given: str) -> Path:
     """The file of a config: a path, or the name of one that comes with the program; UserError for what is neither.
@@ -18,7 +20,7 @@ def config_file(given: str) -> Path:
     """
     package = Path(__file__).parent
     ours = next((place for place in (package / 'configs', package.parent / 'configs') if place.is_dir()), None)
-    known = sorted(path.stem for path in ours.glob('[!_]*.py')) if ours else []
+    known = sorted(path.stem for path in ours.glob('[!_]*.py') if path.stem != _COMMON) if ours else []
     path = Path(given).expanduser()
     if not path.is_file():
         if given.removesuffix('.py') not in known:
