@@ -1,5 +1,6 @@
 """From a config to the method with its model, and the optimiser: what there is by name. `runs.assembly` makes the rest."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,7 +25,7 @@ _OPTIMIZER = {
     'warmup_steps': int,
     'schedule': Mapping,
     'clip_norm': float,
-    'rates': Mapping,
+    'rates': Mapping[str, float],
 }
 
 
@@ -44,4 +45,7 @@ def transformation(config: Config, method: Method, steps: int) -> optimizer.Opti
     """The optimiser for a training of so many steps."""
     options = dict(config['optimizer'])
     check_types(options, _OPTIMIZER, 'config.optimizer')
+    for group, rate in options['rates'].items():
+        if not 0 <= rate < math.inf:
+            raise UserError(f'config.optimizer.rates.{group} is a factor of at least 0, found {rate}')
     return optimizer.optimizer(**options, steps=steps, frozen=tuple(config['frozen']), restarted=method.restarted)

@@ -1,8 +1,6 @@
 """What the commands share: `ar-seg`, flags that fail with a sentence, errors without a traceback, processes, logging."""
 
 import faulthandler
-import importlib
-import importlib.util
 import logging
 import os
 import re
@@ -10,13 +8,12 @@ import runpy
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import absl.logging
 from absl import app, flags
 
-import ar_seg_jax
 from ar_seg_jax import processes
+from ar_seg_jax.config_files import config_file
 from ar_seg_jax.configuration import unknown
 from ar_seg_jax.errors import UserError, printable
 
@@ -150,23 +147,6 @@ def _with_files(arguments: Sequence[str]) -> list[str]:
         if flag in ('--config', '-config') and equals:
             arguments[index] = f'--config={config_file(value)}'
     return [argument for argument in arguments if argument]
-
-
-def config_file(given: str) -> Path:
-    """The file of a config: a path, or the name of one that comes with the program; UserError for what is neither."""
-    package = Path(ar_seg_jax.__file__).parent
-    ours = next((place for place in (package / 'configs', package.parent / 'configs') if place.is_dir()), None)
-    if ours and importlib.util.find_spec('configs') is None:
-        sys.modules['configs'] = importlib.import_module('ar_seg_jax.configs')  # which they import as they do in a checkout
-    path = Path(given).expanduser()
-    if path.is_file():
-        return path
-    known = sorted(path.stem for path in ours.glob('[!_]*.py')) if ours else []
-    if given.removesuffix('.py') in known:
-        return ours / f'{given.removesuffix(".py")}.py'
-    if path.stem in known:
-        raise UserError(f'--config: no file {given}; did you mean {path.stem!r}, which comes with the program?')
-    raise UserError(f'--config: no file {given}; and among those that come with the program {unknown(path.stem, known)}')
 
 
 def _unraisable(found):

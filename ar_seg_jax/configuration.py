@@ -16,23 +16,43 @@ _OF_FLAX = ('name', 'parent')  # which every module takes, and no config sets
 def choose(known: Mapping[str, Callable], section: str, options: Mapping[str, Any], **given: Any) -> Any:
     """`known[options['name']]`, called with the other options and with what is `given`, all as keywords.
 
-    section: what messages call the options, such as 'config.method'. Raises UserError for a name that is not known, and for
-    options that are not among the parameters, missing, or of another type. What the function itself raises is its own.
+    section: what messages call the options, such as 'config.method'. Raises UserError as `named` does. What the function itself
+    raises is its own.
+    """
+    function, options = named(known, section, options, given)
+    return function(**options, **given)
+
+
+def named(
+    known: Mapping[str, Callable], section: str, options: Mapping[str, Any], given: Iterable[str] = ()
+) -> tuple[Callable, dict[str, Any]]:
+    """`known[options['name']]` and the other options, which it can be called with, beside the parameters that are `given`.
+
+    Raises UserError for a name that is not known, and as `check_options` does.
     """
     options = dict(options)
     name = options.pop('name', None)
     if name not in known:
         raise UserError(f'{section}.name: {unknown(name, known)}')
-    parameters = inspect.signature(known[name]).parameters
+    check_options(known[name], section, options, given, title=f'{section} of {name!r}')
+    return known[name], options
+
+
+def check_options(function: Callable, section: str, options: Mapping[str, Any], given: Iterable[str] = (), title: str = ''):
+    """UserError for options that are not among the parameters of `function`, missing, or of another type.
+
+    given: parameters that are none of the options. title: what messages call all options together; `section` if empty.
+    """
+    title = title or section
+    parameters = inspect.signature(function).parameters
     wanted = {key: parameter for key, parameter in parameters.items() if key not in {*given, *_OF_FLAX}}
     for key, value in options.items():
         if key not in wanted:
-            raise UserError(f'{section} of {name!r}: {unknown(key, wanted)}')
+            raise UserError(f'{title}: {unknown(key, wanted)}')
         check_type(f'{section}.{key}', value, wanted[key].annotation)
     missing = [key for key, parameter in wanted.items() if parameter.default is parameter.empty and key not in options]
     if missing:
-        raise UserError(f'{section} of {name!r} lacks {", ".join(missing)}')
-    return known[name](**options, **given)
+        raise UserError(f'{title} lacks {", ".join(missing)}')
 
 
 def unknown(found: Any, known: Iterable[str]) -> str:
@@ -45,17 +65,24 @@ def unknown(found: Any, known: Iterable[str]) -> str:
 def check_type(place: str, value: Any, annotation: Any):
     """UserError, about `place`, if a value has not the type, or is none of the values, that an annotation asks for.
 
-    Numbers without a fraction are floats too, lists are tuples too. Annotations that no config can hold are not looked at.
+    Numbers without a fraction are floats too, lists are tuples too, and of both the elements are looked at, as are the values of
+    a mapping. Annotations that no config can hold are not looked at.
     """
-    origin = typing.get_origin(annotation) or annotation
+    origin, arguments = typing.get_origin(annotation) or annotation, typing.get_args(annotation)
     if origin is Literal:
-        if value not in typing.get_args(annotation):
-            known = ', '.join(map(str, typing.get_args(annotation)))
-            raise UserError(f'{place} is one of {known}; found {value!r}')
+        if value not in arguments:
+            raise UserError(f'{place} is one of {", ".join(map(str, arguments))}; found {value!r}')
         return
     expected = _JSON.get(origin)
     if expected and (not isinstance(value, expected) or (isinstance(value, bool) and origin is not bool)):
-        raise UserError(f'{place}: expected {_WORDS[origin]}, found {value!r}')
+        hint = f'; a list of one is ({value!r},)' if list in expected and isinstance(value, str) else ''
+        raise UserError(f'{place}: expected {_WORDS[origin]}, found {value!r}{hint}')
+    if origin is Mapping and arguments:
+        for key, element in value.items():
+            check_type(f'{place}.{key}', element, arguments[1])
+    elif (origin is Sequence and arguments) or (origin is tuple and Ellipsis in arguments):
+        for index, element in enumerate(value):
+            check_type(f'{place}[{index}]', element, arguments[0])
 
 
 def check_types(config: Mapping[str, Any], expected: Mapping[str, Any], place: str):

@@ -2,8 +2,8 @@
 
     python -m ar_seg_jax.evaluate --workdir runs/coco3 [--step N] [--probes linear,non-linear:logits] [--data_dir DIR]
 
-Step 0 is the untrained network. --probes is used in place of config.evaluators.probes.names. Data is read where the run prepared
-it; --data_dir is for a run that comes from another machine.
+Step 0 is the network before training. --probes is used in place of config.evaluators.probes.names. Data is read where the run
+prepared it; --data_dir is for a run that comes from another machine.
 """
 
 from pathlib import Path

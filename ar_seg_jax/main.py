@@ -24,9 +24,12 @@ cli.define_process_flags()
 
 def main() -> int:
     from ar_seg_jax import build  # heavy: --help and wrong flags answer without it
+    from ar_seg_jax.runs import workdir
 
     config = _CONFIG.value.to_dict()
-    build.transformation(config, build.method(config), steps=1)  # wrong values are told before the rest is imported
+    workdir.check_types(config)
+    # What is wrong in the method, model and optimiser is told before the rest is imported; see `runs.checks` for the others.
+    build.transformation(config, build.method(config), steps=1)
     from ar_seg_jax.runs import run as runs
 
     name = Path(config_flags.get_config_filename(flags.FLAGS['config'])).stem

@@ -48,6 +48,7 @@ def main() -> int:
         raise UserError('--config.seed is set by the sweep, to 0, 1, ...; use --seeds for their number')
     base = plan.Base(config_flags.get_config_filename(flags.FLAGS['config']), _CONFIG.value.to_dict())
     sweep = plan.Sweep(Path(_WORKDIR.value), base, overrides, functools.partial(_load, overrides))
+    workdir.check_types(base.config)
     workdir.check_config(sweep.directory, base.config)
     with workdir.claim(sweep.directory):
         workdir.save_config(sweep.directory, base.config)

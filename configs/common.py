@@ -35,6 +35,7 @@ def get_config() -> ml_collections.ConfigDict:
         'file': '',  # .npz, .safetensors, or the directory of a run, to begin with; '' draws all weights
         'of': '',  # the part of it that is taken, such as 'network'; '' is all of it
         'into': '',  # the part of the parameters that it goes to
+        'without': (),  # groups of parameters that stay as they are drawn, such as 'decoder' for another number of clusters
     }
     config.frozen = ()  # groups of parameters that are not trained, such as 'stem'; their batch statistics stay too
 
@@ -48,7 +49,7 @@ def get_config() -> ml_collections.ConfigDict:
         'segmentation': {
             # one-to-one or many-to-one (:<matched on>:<scored on>, the split if left out); the first is followed during training
             'protocols': ('one-to-one',),
-            'baselines': True,  # also score the untrained network and k-means on pixels and on SIFT descriptors
+            'baselines': True,  # also score the network before training, and k-means on pixels and on SIFT descriptors
         },
         'probes': {
             # classifiers of the frozen network, linear or non-linear, of its features or ('linear:logits') of what scores are

@@ -15,6 +15,7 @@ ALLOWED = {
     'interfaces': {'errors'},
     'processes': set(),
     'configuration': {'errors'},
+    'config_files': {'configuration', 'errors'},
     'files': {'errors'},
     'orderings': {'errors'},
     'sharding': {'errors', 'interfaces'},
@@ -32,7 +33,7 @@ ALLOWED = {
     },
     'prediction': {'build', 'data', 'errors', 'interfaces', 'runs', 'sharding', 'training'},
     'sweeping': {'configuration', 'errors', 'processes', 'evaluation', 'files', 'runs', 'training'},
-    'cli': {'configuration', 'errors', 'processes', 'training'},
+    'cli': {'config_files', 'configuration', 'errors', 'processes', 'training'},
     'main': {'build', 'cli', 'runs'},
     'evaluate': {'cli', 'errors', 'runs'},
     'predict': {'cli', 'data', 'drawing', 'errors', 'files', 'prediction'},
@@ -48,11 +49,18 @@ HEAVY = {'jax', 'flax', 'grain', 'matplotlib', 'optax', 'orbax', 'tensorflow_dat
 def _imports(nodes):
     """Modules that are imported, those of the package with what is taken of them: 'ar_seg_jax.data.classes'."""
     for node in nodes:
-        if isinstance(node, ast.ImportFrom) and node.module:
+        if isinstance(node, ast.ImportFrom):
+            assert not node.level, f'line {node.lineno}: imports are absolute, so that they can be compared'
             of_us = node.module.partition('.')[0] == 'ar_seg_jax'
             yield from ([f'{node.module}.{alias.name}' for alias in node.names] if of_us else [node.module])
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
+
+
+@pytest.mark.parametrize('line', ['from ..runs import x', 'from . import x', 'from .x import y'])
+def test_a_relative_import_is_refused(line):
+    with pytest.raises(AssertionError, match='imports are absolute'):
+        list(_imports(ast.parse(line).body))
 
 
 def _part(path):

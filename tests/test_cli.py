@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from ar_seg_jax import cli, processes
+from ar_seg_jax import cli, config_files, processes
 from tests.support import commands
 
 AR_SEG = 'from ar_seg_jax.cli import ar_seg; ar_seg()'
@@ -71,13 +71,61 @@ def test_the_package_comes_without_jax_and_load_brings_it():
 @pytest.mark.parametrize('given', ['textures', 'textures.py', 'configs/textures.py'])
 def test_a_config_is_found_by_its_name_or_as_a_file(monkeypatch, given):
     monkeypatch.chdir(commands.ROOT)
-    assert cli.config_file(given).resolve() == commands.ROOT / 'configs' / 'textures.py'
+    assert config_files.config_file(given).resolve() == commands.ROOT / 'configs' / 'textures.py'
 
 
 def test_a_file_of_ones_own_comes_before_a_config_of_its_name(monkeypatch, tmp_path):
     (tmp_path / 'textures').write_text('')
     monkeypatch.chdir(tmp_path)
-    assert cli.config_file('textures').resolve() == tmp_path / 'textures'
+    assert config_files.config_file('textures').resolve() == tmp_path / 'textures'
+
+
+@pytest.fixture(params=['clone', 'installed'])
+def place(request, tmp_path):
+    """What is on the path of Python where the program comes from a clone, and where pip installed it: configs/ is within it."""
+    if request.param == 'clone':
+        return commands.ROOT
+    package = tmp_path / 'site' / 'ar_seg_jax'
+    package.mkdir(parents=True)
+    for path in [*(commands.ROOT / 'ar_seg_jax').iterdir(), commands.ROOT / 'configs']:
+        (package / path.name).symlink_to(path)
+    return package.parent
+
+
+def _trained_with_a_wrong_key(place, cwd, config, key):
+    """What `python -m ar_seg_jax.main` in a directory says of a key that the config has not."""
+    line = [sys.executable, '-m', 'ar_seg_jax.main', f'--config={config}', f'--config.{key}=1']
+    environment = commands.environment(PYTHONPATH=str(place))
+    done = subprocess.run(line, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    return done.stderr
+
+
+def test_our_configs_import_ours_in_a_directory_with_other_configs(place, tmp_path):
+    theirs = tmp_path / 'work' / 'configs'
+    theirs.mkdir(parents=True)
+    (theirs / '__init__.py').write_text('')
+    (theirs / 'common.py').write_text('raise RuntimeError')
+    told = _trained_with_a_wrong_key(place, theirs.parent, 'textures', 'sed')
+    assert told.endswith("; did you mean 'seed'?\n") and "config: there is no 'sed', the names are checkpoint_every, " in told
+
+
+def test_a_config_of_ones_own_imports_what_it_has_beside_it_and_ours(place, tmp_path):
+    theirs = tmp_path / 'work' / 'configs'
+    theirs.mkdir(parents=True)
+    if place == commands.ROOT:  # where a directory without this file comes after the package configs
+        (theirs / '__init__.py').write_text('')
+    (theirs / 'sizes.py').write_text('SIZE = 3')
+    for config in (theirs / 'mine.py', theirs.parent / 'mine.py'):
+        lines = ('from configs import common, sizes', 'def get_config():', ' config = common.get_config()')
+        config.write_text('\n'.join([*lines, ' config.size = sizes.SIZE', ' return config']))
+        told = _trained_with_a_wrong_key(place, theirs.parent, config, 'siz')
+        assert told.endswith("; did you mean 'size'?\n") and ', seed, size, steps,' in told
+
+
+def test_a_config_of_ones_own_imports_ours_where_there_are_no_others(place, tmp_path):
+    (tmp_path / 'mine.py').write_text('from configs import textures\nget_config = textures.get_config')
+    assert "; did you mean 'seed'?" in _trained_with_a_wrong_key(place, tmp_path, 'mine.py', 'sed')
 
 
 @pytest.mark.parametrize(
@@ -92,7 +140,8 @@ def test_an_unknown_config_is_refused_with_the_one_that_was_meant(tmp_path, give
     assert (done.returncode, done.stdout) == (2, '')
     beginning, _, end = done.stderr.partition(', the names are ')
     assert beginning == f'error: --config: no file {given}; and among those that come with the program there is no {named!r}'
-    assert end.startswith('coco15, coco15_arl, coco3, ') and end.endswith(f"; did you mean '{meant}'?\n")
+    assert end.startswith('coco15, coco15_arl, coco3, coco3_arl, folder, ')  # and not common, which has no length
+    assert end.endswith(f"; did you mean '{meant}'?\n")
 
 
 def test_a_file_that_is_not_there_but_called_like_a_config_is_told(tmp_path):

@@ -1,6 +1,7 @@
 """Options by name, with messages that say what is right; types of values; differences of configs."""
 
 import re
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import pytest
@@ -78,8 +79,50 @@ def test_options_that_lack_are_named_all_at_once():
 def test_what_goes_wrong_in_the_function_itself_is_its_own():
     with pytest.raises(TypeError, match='a fault of the program'):
         configuration.choose(KNOWN, 'config.sweets', {'name': 'pie', 'slices': ()})
-    with pytest.raises(UserError, match=r"^config\.sweets\.slices: expected a list, found '12'$"):
-        configuration.choose(KNOWN, 'config.sweets', {'name': 'pie', 'slices': '12'})
+
+
+@pytest.mark.parametrize(
+    ('value', 'annotation', 'message'),
+    [
+        ('stem', Sequence[str], "it: expected a list, found 'stem'; a list of one is ('stem',)"),
+        ('12', tuple[int, ...], "it: expected a list, found '12'; a list of one is ('12',)"),
+        (None, Sequence[str], 'it: expected a list, found None'),
+        (['stem', 3], Sequence[str], 'it[1]: expected a text, found 3'),
+        ((True,), tuple[int, ...], 'it[0]: expected a whole number, found True'),
+        ({'stem': '0.1'}, Mapping[str, float], "it.stem: expected a number, found '0.1'"),
+        ({'stem': {'a': [None]}}, Mapping[str, Mapping[str, Sequence[int]]], 'it.stem.a[0]: expected a whole number, found None'),
+    ],
+)
+def test_what_lists_and_mappings_hold_is_of_the_expected_type_too(value, annotation, message):
+    with pytest.raises(UserError, match=f'^{re.escape(message)}$'):
+        configuration.check_type('it', value, annotation)
+
+
+@pytest.mark.parametrize(
+    ('value', 'annotation'),
+    [
+        (('stem', 'head'), Sequence[str]),
+        ([], Sequence[str]),
+        ([1, 'a'], Sequence),
+        ([1, 2], tuple[int, ...]),
+        ((1, 'a'), tuple[int, str]),  # of which every element would have a type of its own: not looked at
+        ({'stem': 1, 'head': 0.5}, Mapping[str, float]),
+        ({'stem': 'a'}, Mapping),
+    ],
+)
+def test_lists_and_mappings_of_the_expected_types_pass(value, annotation):
+    configuration.check_type('it', value, annotation)
+
+
+def test_options_of_a_thing_without_a_name_are_told_with_their_place():
+    for options, message in (
+        ({'slice': (1,)}, r"^config\.pie: there is no 'slice', the names are slices; did you mean 'slices'\?$"),
+        ({'slices': 3}, r'^config\.pie\.slices: expected a list, found 3$'),
+        ({}, r'^config\.pie lacks slices$'),
+    ):
+        with pytest.raises(UserError, match=message):
+            configuration.check_options(_pie, 'config.pie', options)
+    configuration.check_options(_cake, 'config.cake', {'tiers': 1, 'glaze': 'none', 'baked': True}, given=['oven'])
 
 
 FILE = {'step': int, 'share': float, 'done': bool, 'names': tuple, 'of': {'seed': int, 'where': str}}
@@ -97,7 +140,7 @@ def test_content_of_the_expected_types_passes_whatever_else_there_is():
         ({'step': False}, 'run.json: step: expected a whole number, found False'),
         ({'share': None}, 'run.json: share: expected a number, found None'),
         ({'done': 0}, 'run.json: done: expected True or False, found 0'),
-        ({'names': 'a'}, "run.json: names: expected a list, found 'a'"),
+        ({'names': 'a'}, "run.json: names: expected a list, found 'a'; a list of one is ('a',)"),
         ({'of': 5}, 'run.json: of: expected keys with values, found 5'),
         ({'of': {'seed': 1}}, "run.json: of: lacks 'where'"),
         ({'of': {'seed': 1.5, 'where': ''}}, 'run.json: of: seed: expected a whole number, found 1.5'),

@@ -14,7 +14,7 @@ FORBIDDEN = {
     'keywords': {'allow_pickle', 'shell'},
 }
 # They run the config that the command line names, which is a program of the user's own, and nothing that a run or data holds.
-RUN_CONFIGS = {'cli.py': {'importlib', 'runpy'}, 'sweep.py': {'importlib', 'runpy'}}
+RUN_CONFIGS = {'cli.py': {'runpy'}, 'config_files.py': {'importlib'}, 'sweep.py': {'importlib', 'runpy'}}
 
 
 def _dangerous(source):

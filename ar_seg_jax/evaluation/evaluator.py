@@ -45,14 +45,16 @@ class Findings:
 class Subject:
     """What is evaluated: a method, on a data set.
 
-    split: the one that is scored and pictured. untrained: the network of this run before training, ready to predict.
+    split: the one that is scored and pictured. untrained: the network of this run before training, ready to predict; None where
+    it cannot be had any more. untrained_title: what tables call it.
     """
 
     method: Method
     data: Dataset
     split: str
     seed: int
-    untrained: Callable[[], ModelState]
+    untrained: Callable[[], ModelState | None]
+    untrained_title: str = 'untrained network'
 
 
 @typing.runtime_checkable

@@ -25,7 +25,7 @@ class Segmentation:
     """Needs a method that predicts scores; without labels it has nothing to score, and label maps of numbered clusters.
 
     protocols: how results are scored, see `Protocol.parse`; the first is followed during training, and names the clusters.
-    baselines: also score the untrained network and k-means on pixels and on SIFT descriptors.
+    baselines: also score the network before training, and k-means on pixels and on SIFT descriptors.
     """
 
     def __init__(self, subject: Subject, *, protocols: Sequence[str], baselines: bool):
@@ -77,8 +77,10 @@ class Segmentation:
         count = scoring.make_counter(baselines.nearest_centroid, clusters, len(data.classes))
         descriptors = baselines.sift_centroids(sample, clusters, seed)
         sift_count = baselines.make_sift_counter(clusters, len(data.classes))
+        untrained = self._subject.untrained()
+        networks = {} if untrained is None else {self._subject.untrained_title: untrained}
         return {
-            'untrained network': scoring.evaluate(self._count, self._subject.untrained(), self._protocols, batches),
+            **{name: scoring.evaluate(self._count, state, self._protocols, batches) for name, state in networks.items()},
             'k-means on pixels': scoring.evaluate(count, colours, self._protocols, batches),
             'k-means on SIFT': scoring.evaluate(sift_count, descriptors, self._protocols, batches),
         }

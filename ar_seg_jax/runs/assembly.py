@@ -1,5 +1,6 @@
 """From a config to the data, the evaluators and the schedule of a run: what there is by name."""
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,8 @@ from typing import Any
 from google.protobuf import json_format
 from jax.sharding import Mesh
 
-from ar_seg_jax import build, sharding
-from ar_seg_jax.configuration import choose, unknown
+from ar_seg_jax import build
+from ar_seg_jax.configuration import check_options, choose
 from ar_seg_jax.data import coco_stuff, folder, potsdam, textures
 from ar_seg_jax.data.builder import prepare
 from ar_seg_jax.data.dataset import Dataset
@@ -29,43 +30,38 @@ DATASETS = {'coco_stuff': coco_stuff.builder, 'folder': folder.builder, 'potsdam
 EVALUATORS = {'segmentation': Segmentation, 'probes': Probing}
 
 
-def dataset(config: Config, mesh: Mesh, may_prepare: bool = True) -> Dataset:
-    """The data set, prepared on first use; without `may_prepare` DataError if it has to be."""
+def dataset(config: Config, mesh: Mesh) -> Dataset:
+    """The data set of the options, which may still have to be prepared."""
     options = dict(config['data'])
     train_split, data_dir = options.pop('train_split'), str(Path(options.pop('data_dir')).expanduser())
     try:
-        builder = prepare(choose(DATASETS, 'config.data', options, data_dir=data_dir), may_prepare)
+        builder = choose(DATASETS, 'config.data', options, data_dir=data_dir)
     except (json_format.Error, UnicodeDecodeError) as error:
         raise DataError(f'prepared data in {data_dir} is damaged ({error}); remove it to prepare it again') from error
     evaluation = {key: config['evaluation'][key] for key in ('batch_size', 'crop_size')}
     return Dataset(builder, train_split, dict(config['pipeline']), evaluation, mesh, config['seed'])
 
 
-def check_batches(config: Config, method: Method, mesh: Mesh):
-    """UserError unless all batches divide over the devices, and the method can be trained with them."""
-    pipeline, evaluation = config['pipeline'], config['evaluation']
-    parts, crop = pipeline['micro_batches'], pipeline['crop_size']
-    if parts < 1:
-        raise UserError(f'--config.pipeline.micro_batches is at least 1, found {parts}')
-    if crop < 1:
-        raise UserError(f'--config.pipeline.crop_size is at least 1, found {crop}')
-    sharding.check_batch_size(pipeline['batch_size'], mesh, 'pipeline.batch_size', parts)
-    sharding.check_batch_size(evaluation['batch_size'], mesh, 'evaluation.batch_size')
-    method.check((pipeline['batch_size'], crop, crop, config['data'].get('channels', 3)), parts)
+def prepared(data: Dataset, may_write: bool = True) -> Dataset:
+    """The data set, prepared on first use; DataError if it has to be and this must not write."""
+    return dataclasses.replace(data, builder=prepare(data.builder, may_write))
 
 
 def task(config: Config, method: Method, data: Feed, mesh: Mesh) -> Task:
     """What is trained, and how."""
-    weights = InitialWeights(**config['initial_weights'])
     optimizer = build.transformation(config, method, schedule(config, data).steps)
-    return Task(method, optimizer, data, mesh, config['seed'], weights, config['pipeline']['micro_batches'])
+    return Task(method, optimizer, data, mesh, config['seed'], initial_weights(config), config['pipeline']['micro_batches'])
+
+
+def initial_weights(config: Config) -> InitialWeights:
+    """What the parameters begin with; nothing is read yet."""
+    check_options(InitialWeights, 'config.initial_weights', config['initial_weights'])
+    return InitialWeights(**config['initial_weights'])
 
 
 def evaluators(config: Config, subject: Subject) -> dict[str, Evaluator]:
     """By name, in the order in which they are listed above."""
     chosen = config['evaluators']
-    if wrong := [name for name in chosen if name not in EVALUATORS]:
-        raise UserError(f'config.evaluators: {unknown(wrong[0], EVALUATORS)}')
     return {
         name: choose(EVALUATORS, f'config.evaluators.{name}', {'name': name, **chosen[name]}, subject=subject)
         for name in EVALUATORS
@@ -74,14 +70,20 @@ def evaluators(config: Config, subject: Subject) -> dict[str, Evaluator]:
 
 
 def schedule(config: Config, data: Feed) -> Schedule:
-    """When things happen; its length is `steps`, or `epochs` (see `interfaces.Epochs`). UserError unless just one is set."""
-    steps, epochs = config['steps'], config['epochs']
-    if (steps > 0) == (epochs > 0):
-        raise UserError(f'set one of --config.steps and --config.epochs and leave the other 0; found {steps} and {epochs}')
+    """When things happen; its length is `steps`, or `epochs` of the training split, see `interfaces.Epochs`."""
+    steps, epochs = length(config)
     if epochs:
         steps = max(1, data.epochs.first_step(epochs))
-    traced = _steps_to_trace(config['profile'])
+    traced = steps_to_trace(config['profile'])
     return Schedule(steps, config['log_every'], config['evaluate_every'], config['checkpoint_every'], traced)
+
+
+def length(config: Config) -> tuple[int, float]:
+    """Steps and epochs of the training, one of which is 0; UserError if not."""
+    steps, epochs = config['steps'], config['epochs']
+    if (steps > 0) == (epochs > 0) or min(steps, epochs) < 0:
+        raise UserError(f'set one of --config.steps and --config.epochs and leave the other 0; found {steps} and {epochs}')
+    return steps, epochs
 
 
 def watch(config: Config) -> Watch:
@@ -97,8 +99,8 @@ def compilation_cache(config: Config, workdir: Path) -> Path | None:
     return Path(place).expanduser() if place else workdir.absolute().parent / '.compilation_cache'
 
 
-def _steps_to_trace(text: str) -> tuple[int, int] | None:
-    """First and last step of 'first-last' or 'step'; None for ''."""
+def steps_to_trace(text: str) -> tuple[int, int] | None:
+    """First and last step of 'first-last' or 'step'; None for ''. UserError for what is neither."""
     if not text:
         return None
     first, _, last = text.partition('-')

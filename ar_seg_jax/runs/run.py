@@ -13,7 +13,7 @@ from ar_seg_jax import build, sharding
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.evaluation.evaluator import Subject
 from ar_seg_jax.interfaces import ModelState
-from ar_seg_jax.runs import assembly, workdir
+from ar_seg_jax.runs import assembly, checks, workdir
 from ar_seg_jax.runs.report import Reporter
 from ar_seg_jax.training import loop, peers
 from ar_seg_jax.training.checkpoint import Checkpoints
@@ -40,14 +40,17 @@ def open_run(config: Mapping[str, Any], directory: Path, *, training: bool, data
     """Builds what a config describes.
 
     For training the directory is locked, and data is prepared where it has to be. Without training nothing is written yet,
-    and the config, which may come from anywhere, cannot say where: data is read only, unless `data_dir` is given.
+    and the config, which may come from anywhere, cannot say where: data is read only, unless `data_dir` is given. Raises
+    UserError for a config that is wrong, before anything is prepared or written where that can be told.
     """
+    workdir.check_types(config)
     if data_dir:
         config = {**config, 'data': {**config['data'], 'data_dir': data_dir}}
     mesh = sharding.make_mesh()
     peers.require_same({'config': workdir.plain(config), 'workdir': str(directory.resolve()), 'jax': jax.__version__})
     method = build.method(config)
-    assembly.check_batches(config, method, mesh)
+    data = assembly.dataset(config, mesh)
+    checks.check(config, method, data, begins=training and not workdir.holds_state(directory))
     workdir.check_inside(directory)
     workdir.check_config(directory, config)
     first = jax.process_index() == 0
@@ -55,10 +58,11 @@ def open_run(config: Mapping[str, Any], directory: Path, *, training: bool, data
     if cache := assembly.compilation_cache(config if training else {'compilation_cache': ''}, directory):
         jax.config.update('jax_compilation_cache_dir', str(cache))
         jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
-    data = assembly.dataset(config, mesh, may_prepare=training or bool(data_dir))
+    data = assembly.prepared(data, may_write=training or bool(data_dir))
     task = assembly.task(config, method, data, mesh)
     split = config['evaluation']['split']
-    subject = Subject(method, data, split, config['seed'], lambda: task.read_out(task.initial_state()).model)
+    title = 'before training' if config['initial_weights']['file'] else 'untrained network'
+    subject = Subject(method, data, split, config['seed'], lambda: _before_training(task), title)
     evaluators = assembly.evaluators(config, subject)
     if training and first:
         prepared = data.builder.builder_config
@@ -93,10 +97,20 @@ def train(run: Run) -> tuple[TrainState, bool]:
 
 
 def evaluated(run: Run, step: int | None) -> ModelState:
-    """The model after a step, by default the last one that was saved; step 0 is the untrained network."""
+    """The model after a step, by default the last one that was saved; step 0 is the network before training."""
     if step == 0:
         return run.task.read_out(run.task.initial_state()).model
     return run.checkpoints.restore_model(run.task.shapes().model, step)
+
+
+def _before_training(task: Task) -> ModelState | None:
+    """The model before training, for a row beside others; None, with a warning, if the weights that it had are gone."""
+    try:
+        state = task.initial_state()
+    except UserError as error:
+        _logger.warning('The network before training is not scored: %s', error)
+        return None
+    return task.read_out(state).model
 
 
 def _announce(run: Run, schedule: loop.Schedule):

@@ -49,22 +49,22 @@ FREE = (
     'pipeline.read_threads',
     'pipeline.workers',
 )
-# Of the parts of a config that are not chosen by name, where a file may have been written by hand.
+# Of what every config has, whatever its parts name.
 _TYPES = {
     **dict.fromkeys(('seed', 'steps', 'log_every', 'evaluate_every', 'checkpoint_every', 'keep_checkpoints', 'keep_every'), int),
     'epochs': float,
     'stop_after_skipped': int,
     'compilation_cache': str,
     'profile': str,
-    'frozen': Sequence,
-    'initial_weights': {'file': str, 'of': str, 'into': str},
+    'frozen': Sequence[str],
+    'initial_weights': Mapping,
     'data': {'name': str, 'data_dir': str, 'train_split': str},
     'pipeline': dict.fromkeys(('crop_size', 'batch_size', 'read_threads', 'workers', 'micro_batches'), int),
     'model': {'name': str},
     'method': {'name': str},
     'optimizer': {'name': str, 'learning_rate': float, 'schedule': {'name': str}},
     'evaluation': {'split': str, 'crop_size': int, 'batch_size': int, 'pictures': int},
-    'evaluators': Mapping,
+    'evaluators': Mapping[str, Mapping],
 }
 _LENGTH = ('steps', 'epochs')
 _PARTS = (
@@ -83,6 +83,11 @@ _PARTS = (
 
 def checkpoints(workdir: Path) -> Path:
     return workdir / 'checkpoints'
+
+
+def holds_state(workdir: Path) -> bool:
+    """Whether a training has saved a state there, from which the next one goes on."""
+    return any(path.name.isdecimal() for path in checkpoints(workdir).glob('*'))
 
 
 def evaluation(workdir: Path, step: int) -> Path:
@@ -126,6 +131,11 @@ def check_inside(workdir: Path):
             )
 
 
+def check_types(config: Mapping[str, Any], place: str = 'config'):
+    """UserError, about `place`, for what every config has and this one has not, or has with values of another type."""
+    configuration.check_types(config, _TYPES, place)
+
+
 def check_config(workdir: Path, config: Mapping[str, Any]):
     """UserError naming the keys if the run in `workdir` began with another config; those in FREE may differ."""
     if not (workdir / 'config.json').exists():
@@ -167,7 +177,7 @@ def load_config(workdir: Path) -> dict[str, Any]:
             f'which this version ({versions.installed()["ar_seg_jax"]}) cannot read: '
             'to evaluate it, or predict with it, check that version out; to train, use another --workdir'
         )
-    configuration.check_types(config, _TYPES, str(place))
+    check_types(config, str(place))
     return config
 
 

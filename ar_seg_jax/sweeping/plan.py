@@ -12,7 +12,7 @@ from ar_seg_jax.evaluation.protocols import Protocol
 from ar_seg_jax.sweeping.tables import Row, Table
 
 BASE = 'base'
-BASELINES = ('untrained network', 'k-means on pixels')  # what every evaluation with baselines holds
+BASELINES = ('k-means on pixels',)  # what every evaluation with baselines holds
 _PROBES = 'probes'  # the evaluator whose results are chosen by name
 
 Config = Mapping[str, Any]

@@ -62,13 +62,13 @@ def evaluation(sweep: Path, key: Key, untrained: bool = False) -> dict[str, Any]
 
 def finish(sweep: Path, training: Training):
     """Notes that the run is finished; UserError if it left no evaluation, as without labels."""
-    directory, steps = directory_of(sweep, training.key), training.base.config['steps']
+    directory, config = directory_of(sweep, training.key), wanted(training)
     found = [int(path.stem) for path in (directory / 'evaluations').glob('*.json') if path.stem.isdecimal() and int(path.stem)]
     if not found:
         raise UserError(f'{directory} holds no scores; a table needs data with labels')
-    if steps and max(found) > steps:
-        raise UserError(f'{directory} was trained to step {max(found)}, beyond {steps}; use another --workdir')
-    files.write_json(_done(sweep, training.key), {'config': wanted(training), 'step': max(found)})
+    if 0 < config['steps'] < max(found):
+        raise UserError(f'{directory} was trained to step {max(found)}, beyond {config["steps"]}; use another --workdir')
+    files.write_json(_done(sweep, training.key), {'config': config, 'step': max(found)})
 
 
 def lacking(content: Mapping[str, Any], training: Training) -> list[str]:

@@ -166,8 +166,18 @@ class Checkpoints:
         for name, item in found.items():
             for array, checksum in _checksums(item).items():
                 if checksum != expected[name].get(array):
-                    return None, f'the content of {name}/{array} is not what was saved'
+                    return None, self._difference(step, name, array, item)
         return found, ''
+
+    def _difference(self, step: int, name: str, array: str, item: Any) -> str:
+        """In words, why an array of an item is not what was saved: it has another type, or was changed."""
+        type_of = {_name(path): str(_numbers(leaf).dtype) for path, leaf in tree_leaves_with_path(item)}
+        with contextlib.suppress(Exception), _silence():  # it may be damaged, and this only explains
+            saved = self._manager.item_metadata(step)[name].tree
+            saved_type_of = {_name(path): str(leaf.dtype) for path, leaf in tree_leaves_with_path(saved)}
+            if saved_type_of[array] != type_of[array]:
+                return f'{name}/{array} was saved as {saved_type_of[array]}, and should be {type_of[array]} here'
+        return f'the content of {name}/{array} is not what was saved'
 
     def _other_versions(self, step: int) -> str:
         """In words, with which other versions of the packages a step was written; '' if they are those of today, or not known."""
@@ -253,11 +263,15 @@ def _checksums(item: Mapping[str, Any]) -> dict[str, int]:
     """CRC-32 of the bytes of each leaf."""
 
     def checksum(leaf: jax.Array | np.ndarray) -> int:
-        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            leaf = jax.random.key_data(leaf)
+        leaf = _numbers(leaf)
         return zlib.crc32(np.ascontiguousarray(leaf.addressable_data(0) if isinstance(leaf, jax.Array) else leaf))
 
     return {_name(path): checksum(leaf) for path, leaf in tree_leaves_with_path(item)}
+
+
+def _numbers(leaf: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
+    """As it is saved: a random key is its numbers."""
+    return jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
 
 
 def _name(path) -> str:

@@ -2,20 +2,22 @@
 
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
-from jax.tree_util import keystr, tree_map_with_path
+from jax.tree_util import keystr, tree_leaves_with_path, tree_map_with_path
 
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import ModelState
-from ar_seg_jax.training import checkpoint
+from ar_seg_jax.training import checkpoint, peers
 
 _logger = logging.getLogger(__name__)
 
 Arrays = Mapping[str, np.ndarray]  # by path, such as 'params/stem/conv/kernel'
+
+_TAKEN = ('params', 'batch_stats')  # what else a state has, such as centroids, follows from its own training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,97 +26,156 @@ class InitialWeights:
 
     file: a .npz or .safetensors file, or the directory of a run, whose newest checkpoint is taken; '' for no file.
     of: the part of the file that is taken, a path such as 'network'; '' is all of it. into: the part of the parameters and of
-    the statistics that it goes to.
+    the statistics that it goes to. without: groups of parameters that it does not go to, nor to their statistics.
     """
 
     file: str
     of: str
     into: str
+    without: Sequence[str]
+
+    def check(self):
+        """UserError if the file is not there, or none that can be read; its content is not looked at."""
+        if self.file:
+            _check_source(Path(self.file).expanduser())
 
     def put(self, state: ModelState) -> ModelState:
         """`state` with what is in the file in place of its own; tells what was loaded, left out, and missing.
 
-        Arrays have the paths of the parameters, with '/' or '.' between the parts; those that begin with the name of another
-        collection, such as 'batch_stats', go there. Raises UserError if nothing fits, or if a shape differs.
+        Arrays have the paths of the parameters, with '/' or '.' between the parts; those that begin with 'batch_stats' are
+        statistics. Raises UserError, on every process, if the file cannot be read, if nothing fits, or if a shape differs.
         """
         if not self.file:
             return state
         path = Path(self.file).expanduser()
-        collections = {'params': state.params, **state.extra}
-        arrays = read(path)
-        taken = {name: array for name, array in arrays.items() if self._is_taken(name, collections)}
+        own = {name: tree for name, tree in {'params': state.params, **state.extra}.items() if name in _TAKEN}
+        leaves = {_name(place): leaf for place, leaf in tree_leaves_with_path(own)}
+        given = self._given(path, {*_TAKEN, *state.extra})
+        spared = self._spared(leaves)
+        wanted = {name for name in leaves if _is_below(_rest(name), self.into)} - spared
+        fitting = given.keys() & wanted
+        if not fitting:
+            raise UserError(
+                f'{path}: none of its {len(given)} arrays fits the model ({_some(given)}; the model has {_some(wanted)}); see '
+                '--config.initial_weights.of and .into'
+            )
+        _check_shapes(path, {name: given[name] for name in fitting}, leaves)
+
+        def replaced(place, leaf):
+            name = _name(place)
+            return jax.device_put(given[name].astype(leaf.dtype), leaf.sharding) if name in fitting else leaf
+
+        own = tree_map_with_path(replaced, own)
+        _logger.info('Weights from %s: %d arrays loaded', path, len(fitting))
+        _tell('left out, as --config.initial_weights.without says', given.keys() & spared)
+        _tell('left out, since the model has no such parameters or statistics', given.keys() - leaves.keys())
+        _tell('not in the file, so as they are drawn', wanted - fitting)
+        return state.replace(params=own.pop('params'), extra={**state.extra, **own})
+
+    def _given(self, path: Path, collections: Iterable[str]) -> Arrays:
+        """The arrays that are taken, by where they go; UserError if there are none."""
+        arrays = _read_by_all(path)
+        parts = {name: _split(name, collections) for name in arrays}
+        taken = {name: (collection, rest) for name, (collection, rest) in parts.items() if _is_below(rest, self.of)}
         if self.of and not taken:
+            raise UserError(f'{path}: nothing is below {self.of!r}, only {_some(arrays)}; see --config.initial_weights.of')
+        return {
+            '/'.join(part for part in (collection, self.into, rest[len(self.of) :].lstrip('/')) if part): arrays[name]
+            for name, (collection, rest) in taken.items()
+        }
+
+    def _spared(self, leaves: Iterable[str]) -> set[str]:
+        """The arrays of the model in groups of `without`; UserError for a group without any."""
+        groups = {group: {name for name in leaves if _is_below(_rest(name), group)} for group in self.without}
+        if empty := [group for group, names in groups.items() if not names]:
+            on_top = sorted({_rest(name).partition('/')[0] for name in leaves})
             raise UserError(
-                f'{path}: nothing is below {self.of!r}, only {_some(sorted(arrays))}; see --config.initial_weights.of'
+                f'--config.initial_weights.without: no parameters are called {", ".join(empty)}; on top there are '
+                f'{", ".join(on_top)}'
             )
-        given = {self._target(name, collections): array for name, array in taken.items()}
-        loaded, missing = set(), []
-
-        def choose(place, leaf):
-            name = keystr(place, simple=True, separator='/')
-            if name not in given:
-                if self._belongs(name):
-                    missing.append(name)
-                return leaf
-            if given[name].shape != leaf.shape:
-                raise UserError(f'{path}: {name} has the shape {given[name].shape}, the model wants {leaf.shape}')
-            loaded.add(name)
-            return jax.device_put(given[name].astype(leaf.dtype), leaf.sharding)
-
-        collections = tree_map_with_path(choose, collections)
-        left_out = sorted(given.keys() - loaded)
-        if not loaded:
-            raise UserError(
-                f'{path}: none of its {len(given)} arrays fits the model ({_some(left_out)}; the model has {_some(missing)}); '
-                'see --config.initial_weights.of and .into'
-            )
-        _logger.info('Weights from %s: %d arrays loaded', path, len(loaded))
-        if left_out:
-            _logger.info('  left out, since the model has no such array: %s', _some(left_out))
-        if missing:
-            _logger.info('  not in the file, so as they are drawn: %s', _some(missing))
-        params = collections.pop('params')
-        return state.replace(params=params, extra=collections)
-
-    def _is_taken(self, name: str, collections: Mapping) -> bool:
-        _, rest = _split(name, collections)
-        return not self.of or rest == self.of or rest.startswith(f'{self.of}/')
-
-    def _target(self, name: str, collections: Mapping) -> str:
-        collection, rest = _split(name, collections)
-        rest = rest[len(self.of) :].lstrip('/') if self.of else rest
-        return '/'.join(part for part in (collection, self.into, rest) if part)
-
-    def _belongs(self, name: str) -> bool:
-        _, _, rest = name.partition('/')
-        return not self.into or rest == self.into or rest.startswith(f'{self.into}/')
+        return set().union(*groups.values())
 
 
 def read(path: Path) -> Arrays:
     """The arrays of a file, or of the newest checkpoint of a run; UserError for what is neither."""
+    _check_source(path)
     try:
         if path.is_dir():
             return checkpoint.read_arrays(path / 'checkpoints')
-        match path.suffix:
-            case '.npz':
-                with np.load(path, allow_pickle=False) as content:
-                    return {name.replace('.', '/'): content[name] for name in content.files}
-            case '.safetensors':
-                from safetensors.numpy import load_file
-
-                return {name.replace('.', '/'): array for name, array in load_file(path).items()}
-    except (FileNotFoundError, UserError):
+        return {name.replace('.', '/'): array for name, array in _READERS[path.suffix](path).items()}
+    except UserError:
         raise
     except Exception as error:  # whatever these parsers do not foresee in a damaged file
         raise UserError(f'{path}: cannot be read ({type(error).__name__}: {error}); fetch it again') from error
-    raise UserError(f'{path}: weights come from a .npz or .safetensors file, or from the directory of a run')
 
 
-def _split(name: str, collections: Mapping) -> tuple[str, str]:
+def _npz(path: Path) -> Arrays:
+    with np.load(path, allow_pickle=False) as content:
+        return {name: content[name] for name in content.files}
+
+
+def _safetensors(path: Path) -> Arrays:
+    from safetensors.numpy import load_file
+
+    return load_file(path)
+
+
+_READERS: Mapping[str, Callable[[Path], Arrays]] = {'.npz': _npz, '.safetensors': _safetensors}
+
+
+def _check_source(path: Path):
+    if not path.exists():
+        raise UserError(f'{path}: no such file or directory; see --config.initial_weights.file')
+    if not ((path / 'checkpoints').is_dir() or (path.is_file() and path.suffix in _READERS)):
+        raise UserError(f'{path}: weights come from a .npz or .safetensors file, or from the directory of a run')
+
+
+def _read_by_all(path: Path) -> Arrays:
+    """`read`, or UserError on every process: none waits for one that could not read."""
+    arrays, reason = {}, None
+    try:
+        arrays = read(path)
+    except UserError as error:
+        reason = error
+    if not peers.all_agree(reason is None):
+        raise reason or UserError(f'{path}: another process cannot read it')
+    return arrays
+
+
+def _tell(what: str, names: Iterable[str]):
+    if names:
+        _logger.info('  %s: %s', what, _some(names))
+
+
+def _check_shapes(path: Path, arrays: Arrays, leaves: Mapping[str, jax.Array]):
+    for name, array in sorted(arrays.items()):
+        if array.shape != leaves[name].shape:
+            raise UserError(
+                f'{path}: {name} has the shape {array.shape}, the model wants {leaves[name].shape}; '
+                '--config.initial_weights.without leaves groups of parameters out'
+            )
+
+
+def _split(name: str, collections: Iterable[str]) -> tuple[str, str]:
     """Collection and path of an array; 'params' where the name says nothing."""
     first, _, rest = name.partition('/')
     return (first, rest) if first in collections else ('params', name)
 
 
-def _some(names: list[str]) -> str:
+def _name(place) -> str:
+    return keystr(place, simple=True, separator='/')
+
+
+def _rest(name: str) -> str:
+    """The path of an array in its collection."""
+    return name.partition('/')[2]
+
+
+def _is_below(path: str, group: str) -> bool:
+    """Whether a path is that of a group, or of a part of it; all are below ''."""
+    return not group or path == group or path.startswith(f'{group}/')
+
+
+def _some(names: Iterable[str]) -> str:
+    names = sorted(names)
     return ', '.join(names[:5]) + (f' and {len(names) - 5} more' if len(names) > 5 else '') if names else 'nothing'

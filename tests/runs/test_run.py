@@ -1,17 +1,29 @@
 """Opening a run whose files may have been written by another version, or by anybody's hand."""
 
 import json
+import re
 import shutil
 
 import jax
+import numpy as np
 import pytest
 
 from ar_seg_jax import files
 from ar_seg_jax.errors import UserError
+from ar_seg_jax.evaluation import baselines, scoring
+from ar_seg_jax.runs import assembly, workdir
 from ar_seg_jax.runs import run as runs
-from ar_seg_jax.runs import workdir
+from configs import textures
 
 ROAD = {'name': 'road', 'colour': [1, 2, 3]}
+
+
+def _place(config, key):
+    """Where a config has the key 'part__key', and the key there."""
+    *parts, last = key.split('__')
+    for part in parts:
+        config = config[part]
+    return config, last
 
 
 def _altered(directory, **changes):
@@ -19,11 +31,8 @@ def _altered(directory, **changes):
     path = directory / 'config.json'
     config = json.loads(path.read_text())
     for key, value in changes.items():
-        *parts, last = key.split('__')
-        target = config
-        for part in parts:
-            target = target[part]
-        target.pop(last) if value is None else target.update({last: value})
+        place, last = _place(config, key)
+        place.pop(last) if value is None else place.update({last: value})
     path.write_text(json.dumps(config))
 
 
@@ -49,6 +58,101 @@ def test_what_is_wrong_in_the_config_of_a_run_is_named(trained, tmp_path, monkey
     monkeypatch.setattr(jax.config, 'update', lambda *_: None)  # no compilation cache in the process of the tests
     with pytest.raises(UserError, match=rf'{message}$'):
         runs.open_run(workdir.load_config(tmp_path / 'run'), tmp_path / 'run', training=False)
+
+
+def _refused(trained, tmp_path, monkeypatch, changes, message):
+    """A training with other values of keys 'part__key' is refused before data is prepared, and leaves nothing."""
+    monkeypatch.setattr(assembly, 'prepare', lambda *_: pytest.fail('data is prepared'))
+    config = textures.get_config().to_dict()
+    config['data']['data_dir'] = str(trained.data_dir)
+    config['evaluation']['batch_size'] = 8  # there are 8 devices here
+    for key, value in changes.items():
+        place, last = _place(config, key)
+        place[last] = value
+    with pytest.raises(UserError) as raised:
+        runs.open_run(config, tmp_path / 'run', training=True)
+    assert re.fullmatch(message, str(raised.value)), raised.value  # without the notes that JAX adds
+    assert not (tmp_path / 'run').exists()
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'initial_weights__file': None}, r'config\.initial_weights\.file: expected a text, found None'),
+        ({'initial_weights__fil': 'a.npz'}, r"config\.initial_weights: there is no 'fil', .*; did you mean 'file'\?"),
+        ({'initial_weights': {'file': 'a.npz'}}, r'config\.initial_weights lacks of, into, without'),
+        ({'initial_weights': None}, r'config: initial_weights: expected keys with values, found None'),
+        ({'frozen': 'stem'}, r"config: frozen: expected a list, found 'stem'; a list of one is \('stem',\)"),
+        ({'frozen': ('stem', 3)}, r'config: frozen\[1\]: expected a text, found 3'),
+        ({'frozen': None}, r'config: frozen: expected a list, found None'),
+        ({'seed': 'z'}, r"config: seed: expected a whole number, found 'z'"),
+        ({'evaluators__probes': None}, r'config: evaluators\.probes: expected keys with values, found None'),
+    ],
+)
+def test_a_wrong_type_in_a_new_config_is_named_before_anything_is_there(trained, tmp_path, monkeypatch, changes, message):
+    _refused(trained, tmp_path, monkeypatch, changes, message)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'evaluators': {'probe': {}}}, r"config\.evaluators: there is no 'probe', .*; did you mean 'probes'\?"),
+        ({'evaluators__probes__step': 3}, r"config\.evaluators\.probes of 'probes': there is no 'step', .*"),
+        ({'evaluators__probes__names': 'linear'}, r"config\.evaluators\.probes\.names: expected a list, found 'linear'; .*"),
+        ({'evaluators__segmentation': {'baselines': True}}, r'config\.evaluators\.segmentation of .* lacks protocols'),
+        ({'initial_weights__file': '/nowhere/a.npz'}, r'/nowhere/a\.npz: no such file or directory; see .*weights\.file'),
+        ({'initial_weights__file': __file__}, r'.*test_run\.py: weights come from a \.npz or \.safetensors file, or .*'),
+        ({'frozen': ('stem', 'stm')}, r'no parameters are called stm; on top there are block_0, block_1, decoder, stem'),
+        ({'optimizer__rates': {'network': 0.1}}, r'no parameters are called network; on top there are block_0, .*'),
+        ({'optimizer__rates': {'stem': '0.1'}}, r"config\.optimizer: rates\.stem: expected a number, found '0\.1'"),
+        ({'optimizer__rates': {'stem': -0.1}}, r'config\.optimizer\.rates\.stem is a factor of at least 0, found -0\.1'),
+        ({'optimizer__rates': {'stem': float('nan')}}, r'config\.optimizer\.rates\.stem is a factor of at least 0, found nan'),
+        ({'epochs': 2.0}, r'set one of --config\.steps and --config\.epochs and leave the other 0; found 300 and 2\.0'),
+        ({'epochs': -1.0}, r'set one of --config\.steps and --config\.epochs and leave the other 0; found 300 and -1\.0'),
+        ({'profile': '9-3'}, r"--config\.profile is a step or a range of steps such as '10-12', found '9-3'"),
+    ],
+)
+def test_a_wrong_value_in_a_new_config_is_told_before_anything_is_there(trained, tmp_path, monkeypatch, changes, message):
+    _refused(trained, tmp_path, monkeypatch, changes, message)
+
+
+@pytest.mark.parametrize(('gone', 'rows'), [(True, []), (False, ['before training'])])
+def test_the_network_before_training_is_scored_if_its_weights_are_still_there(trained, tmp_path, monkeypatch, caplog, gone, rows):
+    shutil.copytree(trained.directory, tmp_path / 'run')
+    file = tmp_path / 'a.npz'
+    _altered(tmp_path / 'run', pipeline__batch_size=8, evaluation__batch_size=8, initial_weights__file=str(file))
+    monkeypatch.setattr(jax.config, 'update', lambda *_: None)
+    run = runs.open_run(workdir.load_config(tmp_path / 'run'), tmp_path / 'run', training=False)
+    if not gone:
+        np.savez(file, **{'stem.conv.bias': np.full(run.task.shapes().params['stem']['conv']['bias'].shape, 7.0)})
+    scored = []
+    monkeypatch.setattr(scoring, 'evaluate', lambda count, variables, protocols, batches: scored.append(variables) or [])
+    for name in ('pixel_centroids', 'sift_centroids'):
+        monkeypatch.setattr(baselines, name, lambda *_: 'k-means')
+    found = run.reporter.evaluators['segmentation']._of_baselines(run.task.data.evaluation)
+    assert list(found) == [*rows, 'k-means on pixels', 'k-means on SIFT']
+    if gone:
+        (record,) = caplog.records
+        assert record.message == (
+            f'The network before training is not scored: {file}: no such file or directory; see --config.initial_weights.file'
+        )
+    else:
+        assert (np.asarray(scored[0].params['stem']['conv']['bias']) == 7).all()
+
+
+def test_a_training_that_goes_on_needs_its_initial_weights_no_more(trained, tmp_path, monkeypatch):
+    directory = tmp_path / 'run'
+    shutil.copytree(trained.directory, directory)
+    changes = {'pipeline__batch_size': 8, 'evaluation__batch_size': 8, 'initial_weights__file': '/nowhere/a.npz'}
+    _altered(directory, **changes)
+    config = workdir.load_config(directory)
+    monkeypatch.setattr(jax.config, 'update', lambda *_: None)
+    run = runs.open_run(config, directory, training=True)
+    assert run.checkpoints.latest == 6
+    run.lock.close()
+    shutil.rmtree(directory / 'checkpoints')
+    with pytest.raises(UserError, match=r'^/nowhere/a\.npz: no such file or directory'):
+        runs.open_run(config, directory, training=True)
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,9 @@ def test_a_damaged_json_file_is_named(tmp_path, content, message):
         ('pipeline.batch_size', '4', r"config\.json: pipeline: batch_size: expected a whole number, found '4'$"),
         ('optimizer', {'name': 'adam', 'learning_rate': 1.0}, r"config\.json: optimizer: lacks 'schedule'$"),
         ('method', {}, r"config\.json: method: lacks 'name'$"),
-        ('frozen', 'stem', r"config\.json: frozen: expected a list, found 'stem'$"),
+        ('frozen', 'stem', r"config\.json: frozen: expected a list, found 'stem'; a list of one is \('stem',\)$"),
+        ('frozen', ['stem', 3], r'config\.json: frozen\[1\]: expected a text, found 3$'),
+        ('evaluators', {'probes': 3}, r'config\.json: evaluators\.probes: expected keys with values, found 3$'),
     ],
 )
 def test_a_wrong_value_in_a_config_that_was_written_by_hand_is_named(tmp_path, name, value, message):
@@ -135,7 +137,7 @@ def test_a_wrong_value_in_a_config_that_was_written_by_hand_is_named(tmp_path, n
 def test_a_config_comes_back_as_json_has_it(tmp_path):
     workdir.save_config(tmp_path, CONFIG)
     expected = copy.deepcopy(CONFIG)
-    expected['frozen'] = []
+    expected['frozen'] = expected['initial_weights']['without'] = []
     expected['evaluators']['segmentation']['protocols'] = ['one-to-one']
     expected['evaluators']['probes']['names'] = ['linear', 'non-linear']
     assert workdir.load_config(tmp_path) == expected

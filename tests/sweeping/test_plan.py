@@ -145,7 +145,7 @@ def test_a_shared_run_holds_what_all_its_rows_want():
     assert objectives.probes == ('linear:logits', 'non-linear:logits', 'linear:features', 'non-linear:features')
     (comparison,) = plan.trainings(tables.load('comparison'), _sweep(CONFIG), [0])
     assert comparison.untrained and comparison.probes == ()
-    assert comparison.methods == ('untrained network', 'k-means on pixels', 'k-means on SIFT')
+    assert comparison.methods == ('k-means on pixels', 'k-means on SIFT')
 
 
 @pytest.mark.parametrize('measure', ['lienar', 'lienar/logits'])

@@ -13,6 +13,7 @@ from ar_seg_jax.runs import workdir
 from ar_seg_jax.sweeping import collect, drawing, plan, state, summary, tables
 from ar_seg_jax.sweeping.collect import Spread
 from ar_seg_jax.sweeping.runner import Outcome, scoring_command, training_command
+from ar_seg_jax.sweeping.tables import Row, Table
 from configs import potsdam3, potsdam3_arl
 
 FIRST, SECOND = 'one-to-one:labelled_test:labelled_test', 'many-to-one:labelled_train:labelled_test'
@@ -203,6 +204,29 @@ def test_a_run_that_was_trained_further_than_the_sweep_says_is_refused(sweep):
     training = plan.trainings(tables.load('dropout'), sweep, [0])[0]
     with pytest.raises(UserError, match=r'runs/base/0 was trained to step 7, beyond 6; use another --workdir$'):
         _finish(sweep, _changed(sweep, training, steps=6), 0.6)
+
+
+def test_a_row_may_be_trained_for_longer_than_others(sweep):
+    table = Table('t', 't', 's', (Row('twice', overrides={'steps': {'times': 2, 'of': 'steps'}}),))
+    (training,) = plan.trainings(table, sweep, [0])
+    _leave(sweep, training.key, 14, [_entry('AC, step 14', FIRST, 0.6, 0.5)])
+    state.finish(sweep.directory, training)
+    assert state.evaluation(sweep.directory, training.key)['step'] == 14
+    _leave(sweep, training.key, 15, [_entry('AC, step 15', FIRST, 0.6, 0.5)])
+    with pytest.raises(UserError, match=r'runs/steps=14/0 was trained to step 15, beyond 14; use another --workdir$'):
+        state.finish(sweep.directory, training)
+
+
+def test_an_evaluation_whose_initial_weights_were_gone_is_finished(sweep):
+    """It lacks the network before training, which is called otherwise where it has initial weights, and no row is of it."""
+    (training,) = plan.trainings(tables.load('sampling'), sweep, [0])[:1]
+    _finish(sweep, training, 0.6)
+    content = state.evaluation(sweep.directory, training.key)
+    results = [entry for entry in content['segmentation']['results'] if entry['name'] != 'untrained network']
+    _leave(sweep, training.key, 7, results)
+    assert state.finished(sweep.directory, training)
+    _leave(sweep, training.key, 7, results[:-1])
+    assert not state.finished(sweep.directory, training)  # baselines are lacking
 
 
 def test_commands_are_those_that_a_person_would_type(sweep):

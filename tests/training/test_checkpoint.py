@@ -184,7 +184,7 @@ def test_a_step_that_was_asked_for_is_not_replaced_by_another(copy):
         ),  # shape
         (
             {'params': {'kernel': jnp.zeros((500, 4), jnp.float16), 'bias': jnp.zeros(3, jnp.bfloat16)}},
-            'the content of model/params/kernel is not what was saved',
+            'model/params/kernel was saved as float32, and should be float16 here',
         ),  # type
         (
             {'params': {'kernel': jnp.zeros((500, 4)), 'bias': jnp.zeros(3, jnp.bfloat16), 'new': jnp.zeros(3)}},

@@ -35,6 +35,7 @@ SHAPES = {
     'batch_stats/network/stem/mean': (2,),
     'centroids': (3, 4),
 }
+TAKEN = [name for name in SHAPES if name != 'centroids']
 
 
 def _nested(flat):
@@ -81,8 +82,8 @@ def _save(path, arrays):
     return path
 
 
-def _put(path, of='', into=''):
-    return _flat(InitialWeights(str(path), of, into).put(_model()))
+def _put(path, of='', into='', without=()):
+    return _flat(InitialWeights(str(path), of, into, without).put(_model()))
 
 
 def _assert_replaced(found, expected):
@@ -101,15 +102,16 @@ def told(caplog):
 
 
 @pytest.mark.parametrize('source', ['file.npz', 'file.safetensors', 'run'])
-def test_all_that_a_file_has_takes_the_place_of_what_was_drawn(tmp_path, told, source):
+def test_the_parameters_and_statistics_of_a_file_take_the_place_of_what_was_drawn(tmp_path, told, source):
     arrays = _random(SHAPES)
-    _assert_replaced(_put(_save(tmp_path / source, arrays)), arrays)
-    assert told() == ['6 arrays loaded']
+    _assert_replaced(_put(_save(tmp_path / source, arrays)), {name: arrays[name] for name in TAKEN})
+    assert told() == ['5 arrays loaded', 'centroids']
 
 
 def test_without_a_file_nothing_is_done():
     model = _model()
-    assert InitialWeights('', '', '').put(model) is model
+    assert InitialWeights('', '', '', ()).put(model) is model
+    InitialWeights('', '', '', ()).check()
 
 
 def test_names_of_other_programs_have_points_and_no_collection(tmp_path):
@@ -122,9 +124,10 @@ def test_names_of_other_programs_have_points_and_no_collection(tmp_path):
 
 def test_what_is_loaded_left_out_and_missing_is_told(tmp_path, told):
     arrays = {**_random(['params/network/stem/kernel', 'centroids']), 'params/network/tail': np.zeros(3, np.float32)}
-    _assert_replaced(_put(_save(tmp_path / 'file.npz', arrays)), {name: arrays[name] for name in SHAPES if name in arrays})
+    expected = {'params/network/stem/kernel': arrays['params/network/stem/kernel']}
+    _assert_replaced(_put(_save(tmp_path / 'file.npz', arrays)), expected)
     missing = 'batch_stats/network/stem/mean, params/critic/kernel, params/network/head/kernel, params/network/stem/bias'
-    assert told() == ['2 arrays loaded', 'params/network/tail', missing]
+    assert told() == ['1 arrays loaded', 'centroids, params/network/tail', missing]
 
 
 def test_of_takes_a_part_and_into_says_where_it_goes(tmp_path, told):
@@ -157,7 +160,7 @@ def test_arrays_take_the_type_and_the_devices_of_the_model(tmp_path):
     everywhere = jax.sharding.NamedSharding(feeds.mesh_of(8), jax.sharding.PartitionSpec())
     model = jax.device_put(_model(), everywhere)
     for name in ('file.safetensors', 'run'):
-        weights = InitialWeights(str(_save(tmp_path / name, arrays)), '', '')
+        weights = InitialWeights(str(_save(tmp_path / name, arrays)), '', '', ())
         found = weights.put(model).params['network']['stem']['kernel']
         assert found.dtype == np.float32 and found.sharding == everywhere
         np.testing.assert_array_equal(found, [[1, 2], [3, 4], [5, 6]])
@@ -165,15 +168,34 @@ def test_arrays_take_the_type_and_the_devices_of_the_model(tmp_path):
 
 def test_a_wrong_shape_is_named(tmp_path):
     path = _save(tmp_path / 'file.npz', {'network.stem.kernel': np.zeros((2, 3), np.float32)})
-    message = r'file\.npz: params/network/stem/kernel has the shape \(2, 3\), the model wants \(3, 2\)$'
+    message = (
+        r'file\.npz: params/network/stem/kernel has the shape \(2, 3\), the model wants \(3, 2\); '
+        r'--config\.initial_weights\.without leaves groups of parameters out$'
+    )
     with pytest.raises(UserError, match=message):
         _put(path)
+
+
+def test_groups_are_left_out_with_their_statistics_whatever_their_shapes(tmp_path, told):
+    arrays = _random(SHAPES) | {'params/network/head/kernel': np.zeros((2, 7), np.float32)}
+    path = _save(tmp_path / 'file.npz', arrays)
+    expected = {name: arrays[name] for name in ('params/network/stem/kernel', 'params/network/stem/bias', 'params/critic/kernel')}
+    statistics = {'batch_stats/network/stem/mean': arrays['batch_stats/network/stem/mean']}
+    _assert_replaced(_put(path, without=('network/head',)), expected | statistics)
+    assert told() == ['4 arrays loaded', 'params/network/head/kernel', 'centroids']
+    _assert_replaced(_put(path, without=['network']), {'params/critic/kernel': arrays['params/critic/kernel']})
+    parts = _save(tmp_path / 'parts.npz', {'params/stem/bias': np.float32([1, 2]), 'params/head/kernel': np.zeros((2, 7))})
+    _assert_replaced(_put(parts, into='network', without=('network/head',)), {'params/network/stem/bias': [1, 2]})
+    with pytest.raises(UserError, match=r'\.without: no parameters are called headd; on top there are critic, network$'):
+        _put(path, without=('critic', 'headd'))
+    with pytest.raises(UserError, match=r'none of its 6 arrays fits the model \(.*; the model has nothing\)'):
+        _put(path, without=('network', 'critic'))
 
 
 @pytest.mark.parametrize(
     ('of', 'into', 'message'),
     [
-        ('', '', r'params/a, params/b; the model has batch_stats/network/stem/mean, .*, params/network/stem/bias and 1 more'),
+        ('', '', r'params/a, params/b; the model has batch_stats/network/stem/mean, .*, params/network/stem/kernel'),
         ('', 'network/head', r'params/network/head/a, params/network/head/b; the model has params/network/head/kernel'),
         ('a', 'critic', r'params/critic; the model has params/critic/kernel'),
     ],
@@ -215,10 +237,13 @@ def test_what_is_no_source_of_weights_is_named(tmp_path):
     (tmp_path / 'file.pt').write_bytes(b'')
     with pytest.raises(UserError, match=r'file\.pt: weights come from a \.npz or \.safetensors file, or from the directory of a'):
         _put(tmp_path / 'file.pt')
+    with pytest.raises(UserError, match=r'weights come from a \.npz or \.safetensors file, or from the directory of a run$'):
+        _put(tmp_path)
+    with pytest.raises(UserError, match=r'missing\.npz: no such file or directory; see --config\.initial_weights\.file$'):
+        _put(tmp_path / 'missing.npz')
+    (tmp_path / 'checkpoints').mkdir()
     with pytest.raises(UserError, match=r'checkpoints: no checkpoint; weights come from a run that has one$'):
         _put(tmp_path)
-    with pytest.raises(FileNotFoundError):
-        _put(tmp_path / 'missing.npz')
 
 
 def test_the_newest_checkpoint_of_a_run_is_read_if_it_is_what_was_saved(tmp_path):
@@ -226,7 +251,7 @@ def test_the_newest_checkpoint_of_a_run_is_read_if_it_is_what_was_saved(tmp_path
     run = _save(tmp_path / 'run', first)
     newer = _save(tmp_path / 'other', second) / 'checkpoints' / '7'
     shutil.copytree(newer, run / 'checkpoints' / '8')
-    _assert_replaced(_put(run), second)
+    _assert_replaced(_put(run), {name: second[name] for name in TAKEN})
     shutil.rmtree(run / 'checkpoints' / '8' / 'model')
     shutil.copytree(run / 'checkpoints' / '7' / 'model', run / 'checkpoints' / '8' / 'model')
     with pytest.raises(UserError, match=r'checkpoints/8 is damaged: the content of model/\S+ is not what was saved$'):
@@ -265,14 +290,14 @@ def test_a_training_begins_with_the_stem_of_a_run_of_another_method(tmp_path):
     def task(method, weights):
         return feeds.task(method, Optimizer(optax.adam(1e-3)), feeds.Numbered(batch, feeds.mesh_of(8)), weights=weights)
 
-    none = InitialWeights('', '', '')
+    none = InitialWeights('', '', '', ())
     source = task(tiny.ac(), none).initial_state()
     source = source.replace(extra=jax.tree.map(lambda leaf: leaf + 0.5, source.extra))  # statistics of its own
     checkpoints = Checkpoints(tmp_path / 'checkpoints', writable=True)
     checkpoints.save(source)
     checkpoints.close()
     drawn = task(tiny.arl(), none).initial_state()
-    found = task(tiny.arl(), InitialWeights(str(tmp_path), 'stem', 'network/stem')).initial_state()
+    found = task(tiny.arl(), InitialWeights(str(tmp_path), 'stem', 'network/stem', ())).initial_state()
     before, after, given = (_flat(state.model) for state in (drawn, found, source))
     renamed = {name.replace('/stem/', '/network/stem/'): array for name, array in given.items() if '/stem/' in name}
     assert {name.partition('/')[0] for name in renamed} == {'params', 'batch_stats'}
@@ -280,3 +305,16 @@ def test_a_training_begins_with_the_stem_of_a_run_of_another_method(tmp_path):
         np.testing.assert_array_equal(array, renamed.pop(name, before[name]), err_msg=name)
     assert not renamed
     assert all(leaf.is_fully_replicated and len(leaf.devices()) == 8 for leaf in jax.tree.leaves((found.params, found.extra)))
+
+
+def test_a_training_begins_with_all_but_the_decoder_of_one_with_other_clusters(tmp_path):
+    def filled(value, **options):
+        image = jnp.zeros((8, 16, 16, 3), jnp.uint8)
+        shapes = jax.eval_shape(lambda: tiny.ac(**options).init(jax.random.key(0), image))
+        return ModelState(jnp.int32(0), *jax.tree.map(lambda leaf: jnp.full(leaf.shape, value, leaf.dtype), shapes))
+
+    path = _save(tmp_path / 'file.npz', _flat(filled(3.0)))
+    found = _flat(InitialWeights(str(path), '', '', ('decoder',)).put(filled(7.0, num_clusters=5)))
+    assert found['params/decoder/kernel'].shape == (128, 5)
+    for name, array in found.items():
+        np.testing.assert_array_equal(array, 7 if '/decoder/' in name else 3, err_msg=name)

@@ -1,0 +1,64 @@
+"""What is wrong in a config: told before data is prepared, a directory is made, or a network computes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ar_seg_jax import build, sharding
+from ar_seg_jax.configuration import named, unknown
+from ar_seg_jax.data.dataset import Dataset
+from ar_seg_jax.errors import UserError
+from ar_seg_jax.interfaces import Method
+from ar_seg_jax.runs import assembly
+
+Config = Mapping[str, Any]
+
+
+def check(config: Config, method: Method, data: Dataset, *, begins: bool):
+    """UserError for what would be told later: when evaluators are made, weights are read, or the first step is traced.
+
+    The types of all that has no name are right already (`workdir.check_types`), and `data` need not be prepared. begins: whether
+    this is a training from the first step, which reads the initial weights.
+    """
+    assembly.length(config)
+    assembly.steps_to_trace(config['profile'])
+    _check_batches(config, method, data)
+    _check_evaluators(config['evaluators'])
+    weights = assembly.initial_weights(config)
+    if begins:
+        weights.check()
+    _check_groups(config, method, data.image_shape)
+
+
+def _check_batches(config: Config, method: Method, data: Dataset):
+    """All batches divide over the devices, and the method can be trained with them."""
+    pipeline, evaluation = config['pipeline'], config['evaluation']
+    parts, crop = pipeline['micro_batches'], pipeline['crop_size']
+    if parts < 1:
+        raise UserError(f'--config.pipeline.micro_batches is at least 1, found {parts}')
+    if crop < 1:
+        raise UserError(f'--config.pipeline.crop_size is at least 1, found {crop}')
+    sharding.check_batch_size(pipeline['batch_size'], data.mesh, 'pipeline.batch_size', parts)
+    sharding.check_batch_size(evaluation['batch_size'], data.mesh, 'evaluation.batch_size')
+    method.check(data.image_shape, parts)
+
+
+def _check_evaluators(chosen: Mapping[str, Mapping[str, Any]]):
+    """All of them are known, and have the options that they take."""
+    for name, options in chosen.items():
+        if name not in assembly.EVALUATORS:
+            raise UserError(f'config.evaluators: {unknown(name, assembly.EVALUATORS)}')
+        named(assembly.EVALUATORS, f'config.evaluators.{name}', {'name': name, **options}, given=['subject'])
+
+
+def _check_groups(config: Config, method: Method, image_shape: tuple[int, int, int, int]):
+    """There are parameters of all groups that are frozen, or have a rate. Shapes say so, and nothing is computed."""
+    if not (config['frozen'] or config['optimizer']['rates']):
+        return
+    tx = build.transformation(config, method, steps=1).tx
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    params, _ = jax.eval_shape(method.init, key, jax.ShapeDtypeStruct(image_shape, jnp.uint8))
+    state = jax.eval_shape(tx.init, params)
+    jax.eval_shape(tx.update, params, state, params)
