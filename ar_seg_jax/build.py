@@ -7,9 +7,8 @@ import optax
 from flax.core import FrozenDict
 
 from ar_seg_jax.configuration import check_types, choose
-from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Method, Model
-from ar_seg_jax.methods import ac, arl
+from ar_seg_jax.methods import ac, arl, clusters
 from ar_seg_jax.models.autoregressive import Autoregressive
 from ar_seg_jax.training import optimizer
 
@@ -36,8 +35,8 @@ def method(config: Config) -> Method:
         return choose(MODELS, 'config.model', config['model'], heads=FrozenDict(heads))  # hashable, as all that jit closes over
 
     made = choose(METHODS, 'config.method', config['method'], make_model=make_model)
-    if made.num_clusters and not 2 <= made.num_clusters <= 255:  # clusters are pixels of 8 bits
-        raise UserError(f'method.num_clusters is 2 to 255, found {made.num_clusters}')
+    if made.num_clusters:  # 0 is for methods that have none; those that have some refuse it themselves
+        clusters.check(made.num_clusters)
     return made
 
 

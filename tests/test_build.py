@@ -34,6 +34,7 @@ def _config(**parts):
         ('model', 'depth', 3, r"config\.model of 'autoregressive': there is no 'depth', the names are attention, .*"),
         ('model', 'head', {}, r"config\.model of 'autoregressive': there is no 'head', the names are attention, .*"),
         ('method', 'name', 'arc', r"config\.method\.name: there is no 'arc', the names are ac, arl; did you mean '.*'\?"),
+        ('method', 'num_clusters', 0, r'method\.num_clusters is 2 to 255, found 0'),
         ('method', 'num_clusters', 1, r'method\.num_clusters is 2 to 255, found 1'),
         ('method', 'num_clusters', 256, r'method\.num_clusters is 2 to 255, found 256'),
         ('method', 'auxiliary_clusters', 256, r'method\.auxiliary_clusters is 0, for no second head, to 255; found 256'),
@@ -65,6 +66,7 @@ def test_a_wrong_option_is_told_with_what_is_right(part, option, value, message)
     [
         ('width', 1, r'method\.width is 2 to 4096, found 1'),
         ('width', 4097, r'method\.width is 2 to 4096, found 4097'),
+        ('num_clusters', 0, r'method\.num_clusters is 2 to 255, found 0'),
         ('num_clusters', 256, r'method\.num_clusters is 2 to 255, found 256'),
         ('mask_void', True, r"config\.method of 'arl': there is no 'mask_void', the names are candidates, .*"),
     ],
