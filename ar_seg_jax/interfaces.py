@@ -113,8 +113,9 @@ class Method(Protocol):
     makes the model of config.model with the heads that the method wants.
 
     title: what tables call it. loss_in_words: what the loss is, and its unit. num_clusters: of the scores of `predict`, 0
-    where it predicts none. reach: as that of a model, of the scores. refreshed: before which steps `refresh` is called, None
-    for never. restarted: the top-level parameters that `refresh` draws anew, whose optimiser then begins anew too.
+    where it predicts none. reach: as that of a model, of the scores. output_stride: as that of a model. refreshed: before which
+    steps `refresh` is called, None for never. restarted: the top-level parameters that `refresh` draws anew, whose optimiser then
+    begins anew too.
     """
 
     title: str
@@ -123,6 +124,12 @@ class Method(Protocol):
     reach: int | None = None
     refreshed: Cadence | None = None
     restarted: tuple[str, ...] = ()
+
+    @property
+    def output_stride(self) -> int:
+        """That of its `model`, where a method does not say another. Images are cut at multiples of it, so that a network with
+        larger cells inside than those it gives out wants theirs."""
+        return self.model.output_stride
 
     def check(self, image_shape: tuple[int, int, int, int], micro_batches: int):
         """UserError if it cannot be trained with batches of this shape in so many parts. The first step need not say it then."""

@@ -70,10 +70,10 @@ class Network:
 
     def in_tiles(self, image: Image) -> UInt8[np.ndarray, 'height width']:
         """The same of an image that is at the scale of the training already."""
-        reach = self.method.reach
+        reach, stride = self.method.reach, self.method.output_stride
         if reach is None or reach > tiling.MARGIN:
-            return tiling.blend(self._compiled('scores'), image)
-        return tiling.segment(self._compiled('clusters'), image)
+            return tiling.blend(self._compiled('scores'), image, stride)
+        return tiling.segment(self._compiled('clusters'), image, stride)
 
     def _of_each(self, image: Images, function: Callable[[Image], np.ndarray]) -> np.ndarray:
         """`function` of an image, or of each of a batch; UserError for what is neither."""

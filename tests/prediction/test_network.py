@@ -163,10 +163,17 @@ def test_classes_of_another_number_of_clusters_are_refused(directory):
 
 @pytest.mark.parametrize(
     ('options', 'way'),
-    [({'blocks': 5}, 'segment'), ({'blocks': 2, 'attention': True}, 'blend'), ({'variant': 'F5'}, 'blend')],
+    [({'blocks': 5, 'output_stride': 2}, 'segment'), ({'blocks': 2, 'attention': True}, 'blend'), ({'variant': 'F5'}, 'blend')],
 )
 def test_tiles_pass_into_one_another_where_a_model_reaches_beyond_their_margins(monkeypatch, network, image, options, way):
-    for number, name in enumerate(('segment', 'blend')):
-        monkeypatch.setattr(tiling, name, lambda _, image, number=number: np.full(image.shape[:2], number, np.uint8))
-    found = dataclasses.replace(network, method=tiny.ac(options)).in_tiles(image)
-    assert set(found.ravel().tolist()) == {('segment', 'blend').index(way)}
+    """And they begin at cells of the model."""
+    asked = []
+
+    def note(name, image, stride):
+        asked.append((name, stride))
+        return np.zeros(image.shape[:2], np.uint8)
+
+    for name in ('segment', 'blend'):
+        monkeypatch.setattr(tiling, name, lambda _, *rest, name=name: note(name, *rest))
+    dataclasses.replace(network, method=tiny.ac(options)).in_tiles(image)
+    assert asked == [(way, options.get('output_stride', 4))]
