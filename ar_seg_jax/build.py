@@ -1,5 +1,6 @@
 """From a config to the method with its model, and the optimiser: what there is by name. `runs.assembly` makes the rest."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,6 +8,7 @@ import optax
 from flax.core import FrozenDict
 
 from ar_seg_jax.configuration import check_types, choose
+from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Method, Model
 from ar_seg_jax.methods import ac, arl, clusters
 from ar_seg_jax.models.autoregressive import Autoregressive
@@ -30,14 +32,20 @@ _OPTIMIZER = {
 
 def method(config: Config) -> Method:
     """The method with its model."""
-
-    def make_model(heads: Mapping[str, int]) -> Model:
-        return choose(MODELS, 'config.model', config['model'], heads=FrozenDict(heads))  # hashable, as all that jit closes over
-
-    made = choose(METHODS, 'config.method', config['method'], make_model=make_model)
+    made = choose(METHODS, 'config.method', config['method'], make_model=functools.partial(_model, config))
     if made.num_clusters:  # 0 is for methods that have none; those that have some refuse it themselves
         clusters.check(made.num_clusters)
     return made
+
+
+def check_channels(config: Config, channels: int):
+    """UserError unless images of so many channels are what the model was made for."""
+    wanted = len(_model(config, heads={}).normalisation.mean)
+    if wanted not in (0, channels):
+        raise UserError(
+            f'config.model {config["model"]["name"]!r} normalises images of {wanted} channels, but those of config.data '
+            f'{config["data"]["name"]!r} have {channels}; choose a model or data that fits the other'
+        )
 
 
 def transformation(config: Config, method: Method, steps: int) -> optax.GradientTransformation:
@@ -45,3 +53,14 @@ def transformation(config: Config, method: Method, steps: int) -> optax.Gradient
     options = dict(config['optimizer'])
     check_types(options, _OPTIMIZER, 'config.optimizer')
     return optimizer.optimizer(**options, steps=steps, frozen=tuple(config['frozen']), restarted=method.restarted)
+
+
+def _model(config: Config, heads: Mapping[str, int]) -> Model:
+    made = choose(MODELS, 'config.model', config['model'], heads=FrozenDict(heads))  # hashable, as all that jit closes over
+    mean, deviation = made.normalisation
+    if len(mean) != len(deviation):
+        raise UserError(
+            f'the normalisation of config.model {config["model"]["name"]!r} has {len(mean)} means and {len(deviation)} '
+            'deviations; it needs one of each for every channel of the images, or none of both'
+        )
+    return made

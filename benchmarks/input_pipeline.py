@@ -172,7 +172,7 @@ def main(_):
     from ar_seg_jax.runs import assembly
 
     config = _CONFIG.value.to_dict()
-    data = assembly.dataset(config, sharding.make_mesh())
+    data = assembly.prepared(assembly.dataset(config, sharding.make_mesh()))
     found = parts(data)
     core = sum(seconds['median'] for name, seconds in found.items() if name != 'copy to the device')
     measured = {'travels': travels(data), 'parts': found, 'expected_of_16_cores': _CORES / core, 'rates': rates(data)}

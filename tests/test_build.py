@@ -83,6 +83,24 @@ def test_a_lacking_option_is_named():
         build.method(config)
 
 
+@pytest.mark.parametrize('read', [build.method, lambda config: build.check_channels(config, 3)])
+def test_a_normalisation_has_as_many_means_as_deviations(monkeypatch, read):
+    monkeypatch.setitem(build.MODELS, 'autoregressive', tiny.normalising((0.5, 0.4, 0.3), (0.2, 0.2)))
+    message = r"^the normalisation of config\.model 'autoregressive' has 3 means and 2 deviations; it needs one of each for "
+    with pytest.raises(UserError, match=message):
+        read(_config())
+
+
+@pytest.mark.parametrize(('wanted', 'found'), [(3, 3), (4, 4), (0, 3), (0, 4)])
+def test_a_model_takes_images_of_the_channels_that_it_normalises(monkeypatch, wanted, found):
+    monkeypatch.setitem(build.MODELS, 'autoregressive', tiny.normalising((0.5,) * wanted, (0.2,) * wanted))
+    build.check_channels(_config(), found)
+    if wanted:
+        message = rf'normalises images of {wanted} channels, but those of config\.data .textures. have {7 - wanted}; choose '
+        with pytest.raises(UserError, match=rf"^config\.model 'autoregressive' {message}"):
+            build.check_channels(_config(), 7 - wanted)
+
+
 @pytest.mark.parametrize('name', build.METHODS)
 def test_the_model_has_the_heads_that_the_method_wants(name):
     own = {'num_clusters': 7, 'auxiliary_clusters': 9} if name == 'ac' else {'width': 9}

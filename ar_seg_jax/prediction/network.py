@@ -122,6 +122,7 @@ def load(directory: Path | str, step: int | None = None) -> Network:
     config = workdir.load_config(directory)
     channels, rescale = workdir.load_input(directory)
     images.check_form(directory / 'data.json', channels, rescale)
+    build.check_channels(config, channels)
     method = build.method(config)
     if not method.num_clusters:
         raise UserError(f'{directory} holds a run of {method.title}, which predicts no clusters')

@@ -1,5 +1,6 @@
 """From a config to the data, the evaluators and the schedule of a run: what there is by name."""
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,29 +30,35 @@ DATASETS = {'coco_stuff': coco_stuff.builder, 'folder': folder.builder, 'potsdam
 EVALUATORS = {'segmentation': Segmentation, 'probes': Probing}
 
 
-def dataset(config: Config, mesh: Mesh, may_prepare: bool = True) -> Dataset:
-    """The data set, prepared on first use; without `may_prepare` DataError if it has to be."""
+def dataset(config: Config, mesh: Mesh) -> Dataset:
+    """The data set of the options, which may still have to be prepared."""
     options = dict(config['data'])
     train_split, data_dir = options.pop('train_split'), str(Path(options.pop('data_dir')).expanduser())
     try:
-        builder = prepare(choose(DATASETS, 'config.data', options, data_dir=data_dir), may_prepare)
+        builder = choose(DATASETS, 'config.data', options, data_dir=data_dir)
     except (json_format.Error, UnicodeDecodeError) as error:
         raise DataError(f'prepared data in {data_dir} is damaged ({error}); remove it to prepare it again') from error
     evaluation = {key: config['evaluation'][key] for key in ('batch_size', 'crop_size')}
     return Dataset(builder, train_split, dict(config['pipeline']), evaluation, mesh, config['seed'])
 
 
-def check_batches(config: Config, method: Method, mesh: Mesh):
-    """UserError unless all batches divide over the devices, and the method can be trained with them."""
+def prepared(data: Dataset, may_write: bool = True) -> Dataset:
+    """The data set, prepared on first use; DataError if it has to be and this must not write."""
+    return dataclasses.replace(data, builder=prepare(data.builder, may_write))
+
+
+def check_batches(config: Config, method: Method, data: Dataset):
+    """UserError unless all batches divide over the devices, and model and method take such images; data need not be prepared."""
     pipeline, evaluation = config['pipeline'], config['evaluation']
     parts, crop = pipeline['micro_batches'], pipeline['crop_size']
     if parts < 1:
         raise UserError(f'--config.pipeline.micro_batches is at least 1, found {parts}')
     if crop < 1:
         raise UserError(f'--config.pipeline.crop_size is at least 1, found {crop}')
-    sharding.check_batch_size(pipeline['batch_size'], mesh, 'pipeline.batch_size', parts)
-    sharding.check_batch_size(evaluation['batch_size'], mesh, 'evaluation.batch_size')
-    method.check((pipeline['batch_size'], crop, crop, config['data'].get('channels', 3)), parts)
+    sharding.check_batch_size(pipeline['batch_size'], data.mesh, 'pipeline.batch_size', parts)
+    sharding.check_batch_size(evaluation['batch_size'], data.mesh, 'evaluation.batch_size')
+    build.check_channels(config, data.image_shape[-1])
+    method.check(data.image_shape, parts)
 
 
 def task(config: Config, method: Method, data: Dataset, mesh: Mesh) -> Task:

@@ -47,7 +47,8 @@ def open_run(config: Mapping[str, Any], directory: Path, *, training: bool, data
     mesh = sharding.make_mesh()
     peers.require_same({'config': workdir.plain(config), 'workdir': str(directory.resolve()), 'jax': jax.__version__})
     method = build.method(config)
-    assembly.check_batches(config, method, mesh)
+    data = assembly.dataset(config, mesh)
+    assembly.check_batches(config, method, data)
     workdir.check_inside(directory)
     workdir.check_config(directory, config)
     first = jax.process_index() == 0
@@ -55,7 +56,7 @@ def open_run(config: Mapping[str, Any], directory: Path, *, training: bool, data
     if cache := assembly.compilation_cache(config if training else {'compilation_cache': ''}, directory):
         jax.config.update('jax_compilation_cache_dir', str(cache))
         jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
-    data = assembly.dataset(config, mesh, may_prepare=training or bool(data_dir))
+    data = assembly.prepared(data, may_write=training or bool(data_dir))
     task = assembly.task(config, method, data, mesh)
     split = config['evaluation']['split']
     subject = Subject(method, data, split, config['seed'], lambda: task.read_out(task.initial_state()).model)

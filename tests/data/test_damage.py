@@ -136,5 +136,5 @@ def test_damaged_prepared_data_is_named(trained, tmp_path, pattern, message):
     config = workdir.load_config(trained.directory)
     config['data']['data_dir'] = str(tmp_path / 'data')
     with pytest.raises(DataError, match=message):
-        examples = assembly.dataset(config, sharding.make_mesh(), may_prepare=False).examples('train')
+        examples = assembly.prepared(assembly.dataset(config, sharding.make_mesh()), may_write=False).examples('train')
         [examples[index] for index in range(len(examples))]

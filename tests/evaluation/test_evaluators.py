@@ -25,7 +25,7 @@ def subject(trained):
     config['method'] = {**config['method'], 'num_clusters': 6}
     mesh = sharding.make_mesh()
     method = build.method(config)
-    data = assembly.dataset(config, mesh, may_prepare=False)
+    data = assembly.prepared(assembly.dataset(config, mesh), may_write=False)
     task = assembly.task(config, method, data, mesh)
     return Subject(method, data, 'val', 0, lambda: task.initial_state().model)
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import ar_seg_jax
-from ar_seg_jax import files
+from ar_seg_jax import build, files
 from ar_seg_jax.data import images, textures
 from ar_seg_jax.data.limits import DataError
 from ar_seg_jax.errors import UserError
@@ -148,6 +148,13 @@ def test_images_are_brought_to_the_scale_of_the_training_and_results_back(networ
 def test_channels_and_scales_that_cannot_be_are_refused(directory, channels, rescale, message):
     files.write_json(directory / 'data.json', {'channels': channels, 'rescale': rescale, 'classes': []})
     with pytest.raises(DataError, match=rf'data\.json: {message}$'):
+        ar_seg_jax.load(directory)
+
+
+def test_images_of_other_channels_than_the_model_normalises_are_refused(directory, network, monkeypatch):
+    monkeypatch.setitem(build.MODELS, 'autoregressive', tiny.normalising((0.5,) * 3, (0.2,) * 3))
+    workdir.save_data(directory, 4, 1.0, network.classes)
+    with pytest.raises(UserError, match=r"normalises images of 3 channels, but those of config\.data 'textures' have 4; "):
         ar_seg_jax.load(directory)
 
 

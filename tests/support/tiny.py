@@ -7,7 +7,7 @@ from flax.core import FrozenDict
 from scipy import ndimage
 
 from ar_seg_jax import build
-from ar_seg_jax.interfaces import VOID, Method, Time
+from ar_seg_jax.interfaces import VOID, Method, Normalisation, Time
 from ar_seg_jax.models.autoregressive import Autoregressive
 from ar_seg_jax.objectives.info_nce import ContrastiveLoss
 from ar_seg_jax.objectives.mutual_information import InformationLoss
@@ -38,6 +38,11 @@ def autoregressive(clusters=3, auxiliary=0, **options) -> Autoregressive:
     chosen = {**common.autoregressive(), 'blocks': 1, **options}
     del chosen['name']
     return Autoregressive(heads=FrozenDict(heads), **chosen)
+
+
+def normalising(mean, deviation) -> type[Autoregressive]:
+    """The model, made for another input."""
+    return type('Normalising', (Autoregressive,), {'normalisation': Normalisation(mean, deviation)})
 
 
 def method(options, model=None) -> Method:
