@@ -17,7 +17,7 @@ from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import VOID
 from ar_seg_jax.prediction import tiling
 from ar_seg_jax.runs import workdir
-from tests.support import commands, tiny
+from tests.support import clusterless, commands, tiny
 
 
 @pytest.fixture(scope='module')
@@ -156,6 +156,24 @@ def test_images_of_other_channels_than_the_model_normalises_are_refused(director
     workdir.save_data(directory, 4, 1.0, network.classes)
     with pytest.raises(UserError, match=r"normalises images of 3 channels, but those of config\.data 'textures' have 4; "):
         ar_seg_jax.load(directory)
+
+
+@pytest.mark.usefixtures('as_users_have_it')
+def test_a_method_without_clusters_has_features_only(network, image, directory, monkeypatch):
+    clusterless.instead_of_ac(monkeypatch)
+    loaded = ar_seg_jax.load(directory)
+    np.testing.assert_allclose(loaded.features(image), network.features(image), rtol=1e-4, atol=1e-5)
+    assert (len(loaded.mapping), loaded.classes) == (0, ())
+    for function in (loaded.segment, loaded.scores, loaded.clusters):
+        with pytest.raises(UserError, match=r'^Clusterless predicts no clusters, so there is nothing .*; take features\(\) in '):
+            function(image)
+
+
+def test_a_method_that_predicts_no_features_says_what_it_predicts(network, image, monkeypatch):
+    monkeypatch.setattr(clusterless.Clusterless, 'predict', lambda self, params, extra, image: {'logits': image})
+    other = dataclasses.replace(network, method=clusterless.Clusterless(**vars(network.method)))
+    with pytest.raises(UserError, match=r'^Clusterless predicts no features; what it predicts is logits'):
+        other.features(image)
 
 
 def test_classes_of_another_number_of_clusters_are_refused(directory):
