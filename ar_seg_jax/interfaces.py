@@ -42,7 +42,8 @@ class Model(Protocol):
 
     heads: widths by name of the maps that a method wants besides the features, each a linear map of these.
     output_stride: pixels from one cell of the maps to the next.
-    reach: pixels beyond which, on any side, a cell does not depend on the image; None where it depends on all of it.
+    reach: pixels beyond which, on any side, what is interpolated from cells to a pixel does not depend on the image; None where
+        it depends on all of it.
     normalisation: of its input. dtype: of the computation.
     """
 
