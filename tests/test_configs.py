@@ -60,10 +60,11 @@ def test_the_step_of_a_config_can_be_traced(name, raw):
     )
     assert loss.shape == () and loss.dtype == jnp.float32
     assert jax.tree.map(jnp.shape, updated) == jax.tree.map(jnp.shape, extra)
-    scores = jax.eval_shape(method.predict, params, extra, image)['scores']
-    assert scores.shape == (*data.image_shape[:3], config['method']['num_clusters'])
+    outputs = jax.eval_shape(method.predict, params, extra, image)
+    if method.num_clusters:
+        assert outputs['scores'].shape == (*data.image_shape[:3], config['method']['num_clusters'])
     assert set(config['evaluators']) <= set(assembly.EVALUATORS)
-    for protocol in config['evaluators']['segmentation']['protocols']:
+    for protocol in config['evaluators'].get('segmentation', {'protocols': ()})['protocols']:
         Protocol.parse(protocol, config['evaluation']['split'])
 
 
