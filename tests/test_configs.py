@@ -1,6 +1,7 @@
 """Every config describes something that can be built, at its real size, without computing anything."""
 
 import importlib.util
+import inspect
 from pathlib import Path
 
 import jax
@@ -11,7 +12,7 @@ from ar_seg_jax import build
 from ar_seg_jax.evaluation.protocols import Protocol
 from ar_seg_jax.interfaces import Time
 from ar_seg_jax.runs import assembly
-from ar_seg_jax.training import gradients
+from ar_seg_jax.training import gradients, optimizer
 from tests.support import feeds
 
 DIRECTORY = Path(__file__).parents[1] / 'configs'
@@ -66,6 +67,14 @@ def test_the_step_of_a_config_can_be_traced(name, raw):
     assert set(config['evaluators']) <= set(assembly.EVALUATORS)
     for protocol in config['evaluators'].get('segmentation', {'protocols': ()})['protocols']:
         Protocol.parse(protocol, config['evaluation']['split'])
+
+
+@pytest.mark.parametrize('known', [build.METHODS, build.MODELS, assembly.EVALUATORS, optimizer.OPTIMIZERS])
+def test_options_have_their_defaults_in_configs_alone(known):
+    for make in known.values():
+        parameters = inspect.signature(make).parameters.items()
+        of_flax = ('name', 'parent')
+        assert not [name for name, parameter in parameters if parameter.default is not parameter.empty and name not in of_flax]
 
 
 @pytest.mark.parametrize('name', TABLE_5)

@@ -1,5 +1,7 @@
 """The examples of docs/contributing.md, as they stand there, run as parts of the program."""
 
+import re
+
 import numpy as np
 
 import ar_seg_jax
@@ -7,6 +9,13 @@ from ar_seg_jax import build
 from ar_seg_jax.runs import assembly
 from ar_seg_jax.runs import run as runs
 from tests.support import examples
+from tests.support.commands import ROOT
+
+
+def test_the_examples_are_as_short_as_the_readme_says():
+    most = int(re.search(r'each in less than (\d+)\s+lines', (ROOT / 'README.md').read_text())[1])
+    longest = max(len(code.splitlines()) for code in examples.sources().values())
+    assert most - 10 <= longest < most
 
 
 def test_the_examples_train_go_on_and_predict(tmp_path, monkeypatch):
