@@ -1,5 +1,6 @@
 """From a config to the method with its model, and the optimiser: what there is by name. `runs.assembly` makes the rest."""
 
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +10,7 @@ from flax.core import FrozenDict
 from ar_seg_jax.configuration import check_types, choose
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Method, Model
-from ar_seg_jax.methods import ac, arl
+from ar_seg_jax.methods import ac, arl, clusters
 from ar_seg_jax.models.autoregressive import Autoregressive
 from ar_seg_jax.training import optimizer
 
@@ -31,14 +32,20 @@ _OPTIMIZER = {
 
 def method(config: Config) -> Method:
     """The method with its model."""
-
-    def make_model(heads: Mapping[str, int]) -> Model:
-        return choose(MODELS, 'config.model', config['model'], heads=FrozenDict(heads))  # hashable, as all that jit closes over
-
-    made = choose(METHODS, 'config.method', config['method'], make_model=make_model)
-    if made.num_clusters and not 2 <= made.num_clusters <= 255:  # clusters are pixels of 8 bits
-        raise UserError(f'method.num_clusters is 2 to 255, found {made.num_clusters}')
+    made = choose(METHODS, 'config.method', config['method'], make_model=functools.partial(_model, config))
+    if made.num_clusters:  # 0 is for methods that have none; those that have some refuse it themselves
+        clusters.check(made.num_clusters)
     return made
+
+
+def check_channels(config: Config, channels: int):
+    """UserError unless images of so many channels are what the model was made for."""
+    wanted = len(_model(config, heads={}).normalisation.mean)
+    if wanted not in (0, channels):
+        raise UserError(
+            f'config.model {config["model"]["name"]!r} normalises images of {wanted} channels, but those of config.data '
+            f'{config["data"]["name"]!r} have {channels}; choose a model or data that fits the other'
+        )
 
 
 def transformation(config: Config, method: Method, steps: int) -> optimizer.Optimizer:
@@ -49,3 +56,14 @@ def transformation(config: Config, method: Method, steps: int) -> optimizer.Opti
         if not 0 <= rate < math.inf:
             raise UserError(f'config.optimizer.rates.{group} is a factor of at least 0, found {rate}')
     return optimizer.optimizer(**options, steps=steps, frozen=tuple(config['frozen']), restarted=method.restarted)
+
+
+def _model(config: Config, heads: Mapping[str, int]) -> Model:
+    made = choose(MODELS, 'config.model', config['model'], heads=FrozenDict(heads))  # hashable, as all that jit closes over
+    mean, deviation = made.normalisation
+    if len(mean) != len(deviation):
+        raise UserError(
+            f'the normalisation of config.model {config["model"]["name"]!r} has {len(mean)} means and {len(deviation)} '
+            'deviations; it needs one of each for every channel of the images, or none of both'
+        )
+    return made

@@ -39,6 +39,7 @@ def main() -> int:
     output = Path(_OUTPUT.value)
     inputs = _inputs(Path(_INPUT.value), output)
     trained = network.load(Path(_WORKDIR.value), _STEP.value)
+    trained.require_clusters()
     output.mkdir(parents=True, exist_ok=True)
     files.write_json(output / 'classes.json', {'classes': [entry._asdict() for entry in trained.classes]})
 

@@ -49,22 +49,23 @@ def compare(workdir: Path, picture: photographs.Image) -> dict[str, Any]:
 
     trained = dataclasses.replace(network.load(workdir), rescale=1.0)  # the picture is taken to have the scale of the training
     whole, tiled = trained.scores(picture).argmax(-1), trained.in_tiles(picture)
+    stride = trained.method.output_stride
     return {
         'pixels': whole.size,
         'clusters': len(np.unique(whole)),
         'differing': int((whole != tiled).sum()),
-        'changes_at_seams': changes_at_seams(tiled),
-        'untiled_changes_there': changes_at_seams(whole),
+        'changes_at_seams': changes_at_seams(tiled, stride),
+        'untiled_changes_there': changes_at_seams(whole, stride),
     }
 
 
-def changes_at_seams(labels: np.ndarray) -> int:
+def changes_at_seams(labels: np.ndarray, stride: int) -> int:
     """Pairs of pixels with different labels on both sides of where two tiles meet."""
     from ar_seg_jax.prediction import tiling
 
     total = 0
     for axis in (0, 1):
-        after = np.array([span.first for span in tiling.spans(labels.shape[axis])[1:]], int)
+        after = np.array([span.first for span in tiling.spans(labels.shape[axis], stride)[1:]], int)
         total += int((labels.take(after, axis) != labels.take(after - 1, axis)).sum())
     return total
 

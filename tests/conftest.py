@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import pytest
 from absl import flags, logging
+from jax.experimental.compilation_cache import compilation_cache
 
 from ar_seg_jax import files
 from tests.support import auditing
@@ -40,6 +41,20 @@ def trained(tmp_path_factory) -> auditing.Trained:
     base = base.parent if os.environ.get('PYTEST_XDIST_WORKER') else base
     with files.lock(base / 'trained.lock'):
         return auditing.trained(base / 'trained')
+
+
+@pytest.fixture(scope='module')
+def compiled_once(tmp_path_factory):
+    """Programs that several trainings of a module need are compiled by the first of them, as on a user's machine."""
+    names = ('jax_compilation_cache_dir', 'jax_persistent_cache_min_compile_time_secs')
+    before = {name: getattr(jax.config, name) for name in names}
+    for name, value in zip(names, (str(tmp_path_factory.mktemp('programs')), 0.0), strict=True):
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()  # it is opened once
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
 
 
 @pytest.fixture(scope='session')

@@ -45,6 +45,9 @@ COMMANDS = ('main', 'evaluate', 'predict', 'sweep', 'figures')
 # Whose import takes long; --help and wrong flags should not wait for it.
 HEAVY = {'jax', 'flax', 'grain', 'matplotlib', 'optax', 'orbax', 'tensorflow_datasets'}
 
+# Who reads a config; all others get their options as arguments.
+READERS = {'build', 'configuration', 'prediction', 'runs', 'sweeping', *COMMANDS}
+
 
 def _imports(nodes):
     """Modules that are imported, those of the package with what is taken of them: 'ar_seg_jax.data.classes'."""
@@ -78,6 +81,15 @@ def test_imports_point_down(path):
             assert package not in ('flax', 'optax')
         if part == 'sweeping':
             assert package not in ('jax', 'flax')  # the runs need the devices
+
+
+@pytest.mark.parametrize('path', sorted(ROOT.rglob('*.py')), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_config_is_read_where_docs_contributing_says(path):
+    """By its keys: `config[...]` or `config.get`."""
+    nodes = ast.walk(ast.parse(path.read_text()))
+    owners = [node.value for node in nodes if isinstance(node, ast.Subscript) or getattr(node, 'attr', None) == 'get']
+    read = any(isinstance(owner, ast.Name) and owner.id == 'config' for owner in owners)
+    assert not read or _part(path) in READERS
 
 
 def test_the_parts_can_be_put_in_an_order_and_all_of_them_exist():

@@ -25,7 +25,7 @@ def _config(**parts):
 @pytest.mark.parametrize(
     ('part', 'option', 'value', 'message'),
     [
-        ('model', 'name', 'unet', r"config\.model\.name: there is no 'unet', the names are autoregressive"),
+        ('model', 'name', 'unet', r"config\.model\.name: there is no 'unet', the names are .*autoregressive.*"),
         ('model', 'variant', 'F9', r"config\.model\.variant is one of F1, F2, F3, F4, F5; found 'F9'"),
         ('model', 'zigzag', 'edge', r"config\.model\.zigzag is one of corner, alternate, raster; found 'edge'"),
         ('model', 'blocks', 6, r'model\.blocks is one of 1, 2, 3, 4, 5; found 6'),
@@ -33,7 +33,8 @@ def _config(**parts):
         ('model', 'dtype', 'float16', r"model\.dtype is one of float32, bfloat16, float64; found 'float16'"),
         ('model', 'depth', 3, r"config\.model of 'autoregressive': there is no 'depth', the names are attention, .*"),
         ('model', 'head', {}, r"config\.model of 'autoregressive': there is no 'head', the names are attention, .*"),
-        ('method', 'name', 'arc', r"config\.method\.name: there is no 'arc', the names are ac, arl; did you mean '.*'\?"),
+        ('method', 'name', 'arc', r"config\.method\.name: there is no 'arc', the names are .*; did you mean '.*'\?"),
+        ('method', 'num_clusters', 0, r'method\.num_clusters is 2 to 255, found 0'),
         ('method', 'num_clusters', 1, r'method\.num_clusters is 2 to 255, found 1'),
         ('method', 'num_clusters', 256, r'method\.num_clusters is 2 to 255, found 256'),
         ('method', 'auxiliary_clusters', 256, r'method\.auxiliary_clusters is 0, for no second head, to 255; found 256'),
@@ -65,6 +66,7 @@ def test_a_wrong_option_is_told_with_what_is_right(part, option, value, message)
     [
         ('width', 1, r'method\.width is 2 to 4096, found 1'),
         ('width', 4097, r'method\.width is 2 to 4096, found 4097'),
+        ('num_clusters', 0, r'method\.num_clusters is 2 to 255, found 0'),
         ('num_clusters', 256, r'method\.num_clusters is 2 to 255, found 256'),
         ('mask_void', True, r"config\.method of 'arl': there is no 'mask_void', the names are candidates, .*"),
     ],
@@ -81,12 +83,34 @@ def test_a_lacking_option_is_named():
         build.method(config)
 
 
-@pytest.mark.parametrize('name', build.METHODS)
-def test_the_model_has_the_heads_that_the_method_wants(name):
-    own = {'num_clusters': 7, 'auxiliary_clusters': 9} if name == 'ac' else {'width': 9}
-    method = build.method(_config() | {'method': {**getattr(common, name)(), **own}})
-    assert dict(method.model.heads) == {'ac': {'decoder': 7, 'auxiliary_decoder': 9}, 'arl': {'decoder': 9}}[name]
-    assert dict(tiny.ac().model.heads) == {'decoder': 3}, '0 auxiliary clusters are no head'
+@pytest.mark.parametrize('read', [build.method, lambda config: build.check_channels(config, 3)])
+def test_a_normalisation_has_as_many_means_as_deviations(monkeypatch, read):
+    monkeypatch.setitem(build.MODELS, 'autoregressive', tiny.normalising((0.5, 0.4, 0.3), (0.2, 0.2)))
+    message = r"^the normalisation of config\.model 'autoregressive' has 3 means and 2 deviations; it needs one of each for "
+    with pytest.raises(UserError, match=message):
+        read(_config())
+
+
+@pytest.mark.parametrize(('wanted', 'found'), [(3, 3), (4, 4), (0, 3), (0, 4)])
+def test_a_model_takes_images_of_the_channels_that_it_normalises(monkeypatch, wanted, found):
+    monkeypatch.setitem(build.MODELS, 'autoregressive', tiny.normalising((0.5,) * wanted, (0.2,) * wanted))
+    build.check_channels(_config(), found)
+    if wanted:
+        message = rf'normalises images of {wanted} channels, but those of config\.data .textures. have {7 - wanted}; choose '
+        with pytest.raises(UserError, match=rf"^config\.model 'autoregressive' {message}"):
+            build.check_channels(_config(), 7 - wanted)
+
+
+@pytest.mark.parametrize(
+    ('options', 'heads'),
+    [
+        (common.ac() | {'num_clusters': 7, 'auxiliary_clusters': 9}, {'decoder': 7, 'auxiliary_decoder': 9}),
+        (common.ac() | {'num_clusters': 7, 'auxiliary_clusters': 0}, {'decoder': 7}),
+        (common.arl() | {'width': 9}, {'decoder': 9}),
+    ],
+)
+def test_the_model_has_the_heads_that_the_method_wants(options, heads):
+    assert build.method(_config() | {'method': options}).model.heads == heads
 
 
 def test_the_optimiser_is_that_of_the_config():

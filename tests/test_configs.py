@@ -1,6 +1,7 @@
 """Every config describes something that can be built, at its real size, without computing anything."""
 
 import importlib.util
+import inspect
 from pathlib import Path
 
 import jax
@@ -10,8 +11,9 @@ import pytest
 from ar_seg_jax import build
 from ar_seg_jax.evaluation.protocols import Protocol
 from ar_seg_jax.interfaces import Time
-from ar_seg_jax.runs import assembly
-from ar_seg_jax.training import gradients
+from ar_seg_jax.runs import assembly, checks
+from ar_seg_jax.training import gradients, optimizer
+from tests.support import feeds
 
 DIRECTORY = Path(__file__).parents[1] / 'configs'
 CONFIGS = sorted(path.stem for path in DIRECTORY.glob('*.py') if path.stem != '__init__')
@@ -31,14 +33,25 @@ def _load(name):
     return module.get_config().to_dict()
 
 
+@pytest.fixture(scope='module')
+def raw(tmp_path_factory):
+    """A directory in which each of the data sets finds files with the names of its images."""
+    root = tmp_path_factory.mktemp('raw')
+    (root / 'images').mkdir()
+    for name in ('images/a.png', 'top_potsdam_2_10_RGBIR.tif'):
+        (root / name).touch()
+    return root
+
+
 @pytest.mark.parametrize('name', CONFIGS)
-def test_the_step_of_a_config_can_be_traced(name):
+def test_the_step_of_a_config_can_be_traced(name, raw):
     config = _load(name)
-    method = build.method(config)
-    channels = 4 if config['data']['name'] == 'potsdam' else config['data'].get('channels', 3)
-    crop, batch_size = config['pipeline']['crop_size'], config['pipeline']['batch_size']
-    method.check((batch_size, crop, crop, channels), config['pipeline']['micro_batches'])
-    image = jax.ShapeDtypeStruct((batch_size, crop, crop, channels), jnp.uint8)
+    if 'root' in config['data']:
+        config['data']['root'] = str(raw)
+    method, data = build.method(config), assembly.dataset(config, feeds.mesh_of(1))
+    checks.check(config, method, data, begins=False)
+    assert data.image_shape[-1] == (4 if name.startswith('potsdam') else 3)
+    image = jax.ShapeDtypeStruct(data.image_shape, jnp.uint8)
     batch = {'image': image, 'label': jax.ShapeDtypeStruct(image.shape[:3], jnp.uint8)}
     key, now = jax.eval_shape(lambda: (jax.random.key(0), Time(jnp.int32(0), jnp.int32(0))))
     params, extra = jax.eval_shape(method.init, key, image)
@@ -48,11 +61,20 @@ def test_the_step_of_a_config_can_be_traced(name):
     )
     assert loss.shape == () and loss.dtype == jnp.float32
     assert jax.tree.map(jnp.shape, updated) == jax.tree.map(jnp.shape, extra)
-    scores = jax.eval_shape(method.predict, params, extra, image)['scores']
-    assert scores.shape == (batch_size, crop, crop, config['method']['num_clusters'])
+    outputs = jax.eval_shape(method.predict, params, extra, image)
+    if method.num_clusters:
+        assert outputs['scores'].shape == (*data.image_shape[:3], config['method']['num_clusters'])
     assert set(config['evaluators']) <= set(assembly.EVALUATORS)
-    for protocol in config['evaluators']['segmentation']['protocols']:
+    for protocol in config['evaluators'].get('segmentation', {'protocols': ()})['protocols']:
         Protocol.parse(protocol, config['evaluation']['split'])
+
+
+@pytest.mark.parametrize('known', [build.METHODS, build.MODELS, assembly.EVALUATORS, optimizer.OPTIMIZERS])
+def test_options_have_their_defaults_in_configs_alone(known):
+    for make in known.values():
+        parameters = inspect.signature(make).parameters.items()
+        of_flax = ('name', 'parent')
+        assert not [name for name, parameter in parameters if parameter.default is not parameter.empty and name not in of_flax]
 
 
 @pytest.mark.parametrize('name', TABLE_5)

@@ -1,38 +1,29 @@
 """The examples of docs/contributing.md, as they stand there, run as parts of the program."""
 
-import importlib.util
 import re
 
 import numpy as np
-import pytest
 
 import ar_seg_jax
 from ar_seg_jax import build
 from ar_seg_jax.runs import assembly
 from ar_seg_jax.runs import run as runs
+from tests.support import examples
 from tests.support.commands import ROOT
 
-_BLOCK = re.compile(r'```python\n# (?P<path>\S+)\n(?P<code>.*?)```', re.DOTALL)
+
+def test_the_examples_are_as_short_as_the_readme_says():
+    most = int(re.search(r'each in less than (\d+)\s+lines', (ROOT / 'README.md').read_text())[1])
+    longest = max(len(code.splitlines()) for code in examples.sources().values())
+    assert most - 10 <= longest < most
 
 
-@pytest.fixture
-def examples(tmp_path):
-    """The modules of the page, by their path."""
-    found = {}
-    for block in _BLOCK.finditer((ROOT / 'docs' / 'contributing.md').read_text()):
-        file = tmp_path / block['path'].replace('/', '_')
-        file.write_text(block['code'])
-        spec = importlib.util.spec_from_file_location(file.stem, file)
-        found[block['path']] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(found[block['path']])
-    return found
-
-
-def test_the_examples_train_go_on_and_predict(examples, tmp_path, monkeypatch):
-    monkeypatch.setitem(build.METHODS, 'mirror', examples['ar_seg_jax/methods/mirror.py'].build)
-    monkeypatch.setitem(build.MODELS, 'plain', examples['ar_seg_jax/models/plain.py'].Plain)
-    monkeypatch.setitem(assembly.DATASETS, 'stripes', examples['ar_seg_jax/data/stripes.py'].builder)
-    config = examples['configs/mirror.py'].get_config().to_dict()
+def test_the_examples_train_go_on_and_predict(tmp_path, monkeypatch):
+    modules = examples.modules()
+    monkeypatch.setitem(build.METHODS, 'mirror', modules['ar_seg_jax/methods/mirror.py'].build)
+    monkeypatch.setitem(build.MODELS, 'plain', modules['ar_seg_jax/models/plain.py'].Plain)
+    monkeypatch.setitem(assembly.DATASETS, 'stripes', modules['ar_seg_jax/data/stripes.py'].builder)
+    config = modules['configs/mirror.py'].get_config().to_dict()
     config['data'] = {'name': 'stripes', 'data_dir': str(tmp_path / 'data'), 'train_split': 'train', 'size': 48, 'count': 16}
     config['method']['num_clusters'] = 2
     config['pipeline'] |= {'crop_size': 32, 'batch_size': 8}

@@ -5,12 +5,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ar_seg_jax import sharding
+from ar_seg_jax.errors import UserError
 from ar_seg_jax.evaluation import scoring
 from ar_seg_jax.evaluation.evaluator import Batches, Column, Findings, Subject
-from ar_seg_jax.evaluation.probes import Probes
+from ar_seg_jax.evaluation.probes import TAPS, Probes
 from ar_seg_jax.interfaces import ModelState, Outputs
 
 _logger = logging.getLogger(__name__)
@@ -26,6 +28,8 @@ class Probing:
         self._subject = subject
         self._probes = Probes(tuple(names), steps)
         self._trained_on = split or subject.data.train_split
+        if names and subject.data.classes:
+            _check_taps(subject, self._probes.full_names)
 
     def follow(self, state: ModelState, batches: Batches) -> Findings:
         return Findings()
@@ -66,6 +70,20 @@ class Probing:
             return np.asarray(compiled(local, image[None]))[0]
 
         return Column(name.removesuffix(':features'), label_map, self._subject.data.classes)
+
+
+def _check_taps(subject: Subject, names: Sequence[str]):
+    """UserError if a probe looks at what the method does not predict; found from shapes alone."""
+    method, shape = subject.method, subject.data.image_shape
+    key, image = jax.eval_shape(lambda: (jax.random.key(0), jnp.zeros(shape, jnp.uint8)))
+    outputs = jax.eval_shape(method.predict, *jax.eval_shape(method.init, key, image), image)
+    for name in names:
+        _, tap = name.split(':')
+        if tap not in outputs:
+            there = ', '.join(other for other in TAPS if other in outputs) or 'nothing'
+            raise UserError(
+                f'config.evaluators.probes.names: {method.title} predicts no {tap} for {name!r}; the taps that it has are {there}'
+            )
 
 
 def _title(name: str) -> str:

@@ -12,7 +12,7 @@ from ar_seg_jax import layers
 from ar_seg_jax import orderings as scans
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import VOID, Batch, Extra, Method, Metrics, Outputs, Params, Time
-from ar_seg_jax.methods import augmentations
+from ar_seg_jax.methods import augmentations, clusters
 from ar_seg_jax.methods.scans import Sampling, ScanningModel, Views
 from ar_seg_jax.objectives import displacements, mutual_information
 from ar_seg_jax.objectives.mutual_information import Assignment, InformationLoss
@@ -118,6 +118,7 @@ def build(
     mask_void: bool,
 ) -> AC:
     """AC from the options of config.method; see `AC`, `InformationLoss` and `Views`."""
+    clusters.check(num_clusters)
     if not 0 <= auxiliary_clusters <= 255:
         raise UserError(f'method.auxiliary_clusters is 0, for no second head, to 255; found {auxiliary_clusters}')
     heads = {_MAIN: num_clusters} | ({_AUXILIARY: auxiliary_clusters} if auxiliary_clusters else {})

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from ar_seg_jax import orderings as scans
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Batch, Extra, Method, Metrics, Outputs, Params, Remark, Time
-from ar_seg_jax.methods import augmentations, readout
+from ar_seg_jax.methods import augmentations, clusters, readout
 from ar_seg_jax.methods.scans import Sampling, ScanningModel, Views
 from ar_seg_jax.models.critics import SeparableCritics
 from ar_seg_jax.objectives import displacements
@@ -136,6 +136,7 @@ def build(
     sobel: bool,
 ) -> ARL:
     """ARL from the options of config.method; see `ARL`, `ContrastiveLoss` and `Views`. width: channels of what is learned."""
+    clusters.check(num_clusters)
     if not 2 <= width <= 4096:
         raise UserError(f'method.width is 2 to 4096, found {width}')
     model = make_model(heads={_HEAD: width})

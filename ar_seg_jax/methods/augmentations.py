@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, Int, Key, UInt8
 
 from ar_seg_jax import orderings
 from ar_seg_jax.errors import UserError
+from ar_seg_jax.interfaces import Model
 
 Kind = Literal['none', 'jitter', 'flip', 'turn', 'all']
 Images = Float[Array, 'batch height width channels']
@@ -49,6 +50,11 @@ def moves_pixels(kind: Kind) -> bool:
 def to_unit(image: UInt8[Array, 'batch height width channels']) -> Images:
     """Images of 8 bits in [0, 1]."""
     return image.astype(jnp.float32) / 255
+
+
+def model_input(model: Model, image: UInt8[Array, 'batch height width channels']) -> Images:
+    """Images of 8 bits as a model was made to see them: in [0, 1], then normalised as it says."""
+    return model.normalisation.apply(to_unit(image))
 
 
 def draw(key: Key[Array, ''], kind: Kind, batch_size: int) -> Transformation:

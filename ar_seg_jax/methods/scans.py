@@ -74,7 +74,7 @@ class Views:
         self, model: Model, image: UInt8[Array, 'batch height width channels']
     ) -> Float[Array, 'batch height width inputs']:
         """What the model sees of images that nothing happened to."""
-        return self._completed(model, augmentations.to_unit(image))
+        return self._completed(augmentations.model_input(model, image))
 
     def outputs(
         self,
@@ -123,12 +123,11 @@ class Views:
         if self.transformations == 'none':
             (first, second), updated = scan(variables, self.input(model, image), pair, dropout_key)
             return first, second, updated
-        image = augmentations.to_unit(image)
-        changed = self._completed(model, augmentations.apply(image, self.transformations, transformation))
-        (first,), updated = scan(variables, self._completed(model, image), pair[:1], dropout_key)
+        changed = augmentations.apply(augmentations.to_unit(image), self.transformations, transformation)
+        changed = self._completed(model.normalisation.apply(changed))
+        (first,), updated = scan(variables, self.input(model, image), pair[:1], dropout_key)
         (second,), updated = scan({**variables, **updated}, changed, pair[1:], jax.random.fold_in(dropout_key, 1))
         return first, second, updated
 
-    def _completed(self, model: Model, image):
-        image = model.normalisation.apply(image)
+    def _completed(self, image):
         return augmentations.append_sobel(image) if self.sobel else image

@@ -35,7 +35,8 @@ class Network:
     found for their pixels back to theirs. Threads may share a network: the devices serve one at a time. Every new size of
     image, or of tile, is compiled first.
 
-    mapping: the class of each cluster, -1 for none. classes: their names and colours. channels, rescale: of the images.
+    mapping: the class of each cluster, -1 for none. classes: their names and colours. Both are empty for methods that predict no
+    clusters, and so have features only. channels, rescale: of the images.
     """
 
     method: Method
@@ -70,10 +71,18 @@ class Network:
 
     def in_tiles(self, image: Image) -> UInt8[np.ndarray, 'height width']:
         """The same of an image that is at the scale of the training already."""
-        reach = self.method.reach
+        reach, stride = self.method.reach, self.method.output_stride
         if reach is None or reach > tiling.MARGIN:
-            return tiling.blend(self._compiled('scores'), image)
-        return tiling.segment(self._compiled('clusters'), image)
+            return tiling.blend(self._compiled('scores'), image, stride)
+        return tiling.segment(self._compiled('clusters'), image, stride)
+
+    def require_clusters(self):
+        """UserError if the method predicts none."""
+        if not self.method.num_clusters:
+            raise UserError(
+                f'{self.method.title} predicts no clusters, so there is nothing to segment; take features() in Python, or '
+                'train a method with clusters that begins with these weights, see --config.initial_weights'
+            )
 
     def _of_each(self, image: Images, function: Callable[[Image], np.ndarray]) -> np.ndarray:
         """`function` of an image, or of each of a batch; UserError for what is neither."""
@@ -86,6 +95,8 @@ class Network:
         return function(image) if image.ndim == 3 else np.stack([function(one) for one in image])
 
     def _compiled(self, output: str) -> Callable[[Image], np.ndarray]:
+        if output != 'features':
+            self.require_clusters()
         return self._functions[output]
 
     @functools.cached_property
@@ -108,8 +119,13 @@ class Network:
         return {
             'clusters': in_turn(lambda outputs: outputs['scores'].argmax(-1).astype(jnp.uint8)),
             'scores': in_turn(lambda outputs: outputs['scores']),
-            'features': in_turn(lambda outputs: outputs['features'].astype(jnp.float32)),
+            'features': in_turn(self._features),
         }
+
+    def _features(self, outputs: Outputs) -> jax.Array:
+        if 'features' not in outputs:
+            raise UserError(f'{self.method.title} predicts no features; what it predicts is {", ".join(outputs) or "nothing"}')
+        return outputs['features'].astype(jnp.float32)
 
 
 def load(directory: Path | str, step: int | None = None) -> Network:
@@ -122,20 +138,24 @@ def load(directory: Path | str, step: int | None = None) -> Network:
     config = workdir.load_config(directory)
     channels, rescale = workdir.load_input(directory)
     images.check_form(directory / 'data.json', channels, rescale)
+    build.check_channels(config, channels)
     method = build.method(config)
-    if not method.num_clusters:
-        raise UserError(f'{directory} holds a run of {method.title}, which predicts no clusters')
     state = Checkpoints(workdir.checkpoints(directory)).restore_model(_shapes(method, config, channels), step)
-
-    found = workdir.load_cluster_classes(directory, int(state.step))
-    count = method.num_clusters
-    mapping, classes = found or (range(count), numbered('cluster', count))
-    if len(mapping) != count:
-        place = workdir.evaluation(directory, int(state.step))
-        raise UserError(f'{place}: classes of {len(mapping)} clusters, but the model has {count}; evaluate the step again')
-    if found is None:
-        _logger.info('Step %d was not evaluated with labels: clusters have numbers instead of names', state.step)
+    mapping, classes = _classes(directory, int(state.step), method.num_clusters) if method.num_clusters else ((), ())
     return Network(method, state, mapping, classes, channels, rescale)
+
+
+def _classes(directory: Path, step: int, count: int) -> tuple[Sequence[int], tuple[Class, ...]]:
+    """The class of each of so many clusters, and the classes."""
+    found = workdir.load_cluster_classes(directory, step)
+    if found is None:
+        _logger.info('Step %d was not evaluated with labels: clusters have numbers instead of names', step)
+        return range(count), numbered('cluster', count)
+    mapping, classes = found
+    if len(mapping) != count:
+        place = workdir.evaluation(directory, step)
+        raise UserError(f'{place}: classes of {len(mapping)} clusters, but the model has {count}; evaluate the step again')
+    return mapping, classes
 
 
 def _shapes(method: Method, config: build.Config, channels: int) -> ModelState:

@@ -7,10 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-TILE = 512  # pixels from one tile to the next
+TILE = 512  # pixels from one tile to the next, at most
 MARGIN = 64  # pixels that a tile sees on every side beyond what is kept of it
 RAMP = 64  # pixels over which blended tiles pass into one another; the rest of the margins, 32 pixels, is the reach
-_CELL = 4  # pixels; a multiple of every output stride, so that the cells of a tile are cells of the image
 
 Image = UInt8[np.ndarray, 'height width channels']
 Labels = UInt8[np.ndarray, 'height width']
@@ -27,8 +26,10 @@ class Span(NamedTuple):
     last: int
 
 
-def segment(one: Callable[[Image], Labels], image: Image) -> Labels:
+def segment(one: Callable[[Image], Labels], image: Image, stride: int) -> Labels:
     """`one` over tiles of `image`, whose margins are cut off where another tile goes on.
+
+    Tiles begin at multiples of `stride`, that of the network, so that their cells are cells of the image.
 
     For networks whose reach is at most the margin: tiles then fit without seams, and give just what the whole image would.
 
@@ -36,27 +37,28 @@ def segment(one: Callable[[Image], Labels], image: Image) -> Labels:
     """
     height, width = image.shape[:2]
     labels = np.empty((height, width), np.uint8)
-    for row, column in itertools.product(spans(height), spans(width)):
+    for row, column in itertools.product(spans(height, stride), spans(width, stride)):
         seen = one(image[row.start : row.end, column.start : column.end])
         kept = seen[row.first - row.start : row.last - row.start, column.first - column.start : column.last - column.start]
         labels[row.first : row.last, column.first : column.last] = kept
     return labels
 
 
-def blend(one: Callable[[Image], Scores], image: Image) -> Labels:
+def blend(one: Callable[[Image], Scores], image: Image, stride: int) -> Labels:
     """The best of the scores that `one` gives for tiles of `image`, which pass from tile to tile over `RAMP` pixels.
 
     For networks that reach further, which see a tile with its margins rather than the whole image: two tiles judge the same
     pixels differently, and where one is cut off, labels would change along a line. Where two tiles agree, the result is what
     both say.
 
-    Beside those of a tile, scores of `RAMP` rows of the image are in memory. Tiles have the shapes of `segment`.
+    Beside those of a tile, scores of `RAMP` rows of the image are in memory. Tiles begin where those of `segment` do, and have
+    their shapes.
     """
     height, width = image.shape[:2]
     labels = np.empty((height, width), np.uint8)
-    columns = spans(width, RAMP)
+    columns = spans(width, stride, RAMP)
     above = [None] * len(columns)
-    for row in spans(height, RAMP):
+    for row in spans(height, stride, RAMP):
         beside = None
         for index, column in enumerate(columns):
             scores = one(image[row.start : row.end, column.start : column.end]).copy()
@@ -67,14 +69,14 @@ def blend(one: Callable[[Image], Scores], image: Image) -> Labels:
     return labels
 
 
-def spans(length: int, ramp: int = 0) -> list[Span]:
-    """The tiles along a side. The last one is moved inwards, to be as long as the others.
+def spans(length: int, stride: int, ramp: int = 0) -> list[Span]:
+    """The tiles along a side, which begin at multiples of `stride`. The last one is moved inwards, to be as long as the others.
 
     Where one goes over into the next, the `ramp` pixels around the middle of their margins are kept of the next.
     """
-    seen = TILE + 2 * MARGIN
-    last = max(0, length - seen) // _CELL * _CELL
-    starts = [*range(0, last, TILE), last]
+    seen = -(-(TILE + 2 * MARGIN) // stride) * stride
+    last = max(0, length - seen) // stride * stride
+    starts = [*range(0, last, TILE // stride * stride), last]
     firsts = [0, *(start + MARGIN - ramp // 2 for start in starts[1:])]
     ends = [*(start + seen for start in starts[:-1]), length]
     return [Span(*span) for span in zip(starts, ends, firsts, [*firsts[1:], length], strict=True)]

@@ -33,7 +33,7 @@ def check(config: Config, method: Method, data: Dataset, *, begins: bool):
 
 
 def _check_batches(config: Config, method: Method, data: Dataset):
-    """All batches divide over the devices, and the method can be trained with them."""
+    """All batches divide over the devices, and model and method take such images."""
     pipeline, evaluation = config['pipeline'], config['evaluation']
     parts, crop = pipeline['micro_batches'], pipeline['crop_size']
     if parts < 1:
@@ -42,6 +42,7 @@ def _check_batches(config: Config, method: Method, data: Dataset):
         raise UserError(f'--config.pipeline.crop_size is at least 1, found {crop}')
     sharding.check_batch_size(pipeline['batch_size'], data.mesh, 'pipeline.batch_size', parts)
     sharding.check_batch_size(evaluation['batch_size'], data.mesh, 'evaluation.batch_size')
+    build.check_channels(config, data.image_shape[-1])
     method.check(data.image_shape, parts)
 
 

@@ -1,12 +1,14 @@
 """Prediction as a user starts it; what it does with odd files is in test_untrusted.py."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from tests.support import commands
+from tests.support import clusterless, commands
 
 
 def test_prediction_writes_label_maps_and_goes_on_past_a_bad_file(trained, tmp_path):
@@ -28,6 +30,17 @@ def test_prediction_writes_label_maps_and_goes_on_past_a_bad_file(trained, tmp_p
         assert Image.open(output / Path(name).parent / f'{Path(name).stem}_overlay.png').size == size[::-1]
     classes = json.loads((output / 'classes.json').read_text())['classes']
     assert [entry['name'] for entry in classes] == ['brick', 'grass', 'gravel']
+
+
+def test_a_method_without_clusters_is_refused_before_anything_is_written(trained, tmp_path):
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / 'a.png')
+    options = (f'--workdir={trained.directory}', f'--input={tmp_path / "a.png"}', f'--output={tmp_path / "out"}')
+    done = subprocess.run(
+        [sys.executable, clusterless.__file__, *options], env=commands.environment(), capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith('error: Clusterless predicts no clusters, so there is nothing to segment'), done.stderr
+    assert not (tmp_path / 'out').exists()
 
 
 def test_an_output_that_would_become_input_is_refused(trained, tmp_path):

@@ -14,7 +14,7 @@ from ar_seg_jax.evaluation.probing import Probing
 from ar_seg_jax.evaluation.segmentation import Segmentation
 from ar_seg_jax.interfaces import VOID
 from ar_seg_jax.runs import assembly, workdir
-from tests.support import tiny
+from tests.support import clusterless, tiny
 
 
 @pytest.fixture(scope='module')
@@ -125,6 +125,15 @@ def test_probes_are_trained_once_and_say_on_what(subject, state):
     labels = np.concatenate([example['label'].ravel() for example in _decoded(subject)])
     np.testing.assert_array_equal(confusion, [[((predicted == k) & (labels == c)).sum() for c in range(3)] for k in range(3)])
     assert Probing(subject, names=[], steps=2, split='').report(state, subject.data.evaluation) == Findings()
+
+
+def test_probes_of_what_a_method_does_not_predict_are_refused_when_they_are_made(subject):
+    method = clusterless.Clusterless(**vars(subject.method))
+    other = dataclasses.replace(subject, method=method)
+    assert Probing(other, names=['linear', 'non-linear:features'], steps=2, split='')
+    message = r"^config\.evaluators\.probes\.names: Clusterless predicts no logits for 'linear:logits'; the taps .* are features$"
+    with pytest.raises(UserError, match=message):
+        Probing(other, names=['linear', 'linear:logits'], steps=2, split='')
 
 
 def _decoded(subject):

@@ -1,4 +1,4 @@
-"""Autoregressive representation learning as a whole: its step, its parts and devices, its clusters."""
+"""Autoregressive representation learning as a whole: its step, its parts, its clusters."""
 
 import itertools
 
@@ -85,19 +85,9 @@ def test_a_step_is_infonce_of_two_views_through_critics_of_their_own(state, step
     assert all(jax.tree.leaves(moved))
 
 
-def test_eight_devices_compute_what_one_does_and_one_compilation_serves_all_pairs(state, step):
-    batch, key = tiny.random_batch(), jax.random.key(3)
-    (expected, (expected_extra, _)), expected_gradients = step(*state, batch, key)
-    losses = [float(step(*state, batch, jax.random.key(seed))[0][0]) for seed in range(6)]
+def test_one_compilation_serves_all_pairs_of_orderings(state, step):
+    losses = [float(step(*state, tiny.random_batch(), jax.random.key(seed))[0][0]) for seed in range(6)]
     assert len({round(loss, 5) for loss in losses}) > 2 and step._cache_size() == 1
-    mesh = jax.make_mesh((8,), ('data',), axis_types=(jax.sharding.AxisType.Auto,))
-    over_data, everywhere = (jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes)) for axes in (('data',), ()))
-    (loss, (new_extra, _)), found = step(
-        *jax.device_put(state, everywhere), jax.device_put(batch, over_data), jax.device_put(key, everywhere)
-    )
-    np.testing.assert_allclose(loss, expected, rtol=1e-4)
-    tiny.assert_trees_close(new_extra, expected_extra, rtol=1e-4)
-    tiny.assert_trees_close(found, expected_gradients, rtol=1e-2)
 
 
 def test_parts_have_statistics_and_negatives_of_their_own_and_one_loss(state):
@@ -258,5 +248,5 @@ def test_a_config_describes_it():
     ):
         build.method(config.to_dict())
     config.method.name = 'barl'
-    with pytest.raises(UserError, match=r"config\.method\.name: there is no 'barl', the names are ac, arl; did you mean 'arl'\?"):
+    with pytest.raises(UserError, match=r"config\.method\.name: there is no 'barl', the names are .*; did you mean 'arl'\?"):
         build.method(config.to_dict())

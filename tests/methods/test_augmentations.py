@@ -11,6 +11,7 @@ from scipy import ndimage
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.methods import augmentations
 from ar_seg_jax.methods.augmentations import Transformation
+from tests.support import tiny
 
 
 def _images(count=24, side=6, channels=4):
@@ -79,6 +80,15 @@ def test_drawn_strengths_are_within_ten_percent_and_differ_between_images():
 def test_an_unknown_kind_is_explained():
     with pytest.raises(UserError, match=r"method\.transformations is one of none, jitter, flip, turn, all; found 'blur'"):
         augmentations.check('blur')
+
+
+def test_a_model_sees_what_it_was_made_for():
+    image, mean, deviation = jnp.arange(240, dtype=jnp.uint8).reshape(2, 5, 8, 3), (0.5, 0.4, 0.3), (0.2, 0.3, 0.25)
+    model = tiny.autoregressive(kind=tiny.normalising(mean, deviation))
+    for number in range(3):
+        expected = (image[..., number] / 255 - mean[number]) / deviation[number]
+        np.testing.assert_allclose(augmentations.model_input(model, image)[..., number], expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(augmentations.model_input(tiny.autoregressive(), image), image / 255, rtol=1e-6)
 
 
 @pytest.mark.parametrize('channels', [3, 4])

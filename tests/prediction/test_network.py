@@ -10,14 +10,14 @@ import pytest
 from PIL import Image
 
 import ar_seg_jax
-from ar_seg_jax import files
+from ar_seg_jax import build, files
 from ar_seg_jax.data import images, textures
 from ar_seg_jax.data.limits import DataError
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import VOID
 from ar_seg_jax.prediction import tiling
 from ar_seg_jax.runs import workdir
-from tests.support import commands, tiny
+from tests.support import clusterless, commands, tiny
 
 
 @pytest.fixture(scope='module')
@@ -151,6 +151,31 @@ def test_channels_and_scales_that_cannot_be_are_refused(directory, channels, res
         ar_seg_jax.load(directory)
 
 
+def test_images_of_other_channels_than_the_model_normalises_are_refused(directory, network, monkeypatch):
+    monkeypatch.setitem(build.MODELS, 'autoregressive', tiny.normalising((0.5,) * 3, (0.2,) * 3))
+    workdir.save_data(directory, 4, 1.0, network.classes)
+    with pytest.raises(UserError, match=r"normalises images of 3 channels, but those of config\.data 'textures' have 4; "):
+        ar_seg_jax.load(directory)
+
+
+@pytest.mark.usefixtures('as_users_have_it')
+def test_a_method_without_clusters_has_features_only(network, image, directory, monkeypatch):
+    clusterless.instead_of_ac(monkeypatch)
+    loaded = ar_seg_jax.load(directory)
+    np.testing.assert_allclose(loaded.features(image), network.features(image), rtol=1e-4, atol=1e-5)
+    assert (len(loaded.mapping), loaded.classes) == (0, ())
+    for function in (loaded.segment, loaded.scores, loaded.clusters):
+        with pytest.raises(UserError, match=r'^Clusterless predicts no clusters, so there is nothing .*; take features\(\) in '):
+            function(image)
+
+
+def test_a_method_that_predicts_no_features_says_what_it_predicts(network, image, monkeypatch):
+    monkeypatch.setattr(clusterless.Clusterless, 'predict', lambda self, params, extra, image: {'logits': image})
+    other = dataclasses.replace(network, method=clusterless.Clusterless(**vars(network.method)))
+    with pytest.raises(UserError, match=r'^Clusterless predicts no features; what it predicts is logits'):
+        other.features(image)
+
+
 def test_classes_of_another_number_of_clusters_are_refused(directory):
     place = workdir.evaluation(directory, 6)
     content = json.loads(place.read_text())
@@ -163,10 +188,17 @@ def test_classes_of_another_number_of_clusters_are_refused(directory):
 
 @pytest.mark.parametrize(
     ('options', 'way'),
-    [({'blocks': 5}, 'segment'), ({'blocks': 2, 'attention': True}, 'blend'), ({'variant': 'F5'}, 'blend')],
+    [({'blocks': 5, 'output_stride': 2}, 'segment'), ({'blocks': 2, 'attention': True}, 'blend'), ({'variant': 'F5'}, 'blend')],
 )
 def test_tiles_pass_into_one_another_where_a_model_reaches_beyond_their_margins(monkeypatch, network, image, options, way):
-    for number, name in enumerate(('segment', 'blend')):
-        monkeypatch.setattr(tiling, name, lambda _, image, number=number: np.full(image.shape[:2], number, np.uint8))
-    found = dataclasses.replace(network, method=tiny.ac(options)).in_tiles(image)
-    assert set(found.ravel().tolist()) == {('segment', 'blend').index(way)}
+    """And they begin at cells of the model."""
+    asked = []
+
+    def note(name, image, stride):
+        asked.append((name, stride))
+        return np.zeros(image.shape[:2], np.uint8)
+
+    for name in ('segment', 'blend'):
+        monkeypatch.setattr(tiling, name, lambda _, *rest, name=name: note(name, *rest))
+    dataclasses.replace(network, method=tiny.ac(options)).in_tiles(image)
+    assert asked == [(way, options.get('output_stride', 4))]

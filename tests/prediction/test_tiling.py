@@ -34,10 +34,34 @@ def test_tiles_give_what_the_whole_image_gives(monkeypatch, stride, size):
     best = np.sort(whole, axis=-1)
     clear = best[..., -1] - best[..., -2] > 1e-4
     assert clear.mean() > 0.9
-    cut = tiling.segment(lambda tile: np.asarray(scores(tile).argmax(-1).astype(np.uint8)), image)
-    blended = tiling.blend(lambda tile: np.asarray(scores(tile)), image)
+    cut = tiling.segment(lambda tile: np.asarray(scores(tile).argmax(-1).astype(np.uint8)), image, stride)
+    blended = tiling.blend(lambda tile: np.asarray(scores(tile)), image, stride)
     for tiled in (cut, blended):
         np.testing.assert_array_equal(tiled[clear], whole.argmax(-1)[clear])
+
+
+@pytest.mark.parametrize(('stride', 'size'), [(3, (200, 331)), (8, (196, 204)), (14, (350, 401)), (32, (470, 220))])
+def test_the_cells_of_a_tile_are_cells_of_the_image_whatever_the_stride(monkeypatch, stride, size):
+    """By a network that gives each cell the brightness in its first corner."""
+    monkeypatch.setattr(tiling, 'TILE', 64)
+    image = np.random.default_rng(0).integers(0, 2, (*size, 1), dtype=np.uint8)
+
+    def of_cells(tile):
+        height, width = tile.shape[:2]
+        return tile[::stride, ::stride, 0].repeat(stride, 0).repeat(stride, 1)[:height, :width]
+
+    np.testing.assert_array_equal(tiling.segment(of_cells, image, stride), of_cells(image))
+    blended = tiling.blend(lambda tile: np.stack([1 - of_cells(tile), of_cells(tile)], -1).astype(np.float32), image, stride)
+    np.testing.assert_array_equal(blended, of_cells(image))
+
+
+@pytest.mark.parametrize('stride', [1, 4, 14, 32])
+def test_tiles_have_one_shape_where_cells_divide_the_image(stride):
+    for cells in range(1, 2000 // stride, 7):
+        spans = tiling.spans(cells * stride, stride)
+        assert len({span.end - span.start for span in spans}) == 1
+        assert all(span.first - span.start >= tiling.MARGIN for span in spans[1:])
+        assert all(span.end - span.last >= tiling.MARGIN for span in spans[:-1])
 
 
 @pytest.mark.parametrize(('size', 'shapes'), SHAPES)
@@ -49,7 +73,7 @@ def test_every_pixel_is_kept_once_and_tiles_have_few_shapes(size, shapes):
         found.add(tile.shape)
         return tile[..., 0]
 
-    np.testing.assert_array_equal(tiling.segment(one, image), image[..., 0])
+    np.testing.assert_array_equal(tiling.segment(one, image, 4), image[..., 0])
     assert len(found) == shapes
 
 
@@ -62,7 +86,7 @@ def test_blended_tiles_that_agree_give_what_both_say(size, shapes):
         found.add(tile.shape)
         return np.float32(1) + np.float32(2.0**-23) * (tile % 3)
 
-    np.testing.assert_array_equal(tiling.blend(one, image), (image % 3).argmax(-1))
+    np.testing.assert_array_equal(tiling.blend(one, image, 4), (image % 3).argmax(-1))
     assert len(found) == shapes
 
 
@@ -75,7 +99,7 @@ def _values(one, size):
         # argmax is the number of levels below the value: the sum of what it is above them grows up to there
         return np.cumsum(np.concatenate([np.zeros_like(value), value - levels], axis=-1), axis=-1)
 
-    return tiling.blend(scores, np.zeros((*size, 1), np.uint8)) / 256
+    return tiling.blend(scores, np.zeros((*size, 1), np.uint8), 4) / 256
 
 
 @pytest.mark.parametrize('size', [(300, 260), (197, 330), (196, 200)])
@@ -96,15 +120,15 @@ def test_the_edge_of_a_tile_has_no_say_where_another_tile_goes_on():
         scores[reach:-reach, reach:-reach] = 1, 0
         return scores
 
-    labels = tiling.blend(one, np.zeros((1500, 1201, 1), np.uint8))
+    labels = tiling.blend(one, np.zeros((1500, 1201, 1), np.uint8), 4)
     assert not labels[reach:-reach, reach:-reach].any()
 
 
 def test_blending_keeps_the_scores_of_a_few_rows_only():
     image, clusters = np.zeros((6000, 1300, 1), np.uint8), 8
-    tiling.blend(lambda tile: np.zeros((*tile.shape[:2], clusters), np.float32), image[:700])
+    tiling.blend(lambda tile: np.zeros((*tile.shape[:2], clusters), np.float32), image[:700], 4)
     tracemalloc.start()
-    tiling.blend(lambda tile: np.zeros((*tile.shape[:2], clusters), np.float32), image)
+    tiling.blend(lambda tile: np.zeros((*tile.shape[:2], clusters), np.float32), image, 4)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     tile, rows = ((tiling.TILE + 2 * tiling.MARGIN) ** 2, tiling.RAMP * 1300)

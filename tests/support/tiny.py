@@ -7,7 +7,7 @@ from flax.core import FrozenDict
 from scipy import ndimage
 
 from ar_seg_jax import build
-from ar_seg_jax.interfaces import VOID, Method, Time
+from ar_seg_jax.interfaces import VOID, Method, Normalisation, Time
 from ar_seg_jax.models.autoregressive import Autoregressive
 from ar_seg_jax.objectives.info_nce import ContrastiveLoss
 from ar_seg_jax.objectives.mutual_information import InformationLoss
@@ -32,12 +32,17 @@ def with_void(batch, below=4):
     return {**batch, 'label': batch['label'].at[:, :below].set(VOID)}
 
 
-def autoregressive(clusters=3, auxiliary=0, **options) -> Autoregressive:
-    """A model of one block with a decoder of so many outputs, and perhaps an auxiliary one."""
+def autoregressive(clusters=3, auxiliary=0, kind=Autoregressive, **options) -> Autoregressive:
+    """A model of one block with a decoder of so many outputs, and perhaps an auxiliary one; `kind` is its class."""
     heads = {'decoder': clusters} | ({'auxiliary_decoder': auxiliary} if auxiliary else {})
     chosen = {**common.autoregressive(), 'blocks': 1, **options}
     del chosen['name']
-    return Autoregressive(heads=FrozenDict(heads), **chosen)
+    return kind(heads=FrozenDict(heads), **chosen)
+
+
+def normalising(mean, deviation, kind=Autoregressive) -> type:
+    """A class of models, made for another input."""
+    return type('Normalising', (kind,), {'normalisation': Normalisation(mean, deviation)})
 
 
 def method(options, model=None) -> Method:

@@ -1,0 +1,53 @@
+"""All methods, small enough for a test: those of the program, the example of docs/contributing.md, and one without clusters."""
+
+import functools
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from ar_seg_jax import build
+from ar_seg_jax.interfaces import Method
+from tests.support import examples, tiny, turned
+from tests.support.commands import ROOT
+
+NAMES = tuple(dict.fromkeys([*build.METHODS, 'mirror', 'turned']))
+
+# Options of methods and models in place of those of their config, for tiny maps; some add something to the state or the step.
+SMALL = {
+    'ac': {'num_clusters': 3, 'displacement': 2, 'auxiliary_clusters': 4},
+    'arl': {'num_clusters': 3, 'width': 5, 'negatives': 5},
+    'autoregressive': {'blocks': 1},
+}
+
+
+def config(name: str) -> dict[str, Any]:
+    """Options of a method and of its model: those of the first config that names it, made small."""
+    for found in _configs():
+        if found['method']['name'] == name:
+            return {part: {**found[part], **SMALL.get(found[part]['name'], {})} for part in ('method', 'model')}
+    raise LookupError(f'no config in configs/ has the method {name!r}')
+
+
+def made(name: str, deviation: tuple[float, ...] = ()) -> Method:
+    """The method, built anew from its config; `deviation`: that of the input of its model, instead of the model's own."""
+    options, page = config(name), examples.modules()
+    known = {**build.MODELS, 'plain': page['ar_seg_jax/models/plain.py'].Plain}
+    if deviation:
+        kind = options['model']['name']
+        known[kind] = tiny.normalising((0.0,) * len(deviation), deviation, known[kind])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, 'MODELS', known)
+        patch.setitem(build.METHODS, 'mirror', page['ar_seg_jax/methods/mirror.py'].build)
+        patch.setitem(build.METHODS, 'turned', turned.build)
+        return build.method(options)
+
+
+@functools.cache
+def _configs() -> list[Mapping[str, Any]]:
+    """Of the program, the one with all defaults first, and those of the methods that are not of it."""
+    names = sorted((path.stem for path in (ROOT / 'configs').glob('[!_]*.py')), key=lambda name: (name != 'common', name))
+    modules = [*(importlib.import_module(f'configs.{name}') for name in names), examples.modules()['configs/mirror.py']]
+    own = {'method': {'name': 'turned'}, 'model': {'name': 'plain', 'channels': 8}}
+    return [*(module.get_config().to_dict() for module in modules), own]
