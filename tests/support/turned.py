@@ -17,7 +17,7 @@ class Turned(Method):
     title = 'Turned'
     loss_in_words = 'the cross-entropy of whether an image was turned, in nats'
     num_clusters = 0
-    refreshed = Cadence()
+    refresh_when = Cadence()
     restarted = ('head',)
 
     model: Model
