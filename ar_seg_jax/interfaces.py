@@ -3,12 +3,12 @@
 import abc
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, NamedTuple, Protocol, TypedDict, runtime_checkable
+from typing import Any, Literal, NamedTuple, NotRequired, Protocol, TypedDict, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Float, Int, Key, UInt8
+from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
 from ar_seg_jax.errors import UserError
 
@@ -21,10 +21,15 @@ VOID = 255  # label of pixels that are not annotated, or not of the classes of i
 
 
 class Batch(TypedDict):
-    """Images as they travel: 8 bits, channels last; VOID where there is no label."""
+    """Images as they travel: 8 bits, channels last; VOID where there is no label.
+
+    mask: True where pixels count. What methods and baselines learn from, losses and k-means, leaves out all others, which are
+        context only; absent where every pixel counts.
+    """
 
     image: UInt8[Array, 'batch height width channels']
     label: UInt8[Array, 'batch height width']
+    mask: NotRequired[Bool[Array, 'batch height width']]
 
 
 class Normalisation(NamedTuple):
@@ -44,7 +49,7 @@ class Model(Protocol):
     """A Flax module from images to feature maps; a frozen dataclass of its options, as all of them are.
 
     heads: widths by name of the maps that a method wants besides the features, each a linear map of these.
-    output_stride: pixels from one cell of the maps to the next.
+    output_stride: pixels from one cell of the maps to the next, about; `to_pixels` knows exactly.
     reach: pixels beyond which, on any side, what is interpolated from cells to a pixel does not depend on the image; None where
         it depends on all of it.
     normalisation: of its input. dtype: of the computation.
@@ -60,6 +65,11 @@ class Model(Protocol):
         self, image: Float[Array, 'batch height width channels'], *, train: bool = False
     ) -> Mapping[str, Float[Array, 'batch map_height map_width _']]:
         """'features', and one map for each head, float32."""
+
+    def to_pixels(
+        self, maps: Float[Array, 'batch map_height map_width channels'], height: int, width: int
+    ) -> Float[Array, 'batch {height} {width} channels']:
+        """Any such maps at the pixels of an image, interpolated: a linear map of each channel, without parameters."""
 
 
 class Outputs(TypedDict, total=False):
@@ -237,6 +247,12 @@ class Method(Protocol):
     @abc.abstractmethod
     def predict(self, params: Params, extra: Extra, image: UInt8[Array, 'batch height width channels']) -> Outputs:
         """What the network of inference gives; jit prunes what nobody reads."""
+
+    def to_pixels(
+        self, maps: Float[Array, 'batch map_height map_width channels'], height: int, width: int
+    ) -> Float[Array, 'batch {height} {width} channels']:
+        """The features and logits of `predict` at the pixels of the image; as its `model` does, if a method does not say else."""
+        return self.model.to_pixels(maps, height, width)
 
     def describe(self, metrics: Mapping[str, float]) -> Remark:
         """What people should read of the metrics that `objective` gives."""

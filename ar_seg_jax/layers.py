@@ -19,6 +19,7 @@ from ar_seg_jax.orderings import Ordering
 
 Dtype = jax.typing.DTypeLike
 Lowering = Literal['auto', 'convolution', 'patches']
+Merge = Literal['concatenate', 'add']
 xavier = nn.initializers.xavier_normal()
 
 # Queries whose scores against all keys are held at once; the memory of attention is linear in the number of tokens.
@@ -95,7 +96,8 @@ class MaskedConv(nn.Module):
     its frame and applied with the shift and the mask of `orderings.canonical_support`. Since a masked tap is not part of
     the computation, each tap gets the gradient of just the views that used it. The supplement's `switch_gradients` also
     drops the gradient of a tap that only the *other* view masked; that is a limit of its two-convolution trick, and left
-    out here.
+    out here. A tap that both views mask has a gradient of exactly zero; momentum of earlier steps moves it all the same, as in
+    the paper's code, where the optimiser is not told to leave it (`keep_unused`).
 
     Raises UserError for an even `size`, or if `zigzag_shift` names no shift.
     """
@@ -137,14 +139,15 @@ class MaskedAttention(nn.Module):
     """Attention of every position to itself and to the earlier ones of an ordering, merged with its input.
 
     Projections are C/2 wide and split over `heads`; scores are scaled by 1/sqrt(width of a head). The attended features
-    are projected back to C channels, concatenated with the input and merged by a 1x1 convolution to C, the reading that
-    the parameter counts of the reproduction report confirm. Softmax(QK^T * M) as on the slides still lets masked
-    positions in (exp(0) = 1), so later positions are left out of the softmax instead.
+    are projected back to C channels. `merge` 'concatenate' joins them with the input by a 1x1 convolution to C, the reading that
+    the parameter counts of the reproduction report confirm; 'add' is a residual sum. Softmax(QK^T * M) as on the slides still
+    lets masked positions in (exp(0) = 1), so later positions are left out of the softmax instead.
 
     Tokens of a frame already lie in raster order; a zigzag is one fixed permutation more. Scores are float32.
     """
 
     heads: int = 1
+    merge: Merge = 'concatenate'
     dtype: Dtype = jnp.float32
 
     @nn.compact
@@ -167,7 +170,10 @@ class MaskedAttention(nn.Module):
         attended = attended.reshape(batch, height * width, channels // 2)
         attended = orderings.select(zigzag, lambda: attended[:, np.argsort(sequence)], lambda: attended)
         attended = Pointwise(channels, dtype=self.dtype, name='output')(attended).reshape(x.shape)
-        return Pointwise(channels, dtype=self.dtype, name='merge')(jnp.concatenate([x.astype(self.dtype), attended], axis=-1))
+        x = x.astype(self.dtype)
+        if self.merge == 'add':
+            return x + attended
+        return Pointwise(channels, dtype=self.dtype, name='merge')(jnp.concatenate([x, attended], axis=-1))
 
 
 def attend(
@@ -256,12 +262,21 @@ class ResidualBlock(nn.Module):
 
 
 def upsample(
-    x: Float[Array, 'batch height width channels'], stride: int, height: int, width: int
+    x: Float[Array, 'batch map_height map_width channels'], stride: int, height: int, width: int, first: float = 0.0
 ) -> Float[Array, 'batch {height} {width} channels']:
-    """Bilinear interpolation by a whole factor, cut to `height` x `width` pixels (maps of sizes that do not divide)."""
-    batch, rows, columns, channels = x.shape
-    resized = jax.image.resize(x, (batch, rows * stride, columns * stride, channels), 'bilinear')
-    return resized[:, :height, :width]
+    """Bilinear interpolation at the pixels of an image, of maps whose cell i is centred at pixel `first` + i * `stride`.
+
+    Beyond the outermost cells these are repeated. Two small products, in float32 on all devices.
+    """
+    rows, columns = _interpolation(x.shape[1], stride, first, height), _interpolation(x.shape[2], stride, first, width)
+    x = jnp.einsum('hr,brcd->bhcd', rows, x, precision='highest')
+    return jnp.einsum('wc,bhcd->bhwd', columns, x, precision='highest')
+
+
+def _interpolation(cells: int, stride: int, first: float, length: int) -> Float[np.ndarray, 'length cells']:
+    """The share of each cell in each pixel along one axis."""
+    places = np.clip((np.arange(length) - first) / stride, 0, cells - 1)
+    return np.maximum(0, 1 - np.abs(places[:, None] - np.arange(cells))).astype(np.float32)
 
 
 def as_rows(x: Float[Array, '*positions channels']) -> Float[Array, '... channels']:

@@ -42,7 +42,7 @@ def flop(batch: int, side: int) -> int:
 
 
 def package_loss(anchors: Maps, positives: Maps, negatives: Float[Array, 'batch places depth']) -> Float[Array, '']:
-    return LOSS(anchors, positives, negatives, negatives.shape[1])[0]
+    return LOSS(anchors, positives, negatives)[0]
 
 
 def dense_loss(anchors: Maps, positives: Maps, negatives: Float[Array, 'batch places depth']) -> Float[Array, '']:

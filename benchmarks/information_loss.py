@@ -32,7 +32,7 @@ def workload_of(size: str, batch: int, dtype: str) -> tuple[Workload, bool]:
     masked, workload = False, Workload()
     if size != 'small':
         config = importlib.import_module(f'configs.{size}').get_config().to_dict()
-        masked, workload = config['method']['mask_void'], Workload.from_config(config)
+        masked, workload = config['pipeline']['mask_void'], Workload.from_config(config)
     return dataclasses.replace(workload, batch=batch or workload.batch, dtype=dtype), masked
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ar_seg_jax.objectives import mutual_information as mi
 from benchmarks.timing import Contestant
@@ -19,12 +19,12 @@ def score_maps(workload: Workload) -> list[Scores]:
     return [jax.nn.softmax(2 * jax.random.normal(jax.random.key(seed), shape)) for seed in range(2)]
 
 
-def void_mask(workload: Workload) -> Float[Array, 'batch height width']:
+def void_mask(workload: Workload) -> Bool[Array, 'batch height width']:
     """A third of the pixels do not count."""
-    return jax.random.bernoulli(jax.random.key(2), 2 / 3, (workload.batch, workload.side, workload.side)).astype(jnp.float32)
+    return jax.random.bernoulli(jax.random.key(2), 2 / 3, (workload.batch, workload.side, workload.side))
 
 
-def masked_maps(maps: Sequence[Scores], mask: Float[Array, 'batch height width'] | None) -> list[np.ndarray]:
+def masked_maps(maps: Sequence[Scores], mask: Bool[Array, 'batch height width'] | None) -> list[np.ndarray]:
     """What a loss without a mask is given instead of one."""
     return [np.asarray(each if mask is None else each * mask[..., None]) for each in maps]
 

@@ -16,9 +16,9 @@ def get_config():
     config.epochs = 10.0
     config.optimizer.learning_rate = 4e-5
     config.data.update(name='coco_stuff', root='', num_classes=3, train_list='', val_list='', rescale=0.33, crop_size=128)
-    config.pipeline.update(crop_size=128, batch_size=60)
+    config.pipeline.update(crop_size=128, batch_size=60, mask_void=True)
     config.model.update(variant='F2', blocks=5, output_stride=4, attention=False)
-    config.method.update(num_clusters=3, displacement=10, mask_void=True)
+    config.method.update(num_clusters=3, displacement=10)
     config.evaluation.update(split='val', crop_size=128)
     config.evaluators.segmentation.protocols = ('one-to-one', 'many-to-one:train')
     return config

@@ -52,7 +52,7 @@ def _config(**parts):
             'blur',
             r"config\.method\.transformations is one of none, jitter, flip, turn, all; found 'blur'",
         ),
-        ('method', 'mask_void', 1, r'config\.method\.mask_void: expected True or False, found 1'),
+        ('method', 'sobel', 1, r'config\.method\.sobel: expected True or False, found 1'),
         ('method', 'width', 64, r"config\.method of 'ac': there is no 'width', the names are auxiliary_clusters, .*"),
     ],
 )
@@ -68,7 +68,7 @@ def test_a_wrong_option_is_told_with_what_is_right(part, option, value, message)
         ('width', 4097, r'method\.width is 2 to 4096, found 4097'),
         ('num_clusters', 0, r'method\.num_clusters is 2 to 255, found 0'),
         ('num_clusters', 256, r'method\.num_clusters is 2 to 255, found 256'),
-        ('mask_void', True, r"config\.method of 'arl': there is no 'mask_void', the names are candidates, .*"),
+        ('collapsed', True, r"config\.method of 'arl': there is no 'collapsed', the names are candidates, .*"),
     ],
 )
 def test_a_wrong_option_of_arl_is_told_with_what_is_right(option, value, message):

@@ -140,7 +140,7 @@ def test_an_unknown_config_is_refused_with_the_one_that_was_meant(tmp_path, give
     assert (done.returncode, done.stdout) == (2, '')
     beginning, _, end = done.stderr.partition(', the names are ')
     assert beginning == f'error: --config: no file {given}; and among those that come with the program there is no {named!r}'
-    assert end.startswith('coco15, coco15_arl, coco3, coco3_arl, folder, ')  # and not common, which has no length
+    assert end.startswith('coco15, coco15_arl, coco15_batch64, coco15_iic_protocol, coco3, ')  # not common, which has no length
     assert end.endswith(f"; did you mean '{meant}'?\n")
 
 
@@ -156,7 +156,12 @@ def test_a_file_that_is_not_there_but_called_like_a_config_is_told(tmp_path):
         ('--config.sed=1', 'config', 'sed', r".* seed, .*; did you mean 'seed'\?"),
         ('--config.data.sise=1', 'config.data', 'sise', r"data_dir, name, scale, .*; did you mean 'size'\?"),
         ('--config.evaluators.prob.steps=1', 'config.evaluators', 'prob', r"probes, segmentation; did you mean 'probes'\?"),
-        ('--config.evaluators.probes.step=1', 'config.evaluators.probes', 'step', r"names, split, steps; did you mean 'steps'\?"),
+        (
+            '--config.evaluators.probes.step=1',
+            'config.evaluators.probes',
+            'step',
+            r"names, pixels, split, steps; did you mean 'steps'\?",
+        ),
         ('--config.optimizer.schedule.last=1', 'config.optimizer.schedule', 'last', 'name'),
         ('--config.method.width=8', 'config.method', 'width', r'auxiliary_clusters, candidates, .*'),
     ],

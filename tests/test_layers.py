@@ -1,5 +1,6 @@
 """What each layer sees, pixel by pixel: exact Jacobians of the real layers against ranks and explicit sums."""
 
+import functools
 import re
 
 import flax.linen as nn
@@ -148,7 +149,7 @@ def test_static_three_by_three_convolutions_see_what_the_supplements_masks_and_p
         assert_autoregressive(jacobian, ORDERINGS[name])
 
 
-SHIFTS = {'corner': ('corner', 'corner'), 'alternate': ('top', 'left')}
+SHIFTS = {'corner': ('corner', 'corner'), 'alternate': ('top', 'left'), 'top': ('top', 'top'), 'left': ('left', 'left')}
 
 
 def stacked(kernels, x, ordering, shifts):
@@ -159,9 +160,10 @@ def stacked(kernels, x, ordering, shifts):
     return outputs[1:]
 
 
+@pytest.mark.parametrize(('size', 'depth'), [(3, 8), (5, 5), (5, 8)])
 @pytest.mark.parametrize('zigzag', SHIFTS)
-def test_eight_layers_deep_no_output_sees_a_later_pixel(zigzag):
-    kernels = positive(3, (8, 3, 3, 1, 1))
+def test_layers_deep_no_output_sees_a_later_pixel(zigzag, size, depth):
+    kernels = positive(3, (depth, size, size, 1, 1))
     found = jax.jit(
         lambda: jax.lax.map(
             lambda ordering: jax.jacfwd(lambda x: stacked(kernels, x, ordering, SHIFTS[zigzag])[-1])(jnp.ones((9, 9))), STACK
@@ -169,6 +171,18 @@ def test_eight_layers_deep_no_output_sees_a_later_pixel(zigzag):
     )()
     for name, jacobian in zip(NAMES, found, strict=True):
         assert_autoregressive(jacobian, ORDERINGS[name])
+
+
+@pytest.mark.parametrize('zigzag', SHIFTS)
+def test_layers_deep_no_output_of_a_map_that_is_not_square_sees_a_later_pixel(zigzag):
+    kernels = positive(3, (5, 5, 5, 1, 1))
+
+    @functools.partial(jax.jit, static_argnums=0, compiler_options=tiny.QUICK)
+    def jacobian(name):
+        return jax.jacfwd(lambda x: stacked(kernels, x, ORDERINGS[name], SHIFTS[zigzag])[-1])(jnp.ones((6, 9)))
+
+    for name in ('B4', 'zigzag_A1', 'zigzag_C2', 'zigzag_D4'):
+        assert_autoregressive(jacobian(name), ORDERINGS[name])
 
 
 @pytest.mark.parametrize('zigzag, counts', [('corner', (81, 81)), ('alternate', (97, 113))])
@@ -321,11 +335,13 @@ def explicit_attention(params, x, heads, ranks=None):
         weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
         attended.append(weights / weights.sum(axis=-1, keepdims=True) @ value)
     attended = dense('output', np.concatenate(attended, axis=-1))
+    if 'merge' not in params:
+        return (tokens + attended).reshape(x.shape)
     return dense('merge', np.concatenate([tokens, attended], axis=-1)).reshape(x.shape)
 
 
-def attention_and_variables(heads, channels, scale=1.0):
-    layer = layers.MaskedAttention(heads)
+def attention_and_variables(heads, channels, scale=1.0, merge='concatenate'):
+    layer = layers.MaskedAttention(heads, merge)
     return layer, random_variables(layer, jnp.zeros((1, 2, 2, channels)), scale=scale)
 
 
@@ -335,9 +351,9 @@ def attend_in_image(layer, variables, x, ordering):
     return orderings.out_of_frame(layer.apply(variables, orderings.into_frame(x, ordering), ordering), ordering)
 
 
-@pytest.mark.parametrize('heads', [1, 2])
-def test_attention_is_a_softmax_over_the_explicit_mask_of_ranks(heads):
-    layer, variables = attention_and_variables(heads, 4)
+@pytest.mark.parametrize(('heads', 'merge'), [(1, 'concatenate'), (2, 'add')])
+def test_attention_is_a_softmax_over_the_explicit_mask_of_ranks(heads, merge):
+    layer, variables = attention_and_variables(heads, 4, merge=merge)
     square, other = normal(2, (2, 5, 5, 4)), normal(3, (2, 4, 6, 4))
     traced = jax.jit(lambda index: attend_in_image(layer, variables, square, at(index)))
     static = jax.jit(
@@ -538,11 +554,13 @@ def test_dropout_acts_in_training_only_and_never_on_the_shortcut():
 
 @pytest.mark.parametrize('stride', [2, 4])
 @pytest.mark.parametrize('rows, columns, cut', [(3, 5, 0), (4, 4, 1), (1, 2, 1)])
-def test_upsampling_is_bilinear_between_pixel_centres(rows, columns, cut, stride):
+@pytest.mark.parametrize('between', [False, True])
+def test_upsampling_is_bilinear_between_the_centres_of_cells(rows, columns, cut, stride, between):
     x = normal(0, (2, rows, columns, 3))
     height, width = rows * stride - cut, columns * stride - cut
-    found = layers.upsample(x, stride, height, width)
-    coordinates = (np.indices((height, width)) + 0.5) / stride - 0.5
+    first = (stride - 1) / 2 if between else 0.0
+    found = layers.upsample(x, stride, height, width, first)
+    coordinates = (np.indices((height, width)) - first) / stride
     for image, channel in np.ndindex(2, 3):
         expected = ndimage.map_coordinates(x[image, :, :, channel], coordinates, order=1, mode='nearest')
         np.testing.assert_allclose(found[image, :, :, channel], expected, rtol=1e-4, atol=1e-5)

@@ -1,16 +1,53 @@
 """What README.md and the pages of docs/ say of the program's files and configs."""
 
+import importlib
 import re
 
 import pytest
 
-from ar_seg_jax import build
+from ar_seg_jax import build, sharding
+from ar_seg_jax.errors import UserError
 from configs import common
 from tests.support.commands import ROOT
 
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
 OF_A_READER = re.compile(r'```python.*?```', re.DOTALL)  # files that the page shows how to write
 NAMED = re.compile(r'\b(?:ar_seg_jax|benchmarks|configs|docs|launch|tests)/[\w/]+\.(?:csv|json|md|png|py|sh)\b')
+
+
+COMMAND = re.compile(r'^.*--config configs/\w+\.py.*$', re.MULTILINE)
+LAUNCHERS = [*PAGES, *sorted((ROOT / 'launch').glob('*.sh')), *sorted((ROOT / 'configs').glob('*.py'))]
+
+
+def _devices(command):
+    """Numbers of devices that a command is for, as far as it tells: a pod slice has any number of chips."""
+    if nodes := re.search(r'--nodes=(\d+) .*--gpus-per-node=(\d+)', command):
+        return [int(nodes[1]) * int(nodes[2])]
+    if 'launch/tpu.sh' in command:
+        return [8, 16, 32]
+    return [int(found[1])] if (found := re.search(r'--processes=(\d+)', command)) else [1]
+
+
+@pytest.mark.parametrize('page', LAUNCHERS, ids=lambda page: page.name)
+def test_batches_of_every_command_divide_over_its_devices(page):
+    for command in COMMAND.findall(page.read_text()):
+        name = re.search(r'--config configs/(\w+)\.py', command)[1]
+        config = importlib.import_module(f'configs.{name}').get_config()
+        for key in ('pipeline.batch_size', 'evaluation.batch_size'):
+            found = re.search(rf'--config\.{key}=(\d+)', command)
+            size = int(found[1]) if found else config.to_dict()[key.partition('.')[0]]['batch_size']
+            for devices in _devices(command):
+                sharding.check_batch_size(size, devices, key)
+
+
+def test_the_paper_s_batches_do_not_divide_over_a_node_of_eight_and_those_for_it_do():
+    for name, other in (('coco3', 'coco3_batch64'), ('potsdam6', 'potsdam6_batch32')):
+        sizes = [importlib.import_module(f'configs.{each}').get_config().pipeline.batch_size for each in (name, other)]
+        for devices in (8, 16):
+            sharding.check_batch_size(sizes[1], devices, 'pipeline.batch_size')
+            below = sizes[0] // devices * devices
+            with pytest.raises(UserError, match=f'set --config.pipeline.batch_size to {below} or {below + devices}'):
+                sharding.check_batch_size(sizes[0], devices, 'pipeline.batch_size')
 
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)

@@ -209,6 +209,27 @@ def resize(image: UInt8[np.ndarray, '...'], height: int, width: int, label: bool
     return np.array(Image.fromarray(image).resize(size, method))
 
 
+def resample(image: UInt8[np.ndarray, '...'], factor: float, label: bool = False) -> UInt8[np.ndarray, '...']:
+    """Image (bilinear, without antialiasing) or label map (nearest) at `factor` times its size, as OpenCV's `resize` samples.
+
+    Pixel i of the result is centred at (i + 1/2) / factor - 1/2 for images, and is pixel floor(i / factor) of label maps.
+    OpenCV's fixed-point weights can differ by one level.
+    """
+    width, height = _rescaled(image, factor)
+    if label:
+        rows, columns = (np.minimum(np.floor(np.arange(size) / factor), last - 1).astype(int)
+                         for size, last in zip((height, width), image.shape, strict=False))  # fmt: skip
+        return image[rows][:, columns]
+    blended = image.astype(np.float64)
+    for axis, size in enumerate((height, width)):
+        place = np.clip((np.arange(size) + 0.5) / factor - 0.5, 0, image.shape[axis] - 1)
+        before = np.floor(place).astype(int)
+        after = np.minimum(before + 1, image.shape[axis] - 1)
+        share = (place - before).reshape([-1, *[1] * (blended.ndim - 1 - axis)])
+        blended = np.take(blended, before, axis) * (1 - share) + np.take(blended, after, axis) * share
+    return np.round(blended).astype(np.uint8)
+
+
 def _rescaled(image: np.ndarray, factor: float) -> tuple[int, int]:
     """Width and height at `factor` times the size."""
     return max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor))

@@ -89,6 +89,7 @@ def training_iterator(
     crop_size: int,
     batch_size: int,
     seed: int,
+    mask_void: bool = False,
     micro_batches: int = 1,
     start: int = 0,
     read_threads: int = 4,
@@ -102,14 +103,17 @@ def training_iterator(
 
     `batch_size` is that of all processes together, and a global batch is the same on any number of them: elements depend
     on `seed` and on their place in the order only, not on threads, workers or processes. So a step's number is all that is
-    needed to go on. With more than one of `micro_batches` these are the first axis. Raises DataError if there are fewer
-    examples than one batch.
+    needed to go on. With more than one of `micro_batches` these are the first axis. `mask_void` adds the batches' mask, which
+    leaves out what is labelled VOID; IIC does so on COCO-Stuff, where pixels outside the classes of interest are no part of the
+    task. It uses the labels' outlines, so it is off where nothing says so. Raises DataError if there are fewer examples than one
+    batch.
     """
     if len(examples) < batch_size:
         raise DataError(
             f'{len(examples)} training examples are fewer than a batch of {batch_size}; lower --config.pipeline.batch_size'
         )
     data = grain.MapDataset.source(examples).seed(seed).shuffle().repeat().map(decode).random_map(RandomCrop(crop_size))
+    data = data.map(_with_mask) if mask_void else data
     # Batch number n is made of the parts n * parts to (n + 1) * parts - 1, and every process takes its own ones.
     data = data.batch(batch_size // (micro_batches * process_count), drop_remainder=True)
     data = data[start * micro_batches * process_count + process_index :: process_count]
@@ -145,6 +149,10 @@ def evaluation_batches(
         images = [element['image'] for element in batch] + [np.zeros(size, np.uint8)] * missing
         labels = [element['label'] for element in batch] + [np.full(size[:2], VOID, np.uint8)] * missing
         yield {'image': np.stack(images), 'label': np.stack(labels)}
+
+
+def _with_mask(element: Example) -> Example:
+    return {**element, 'mask': element['label'] != VOID}
 
 
 def _centre(element: Example, size: int) -> Example:

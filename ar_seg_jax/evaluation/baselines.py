@@ -1,7 +1,7 @@
 """What a clustering must beat: k-means on the colours of single pixels, and on SIFT descriptors.
 
 The protocols are IIC's (code/scripts/segmentation/baselines/kmeans_and_sift.py), but vectors are drawn evenly from training
-batches, and no labels are used: void pixels take part, which IIC leaves out.
+batches; pixels that do not count there are not drawn (`interfaces.Batch`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from ar_seg_jax.evaluation import scoring
 from ar_seg_jax.evaluation.sift import STEP, sift_descriptors
@@ -19,8 +19,8 @@ from ar_seg_jax.objectives.clustering import Centroids, find_centroids, nearest
 
 def pixel_centroids(batches: Iterable[Batch], num_clusters: int, seed: int, pixels: int = 50_000) -> Centroids:
     """k-means centroids of the colours (0..1) of about `pixels` pixels; UserError for fewer pixels than clusters."""
-    images = [np.asarray(batch['image']) for batch in batches]
-    colours = _drawn([image.reshape(-1, image.shape[-1]) for image in images], pixels, seed).astype(np.float32) / 255
+    counted = [np.asarray(batch['image'])[_mask(batch)] for batch in batches]
+    colours = _drawn(counted, pixels, seed).astype(np.float32) / 255
     return find_centroids(colours, num_clusters, seed)
 
 
@@ -34,8 +34,11 @@ def nearest_centroid(
 def sift_centroids(batches: Iterable[Batch], num_clusters: int, seed: int, boxes: int = 50_000) -> Centroids:
     """k-means centroids of the SIFT descriptors of about `boxes` boxes; UserError for fewer boxes than clusters."""
     describe = jax.jit(sift_descriptors)
-    descriptors = [np.asarray(describe(np.asarray(batch['image']))) for batch in batches]
-    return find_centroids(_drawn([part.reshape(-1, part.shape[-1]) for part in descriptors], boxes, seed), num_clusters, seed)
+    counted = []
+    for batch in batches:
+        descriptors = np.asarray(describe(np.asarray(batch['image'])))
+        counted.append(descriptors[_centres(_mask(batch), descriptors)])
+    return find_centroids(_drawn(counted, boxes, seed), num_clusters, seed)
 
 
 def make_sift_counter(num_clusters: int, num_classes: int) -> scoring.Count:
@@ -44,11 +47,19 @@ def make_sift_counter(num_clusters: int, num_classes: int) -> scoring.Count:
     @jax.jit
     def count(centroids: Centroids, batch: Batch) -> Int[Array, 'clusters classes']:
         clusters = nearest(centroids, sift_descriptors(batch['image']))
-        high, wide = clusters.shape[1:]
-        label = batch['label'][:, STEP // 2 :: STEP, STEP // 2 :: STEP][:, :high, :wide]
-        return scoring.confusion_counts(clusters, label, num_clusters, num_classes)
+        return scoring.confusion_counts(clusters, _centres(batch['label'], clusters), num_clusters, num_classes)
 
     return count
+
+
+def _mask(batch: Batch) -> Bool[np.ndarray, 'batch height width']:
+    return np.asarray(batch['mask']) if 'mask' in batch else np.ones(batch['image'].shape[:3], bool)
+
+
+def _centres(maps, boxes):
+    """What (batch, height, width) maps say at the centres of boxes."""
+    high, wide = boxes.shape[1:3]
+    return maps[:, STEP // 2 :: STEP, STEP // 2 :: STEP][:, :high, :wide]
 
 
 def _drawn(

@@ -1,40 +1,52 @@
-"""Linear and non-linear evaluation: what a small classifier can read from frozen features, learned from labels."""
+"""Linear and non-linear evaluation: what a small classifier can read from frozen features, learned from labels.
+
+Classifiers are trained to their end on one sample of labelled pixels, with the features interpolated at each: the linear one by
+L-BFGS, the non-linear one by Adam with a rate that falls to zero. What is found then belongs to the features, and not to how long
+somebody trained.
+"""
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
-from jaxtyping import Array, Float, UInt8
+from jax.experimental import multihost_utils
+from jaxtyping import Array, Float, Int, Key, UInt8
 
-from ar_seg_jax import layers
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import VOID, Batch, Outputs
 
 KINDS = ('linear', 'non-linear')
 TAPS = ('features', 'logits')
 
+_BATCH = 1024  # pixels of a step of the non-linear probe
+_RATE = 3e-3  # of its Adam, at the beginning
+_ITERATIONS = 500  # of L-BFGS, which ends before where nothing is gained any more
+
+Features = Mapping[str, Float[np.ndarray, 'pixels _']]  # by tap
 Predict = Callable[[Any, UInt8[Array, 'batch height width channels']], Outputs]  # of the variables of a frozen network
+ToPixels = Callable[[Float[Array, 'batch _ _ channels'], int, int], Float[Array, 'batch height width channels']]
 
 
 @dataclasses.dataclass(frozen=True)
 class Probes:
-    """Which probes are trained, for how long. The sources name their layers only; the rest is ours.
+    """Which probes there are, and how they are trained. The sources name their layers only; the rest is ours.
 
     names: '<kind>:<tap>', or the kind alone for the features. Kinds are 'linear', a 1x1 convolution, and 'non-linear', 1x1
-        convolution, batch norm, ReLU, 1x1 convolution. Taps are the 'features' that go into the decoder, and the decoder's
-        'logits', on top of which the supplement (section 5) puts its layers; a linear layer there is little more than a
-        relabelling of the clusters.
-    steps: batches. width: channels of the hidden layer. learning_rate: of Adam.
+        convolution, batch norm, ReLU, 1x1 convolution. Taps are the 'features' and the 'logits' that scores are made of, on top
+        of which the supplement (section 5) puts its layers; a linear layer there is little more than a relabelling of clusters.
+    pixels: labelled pixels of the sample, about. steps: of the non-linear probe, each with 1024 of these. width: of its hidden
+        layer.
     """
 
     names: tuple[str, ...]
+    pixels: int
     steps: int
     width: int = 128
-    learning_rate: float = 1e-2
 
     def __post_init__(self):
         for name in self.names:
@@ -44,119 +56,152 @@ class Probes:
                     f"evaluators.probes.names are '<kind>:<tap>' with a kind of {', '.join(KINDS)} and a tap of "
                     f'{", ".join(TAPS)}; found {name!r}'
                 )
-        if self.steps < 1:
-            raise UserError(f'evaluators.probes.steps is at least 1, found {self.steps}')
+        for name in ('pixels', 'steps'):
+            if getattr(self, name) < 1:
+                raise UserError(f'evaluators.probes.{name} is at least 1, found {getattr(self, name)}')
 
     @property
     def full_names(self) -> tuple[str, ...]:
         """'<kind>:<tap>' of each, once."""
         return tuple(dict.fromkeys(':'.join(_parsed(name)) for name in self.names))
 
-    def in_words(self, trained_on: str, scored_on: str) -> str:
-        """What a score of these probes means."""
+    def in_words(self, count: int, trained_on: str, scored_on: str) -> str:
+        """What a score of these probes means, which were trained with `count` pixels."""
         overlap = set(trained_on.split('+')) & set(scored_on.split('+'))
         return (
-            f'trained on the frozen network with the labels of {self.steps} batches of {trained_on!r}, scored on {scored_on!r}'
+            f'trained to the end on the frozen network with the labels of {count} pixels of {trained_on!r}, '
+            f'scored on {scored_on!r}'
             f'{" (images it was trained on: no held-out score)" if overlap else ""}; no matching, pixels without a label left out'
         )
 
-    def train(self, predict: Predict, variables: Any, batches: Iterable[Batch], num_classes: int, seed: int) -> Any | None:
-        """Variables of the probes after one pass over `batches`, on whose features all of them are trained at once.
-
-        The loss is the cross-entropy of every labelled pixel by itself. None if no pixel has a label.
-        """
-        heads, tx = self._heads(num_classes), optax.adam(self.learning_rate)
-
-        @jax.jit
-        def begin(variables, image):
-            own = heads.init(jax.random.key(seed), predict(variables, image), train=False)
-            return own, tx.init(own['params'])
+    def sample(
+        self, predict: Predict, to_pixels: ToPixels, variables: Any, batches: Iterable[Batch], images: int, seed: int
+    ) -> tuple[Features, Int[np.ndarray, 'pixels']]:
+        """Features at labelled pixels drawn from each of so many `images`, and the classes there; the same on all processes."""
+        taps = sorted({_parsed(name)[1] for name in self.names})
+        per_image = -(-self.pixels // images)
 
         @jax.jit
-        def step(variables, own, opt_state, batch: Batch):
+        def draw(variables, batch: Batch, key: Key[Array, '']):
             outputs = predict(variables, batch['image'])
+            height, width = batch['label'].shape[1:]
+            label = batch['label'].reshape(-1, height * width)
+            chance = jnp.where(label == VOID, -1.0, jax.random.uniform(key, label.shape))
+            places = jax.lax.top_k(chance, min(per_image, height * width))[1]
 
-            def loss(params):
-                logits, updated = heads.apply({**own, 'params': params}, outputs, train=True, mutable=['batch_stats'])
-                return sum(_cross_entropy(each, batch['label']) for each in logits.values()), updated
+            def of_image(maps_and_places):
+                maps, places = maps_and_places
+                at_pixels = {tap: to_pixels(maps[tap][None].astype(jnp.float32), height, width)[0] for tap in taps}
+                return {tap: values.reshape(height * width, -1)[places] for tap, values in at_pixels.items()}
 
-            gradients, updated = jax.grad(loss, has_aux=True)(own['params'])
-            updates, opt_state = tx.update(gradients, opt_state)
-            return {'params': optax.apply_updates(own['params'], updates), **updated}, opt_state, jnp.any(batch['label'] != VOID)
+            features = jax.lax.map(of_image, ({tap: outputs[tap] for tap in taps}, places))  # all images at once would be large
+            return features, jnp.take_along_axis(label, places, axis=1)
 
-        own, labelled = None, False
-        for batch in batches:
-            if own is None:
-                own, opt_state = begin(variables, batch['image'])
-            own, opt_state, any_label = step(variables, own, opt_state, batch)
-            # Reading it waits for the step: with many of them under way, processes on CPUs can block one another for ever.
-            labelled |= bool(any_label)
-        return own if labelled else None
+        found = []
+        for index, batch in enumerate(batches):
+            drawn = draw(variables, batch, jax.random.fold_in(jax.random.key(seed), index))
+            features, label = multihost_utils.process_allgather(drawn, tiled=True)
+            known = label != VOID
+            found.append(({tap: values[known] for tap, values in features.items()}, label[known].astype(np.int32)))
+        features = {tap: np.concatenate([features[tap] for features, _ in found]) for tap in taps}
+        return features, np.concatenate([label for _, label in found])
 
-    def segment(self, predict: Predict, name: str, num_classes: int) -> Callable[[Any, Array], Array]:
-        """A function ((network's variables, those of the probes), image) -> the class of each pixel by one of `full_names`."""
-        heads = self._heads(num_classes)
+    def train(self, features: Features, label: Int[np.ndarray, 'pixels'], num_classes: int, seed: int) -> dict[str, Any]:
+        """Variables of each probe, by name."""
+        trained = {}
+        for name in self.full_names:
+            kind, tap = _parsed(name)
+            mean, deviation = features[tap].mean(0), features[tap].std(0) + 1e-6
+            x = (features[tap] - mean) / deviation  # the scale of features is arbitrary; a linear probe stays linear
+            own = _linear(x, label, num_classes) if kind == 'linear' else self._non_linear(x, label, num_classes, seed)
+            # Processes on unlike hosts may differ in the last bits.
+            trained[name] = multihost_utils.broadcast_one_to_all({'mean': mean, 'deviation': deviation, **own})
+        return trained
+
+    def segment(
+        self, predict: Predict, to_pixels: ToPixels, name: str, num_classes: int
+    ) -> Callable[[Any, Array], Int[Array, 'batch height width']]:
+        """A function ((variables of network and probes), image) -> the class of each pixel by one of `full_names`."""
+        kind, tap = _parsed(name)
+        head = Classifier(num_classes, self.width)
 
         def segment(variables, image):
-            network, own = variables
-            logits = heads.apply(own, predict(network, image), train=False)[name]
-            return jnp.argmax(_to_pixels(logits, *image.shape[1:3]), axis=-1)
+            network, own = variables[0], variables[1][name]
+            maps = predict(network, image)[tap].astype(jnp.float32)
+
+            def classify(maps):
+                x = (maps - own['mean'][None, None]) / own['deviation'][None, None]
+                if kind == 'linear':
+                    # Linear in the features, so interpolation may follow.
+                    return to_pixels((x @ own['kernel'] + own['bias'][None, None])[None], *image.shape[1:3])[0].argmax(-1)
+                return head.apply(own['head'], to_pixels(x[None], *image.shape[1:3])[0], train=False).argmax(-1)
+
+            return jax.lax.map(classify, maps)
 
         return segment
 
-    def _heads(self, num_classes: int) -> 'Heads':
-        return Heads(self.full_names, num_classes, self.width)
+    def _non_linear(self, x, label, num_classes: int, seed: int) -> dict[str, Any]:
+        head, x, label = Classifier(num_classes, self.width), jnp.asarray(x), jnp.asarray(label)
+        tx = optax.adam(optax.cosine_decay_schedule(_RATE, self.steps))
+        keys = jax.random.split(jax.random.key(seed), self.steps + 1)
+        own = head.init(keys[0], x[:1], train=False)
+
+        def step(carry, key):
+            own, opt_state = carry
+            places = jax.random.randint(key, (_BATCH,), 0, len(x))
+
+            def loss(params):
+                logits, updated = head.apply({**own, 'params': params}, x[places], train=True, mutable=['batch_stats'])
+                return optax.softmax_cross_entropy_with_integer_labels(logits, label[places]).mean(), updated
+
+            gradients, updated = jax.grad(loss, has_aux=True)(own['params'])
+            updates, opt_state = tx.update(gradients, opt_state)
+            return ({'params': optax.apply_updates(own['params'], updates), **updated}, opt_state), None
+
+        run = jax.jit(lambda carry, keys: jax.lax.scan(step, carry, keys)[0])
+        return {'head': run((own, tx.init(own['params'])), keys[1:])[0]}
 
 
-class Heads(nn.Module):
-    """The probes side by side; logits by name."""
+class Classifier(nn.Module):
+    """The non-linear probe: convolution, batch norm, ReLU, convolution, at each place by itself."""
 
-    names: tuple[str, ...]
     num_classes: int
     width: int
 
     @nn.compact
-    def __call__(self, outputs: Outputs, *, train: bool) -> dict[str, Float[Array, 'batch height width classes']]:
-        logits = {}
-        for name in self.names:
-            kind, tap = _parsed(name)
-            probe = Probe(self.num_classes, self.width if kind == 'non-linear' else 0, name=name)
-            logits[name] = probe(outputs[tap], train=train)
-        return logits
+    def __call__(self, x: Float[Array, '*places channels'], *, train: bool) -> Float[Array, '*places classes']:
+        x = nn.Dense(self.width, name='hidden')(x)
+        x = nn.relu(nn.BatchNorm(use_running_average=not train, momentum=0.9, name='norm')(x))
+        return nn.Dense(self.num_classes, name='classes')(x)
 
 
-class Probe(nn.Module):
-    """Logits of classes at each place of a feature map by itself: linear or, with a hidden `width`, non-linear.
+def _linear(x, label, num_classes: int) -> dict[str, Any]:
+    """Multinomial logistic regression by L-BFGS, with next to no regularisation, which only makes the minimum unique."""
+    from scipy.optimize import minimize  # a quarter of a second, which no first step should wait for
 
-    Features come in any scale, since the residual blocks have no normalisation; a batch norm without parameters puts them
-    on one, which keeps a linear probe linear.
-    """
+    x, label = jnp.asarray(x), jnp.asarray(label)
+    shape = (x.shape[1], num_classes)
 
-    num_classes: int
-    width: int = 0
+    def unpack(flat):
+        return flat[:-num_classes].reshape(shape), flat[-num_classes:]
 
-    @nn.compact
-    def __call__(
-        self, maps: Float[Array, 'batch height width channels'], *, train: bool
-    ) -> Float[Array, 'batch height width classes']:
-        def norm(name, affine):
-            return nn.BatchNorm(use_running_average=not train, momentum=0.9, use_bias=affine, use_scale=affine, name=name)
+    @jax.jit
+    def loss(flat):
+        kernel, bias = unpack(flat)
+        logits = jnp.matmul(x, kernel, precision='highest') + bias[None]
+        return optax.softmax_cross_entropy_with_integer_labels(logits, label).mean() + 1e-6 * jnp.sum(kernel**2)
 
-        maps = norm('scale', affine=False)(maps.astype(jnp.float32))
-        if self.width:
-            maps = nn.relu(norm('norm', affine=True)(nn.Dense(self.width, name='hidden')(maps)))
-        return nn.Dense(self.num_classes, name='classes')(maps)
+    gradient = jax.jit(jax.value_and_grad(loss))
 
+    def both(flat):
+        value, slope = gradient(jnp.asarray(flat, jnp.float32))
+        return float(value), np.asarray(slope, np.float64)
 
-def _cross_entropy(logits, label):
-    """Mean over labelled pixels; 0 where there are none."""
-    labelled = label != VOID
-    losses = optax.softmax_cross_entropy_with_integer_labels(_to_pixels(logits, *label.shape[1:]), jnp.where(labelled, label, 0))
-    return jnp.sum(losses * labelled) / jnp.maximum(labelled.sum(), 1)
-
-
-def _to_pixels(logits, height: int, width: int):
-    return layers.upsample(logits, -(-height // logits.shape[1]), height, width)
+    found = minimize(
+        both, np.zeros(shape[0] * num_classes + num_classes), jac=True, method='L-BFGS-B', options={'maxiter': _ITERATIONS}
+    )
+    kernel, bias = unpack(found.x.astype(np.float32))
+    return {'kernel': kernel, 'bias': bias}
 
 
 def _parsed(name: str) -> tuple[str, str]:

@@ -17,16 +17,18 @@ from ar_seg_jax.interfaces import ModelState, Outputs
 
 _logger = logging.getLogger(__name__)
 
+_BATCHES = 100  # from which pixels are drawn, at most
+
 
 class Probing:
     """Needs labels, and a method that predicts what the probes look at. Nothing is done during training.
 
-    names and steps: see `Probes`. split: whose labels they are trained with; '' is the training split.
+    names, pixels and steps: see `Probes`. split: whose labels they are trained with; '' is the training split.
     """
 
-    def __init__(self, subject: Subject, *, names: Sequence[str], steps: int, split: str):
+    def __init__(self, subject: Subject, *, names: Sequence[str], split: str, pixels: int, steps: int):
         self._subject = subject
-        self._probes = Probes(tuple(names), steps)
+        self._probes = Probes(tuple(names), pixels, steps)
         self._trained_on = split or subject.data.train_split
         if names and subject.data.classes:
             _check_taps(subject, self._probes.full_names)
@@ -40,31 +42,34 @@ class Probing:
         classes, scored_on = len(data.classes), self._subject.split
         if not classes or not probes.names:
             return Findings()
-        shuffled = data.shuffled(self._trained_on, probes.steps)
-        trained = probes.train(self._predict, state, shuffled, classes, self._subject.seed)
-        if trained is None:
+        to_pixels, seed = self._subject.method.to_pixels, self._subject.seed
+        count = max(1, min(_BATCHES, len(data.examples(self._trained_on)) // data.image_shape[0]))
+        batches_of_sample = data.shuffled(self._trained_on, count)
+        features, label = probes.sample(self._predict, to_pixels, state, batches_of_sample, count * data.image_shape[0], seed)
+        if not label.size:
             _logger.info(
                 'No probes: nothing in %r has a label; --config.evaluators.probes.split names another split', self._trained_on
             )
             return Findings()
-        in_words = probes.in_words(self._trained_on, scored_on)
+        trained = probes.train(features, label, classes, seed)
+        in_words = probes.in_words(label.size, self._trained_on, scored_on)
         content, lines, columns = [], ['', f'probes {in_words}'], []
         for name in probes.full_names:
-            segment = probes.segment(self._predict, name, classes)
+            segment = probes.segment(self._predict, to_pixels, name, classes)
             count = scoring.make_counter(segment, classes, classes)
             confusion = scoring.confusion(count, (state, trained), scored_on, batches(scored_on))
             scores = scoring.score(confusion, np.arange(classes))
             title = _title(name)
             content.append({'name': name, 'in_words': f'{title} {in_words}', **scoring.content(scores, confusion)})
             lines.append(scoring.line(title, scores))
-            columns.append(self._column(name, segment, (state, trained)))
+            columns.append(self._column(name, segment, state, trained))
         return Findings(content={'results': content}, lines=lines, columns=columns)
 
     def _predict(self, state: ModelState, image) -> Outputs:
         return self._subject.method.predict(state.params, state.extra, image)
 
-    def _column(self, name: str, segment: Callable, variables: Any) -> Column:
-        compiled, local = jax.jit(segment), sharding.local(variables)
+    def _column(self, name: str, segment: Callable, state: ModelState, trained: Any) -> Column:
+        compiled, local = jax.jit(segment), (sharding.local(state), trained)
 
         def label_map(image):
             return np.asarray(compiled(local, image[None]))[0]

@@ -6,12 +6,10 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
-from ar_seg_jax import layers
 from ar_seg_jax import orderings as scans
 from ar_seg_jax.errors import UserError
-from ar_seg_jax.interfaces import VOID, Batch, Extra, Method, Metrics, Outputs, Params, Time
+from ar_seg_jax.interfaces import Batch, Extra, Method, Metrics, Outputs, Params, Time
 from ar_seg_jax.methods import augmentations, clusters
 from ar_seg_jax.methods.scans import Sampling, ScanningModel, Views
 from ar_seg_jax.objectives import displacements, mutual_information
@@ -30,8 +28,6 @@ class AC(Method):
         IIC, which the idea is from, trains its two heads in alternating epochs.
     entropy_steps: steps over which the entropy weight goes from 1 to that of `information`; 0 has it from the start. Weights
         below 1 allow clusters of uneven size, but from the first step they collapse an untrained network.
-    mask_void: leave pixels labelled VOID out of the loss. IIC's protocol on COCO-Stuff, where pixels outside the classes
-        of interest are no part of the task; it uses the labels' outline, so it is off where nothing says so.
     """
 
     title = 'AC'
@@ -41,7 +37,6 @@ class AC(Method):
     information: InformationLoss
     views: Views
     entropy_steps: int
-    mask_void: bool
 
     @property
     def num_clusters(self) -> int:
@@ -65,8 +60,10 @@ class AC(Method):
             self.model,
             {'params': params, **extra},
             batch['image'],
-            read=lambda maps: {head: self._scores(maps[head], *size) for head in self.model.heads},
-            loss_of=lambda first, second: self.information(first[_MAIN], second[_MAIN], self._mask(batch))[0],
+            read=lambda maps: {
+                head: nn.softmax(self.model.to_pixels(maps[head], *size, scanned=True)) for head in self.model.heads
+            },
+            loss_of=lambda first, second: self.information(first[_MAIN], second[_MAIN], batch.get('mask'))[0],
             key=key,
             part=part,
         )
@@ -74,9 +71,9 @@ class AC(Method):
 
     def objective(self, outputs: Heads, batch: Batch, *, time: Time) -> tuple[jax.Array, Metrics]:
         information = dataclasses.replace(self.information, entropy_weight=self._entropy_weight(time.step))
-        loss, metrics = information(*outputs[_MAIN], self._mask(batch))
+        loss, metrics = information(*outputs[_MAIN], batch.get('mask'))
         if _AUXILIARY in outputs:
-            auxiliary_loss, auxiliary = information(*outputs[_AUXILIARY], self._mask(batch))
+            auxiliary_loss, auxiliary = information(*outputs[_AUXILIARY], batch.get('mask'))
             loss += auxiliary_loss
             metrics |= {f'auxiliary_{name}': value for name, value in auxiliary.items()}
         return loss, metrics
@@ -84,20 +81,15 @@ class AC(Method):
     def predict(self, params: Params, extra: Extra, image) -> Outputs:
         maps = self.model.apply({'params': params, **extra}, self.views.input(self.model, image))
         logits = maps[_MAIN]
-        return Outputs(scores=self._scores(logits, *image.shape[1:3]), features=maps['features'], logits=logits)
+        scores = nn.softmax(self.to_pixels(logits, *image.shape[1:3]))
+        return Outputs(scores=scores, features=maps['features'], logits=logits)
 
     def describe(self, metrics):
         return mutual_information.in_words(metrics)
 
-    def _scores(self, logits: Float[Array, 'batch map_height map_width clusters'], height: int, width: int) -> Assignment:
-        return nn.softmax(layers.upsample(logits, self.model.output_stride, height, width))
-
     def _entropy_weight(self, step):
         final = self.information.entropy_weight
         return 1 + (final - 1) * jnp.minimum(step / self.entropy_steps, 1) if self.entropy_steps else final
-
-    def _mask(self, batch: Batch):
-        return (batch['label'] != VOID).astype(jnp.float32) if self.mask_void else None
 
 
 def build(
@@ -115,7 +107,6 @@ def build(
     candidates: int,
     transformations: augmentations.Kind,
     sobel: bool,
-    mask_void: bool,
 ) -> AC:
     """AC from the options of config.method; see `AC`, `InformationLoss` and `Views`."""
     clusters.check(num_clusters)
@@ -127,5 +118,4 @@ def build(
         InformationLoss(displacement, collapsed, symmetric, entropy_weight),
         Views(scans.names(orderings), sampling, candidates, transformations, sobel),
         entropy_steps,
-        mask_void,
     )

@@ -6,18 +6,17 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
 from ar_seg_jax import orderings as scans
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Batch, Extra, Method, Metrics, Outputs, Params, Remark, Time
-from ar_seg_jax.methods import augmentations, clusters, readout
+from ar_seg_jax.methods import augmentations, clusters, readout, void
 from ar_seg_jax.methods.scans import Sampling, ScanningModel, Views
 from ar_seg_jax.models.critics import SeparableCritics
-from ar_seg_jax.objectives import displacements
-from ar_seg_jax.objectives.info_nce import ContrastiveLoss, Keys, Maps
+from ar_seg_jax.objectives import clustering, displacements
+from ar_seg_jax.objectives.info_nce import ContrastiveLoss, KeyMask, Keys, Maps, Mask
 
-Compared = tuple[Maps, Maps, Keys]
+Compared = tuple[Maps, Maps, Keys, Mask, KeyMask]
 
 _HEAD = 'decoder'
 
@@ -68,8 +67,8 @@ class ARL(Method):
         frozen = jax.lax.stop_gradient(params)
 
         def loss_of(first, second):
-            (anchors, positives), _ = self._compare(frozen, extra, first, second)
-            return self._loss(anchors, positives, self._keys(positives, key, part))[0]
+            maps, _ = self._compare(frozen, extra, first, second)
+            return self.contrast(*self._with_keys(*maps, batch, key, part))[0]
 
         first, second, updated = self.views.outputs(
             self.model,
@@ -80,19 +79,20 @@ class ARL(Method):
             key=key,
             part=part,
         )
-        (anchors, positives), critics = self._compare(params, extra, first, second)
+        maps, critics = self._compare(params, extra, first, second)
         statistics = {'network': updated.get('batch_stats', {}), 'critics': critics['batch_stats']}
-        return (anchors, positives, self._keys(positives, key, part)), {**extra, 'batch_stats': statistics}
+        return self._with_keys(*maps, batch, key, part), {**extra, 'batch_stats': statistics}
 
     def objective(self, outputs: Compared, batch: Batch, *, time: Time) -> tuple[jax.Array, Metrics]:
-        return self._loss(*outputs)
+        return self.contrast(*outputs)
 
     def readout(self, params: Params, extra: Extra, batches, *, key) -> Extra:
         return readout.by_k_means(self, params, extra, batches, key=key)
 
     def predict(self, params: Params, extra: Extra, image) -> Outputs:
         maps = self.model.apply(self._network(params, extra), self.views.input(self.model, image))
-        scores = readout.scores(extra['centroids'], maps[_HEAD], self.model.output_stride, *image.shape[1:3])
+        nearness = clustering.nearness(extra['centroids'], maps[_HEAD])  # linear in the maps, so interpolation may follow
+        scores = nn.softmax(self.to_pixels(nearness, *image.shape[1:3]))
         return Outputs(scores=scores, features=maps['features'], logits=maps[_HEAD])
 
     def describe(self, metrics):
@@ -106,19 +106,19 @@ class ARL(Method):
         variables = {'params': params['critics'], 'batch_stats': extra['batch_stats']['critics']}
         return self.critics.apply(variables, first[_HEAD], second[_HEAD], train=True, mutable=['batch_stats'])
 
-    def _keys(self, positives: Maps, key, part) -> Float[Array, 'batch drawn depth']:
-        batch, height, width, depth = positives.shape
-        places = positives.reshape(batch, height * width, depth)
-        if not 0 < self.negatives < height * width:
-            return places
-        drawn_key = jax.random.fold_in(jax.random.fold_in(key, 3), part)
-        drawn = jax.vmap(lambda key: jax.random.choice(key, height * width, (self.negatives,), replace=False))(
-            jax.random.split(drawn_key, batch)
-        )
-        return jnp.take_along_axis(places, drawn[..., None], axis=1)
-
-    def _loss(self, anchors: Maps, positives: Maps, keys: Keys):
-        return self.contrast(anchors, positives, keys, anchors.shape[1] * anchors.shape[2])
+    def _with_keys(self, anchors: Maps, positives: Maps, batch: Batch, key, part) -> Compared:
+        images, height, width, depth = positives.shape
+        places = height * width
+        mask = void.at_cells(batch, height, width)
+        keys, key_mask = positives.reshape(images, places, depth), mask.reshape(images, places)
+        if 0 < self.negatives < places:
+            key = jax.random.fold_in(jax.random.fold_in(key, 3), part)
+            drawn = jax.vmap(lambda key: jax.random.choice(key, places, (self.negatives,), replace=False))(
+                jax.random.split(key, images)
+            )
+            keys = jnp.take_along_axis(keys, drawn[..., None], axis=1)
+            key_mask = jnp.take_along_axis(key_mask, drawn, axis=1)
+        return anchors, positives, keys, mask, key_mask
 
 
 def build(

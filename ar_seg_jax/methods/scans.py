@@ -29,6 +29,11 @@ class ScanningModel(Model, Protocol):
     ) -> list[Maps]:
         """What `__call__` gives, under each of the orderings."""
 
+    def to_pixels(
+        self, maps: Float[Array, 'batch map_height map_width channels'], height: int, width: int, scanned: bool = False
+    ) -> Float[Array, 'batch {height} {width} channels']:
+        """See `interfaces.Model`. `scanned`: the maps are those of `scan` under orderings."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Views:

@@ -15,6 +15,7 @@ from ar_seg_jax.orderings import Ordering
 
 Variant = Literal['F1', 'F2', 'F3', 'F4', 'F5']
 Zigzag = Literal['corner', 'alternate', 'raster']
+Geometry = Literal['centred', 'paper']
 Maps = Mapping[str, Float[Array, 'batch map_height map_width _']]
 
 _STEM_CHANNELS = 64
@@ -44,6 +45,12 @@ class Autoregressive(nn.Module):
     memory on GPUs and TPUs, a third more arithmetic, the same result up to rounding. On CPU XLA's schedule computes it again
     too early to save any memory.
 
+    `geometry` is where cells are taken to be. 'centred': where they are; the stem's convolution and pooling look at pixel
+    `output_stride` * i for cell i. 'paper': (`output_stride` - 1) / 2 pixels further down and to the right, as the interpolation
+    of the paper's code takes them, which displaces label maps by as much.
+
+    `attention_merge` is how attention meets its input, see `layers.MaskedAttention`.
+
     Computation is in `dtype`; parameters, batch statistics and heads are float32. Images are wanted in [0, 1].
     """
 
@@ -53,8 +60,10 @@ class Autoregressive(nn.Module):
     output_stride: int
     attention: bool
     attention_heads: int
+    attention_merge: layers.Merge
     dropout: float
     zigzag: Zigzag
+    geometry: Geometry
     dtype: layers.Dtype
     remat: bool
 
@@ -66,6 +75,8 @@ class Autoregressive(nn.Module):
             ('blocks', self.blocks, range(1, 6)),
             ('output_stride', self.output_stride, (2, 4)),
             ('zigzag', self.zigzag, get_args(Zigzag)),
+            ('geometry', self.geometry, get_args(Geometry)),
+            ('attention_merge', self.attention_merge, get_args(layers.Merge)),
             ('dtype', str(jnp.dtype(self.dtype)), ('float32', 'bfloat16', 'float64')),
         ):
             if value not in known:
@@ -82,7 +93,8 @@ class Autoregressive(nn.Module):
         if self.attention:
             return None
         if self.variant == 'F5':
-            return ResNet18.reach(self.output_stride) + 2 * self.output_stride  # from all pixels of a cell, interpolated
+            between = 2 if self.geometry == 'paper' else 1  # cells, at most, from a pixel to what it is interpolated from
+            return ResNet18.reach(self.output_stride) + between * self.output_stride
         return self.output_stride * (self.blocks + 2)  # the stem, and interpolation, look less than one cell further each
 
     def setup(self):
@@ -96,7 +108,7 @@ class Autoregressive(nn.Module):
         total = 0 if variant == 'F5' else self.blocks
         self.block = [layers.ResidualBlock(self.dropout, self._shift(index), dtype) for index in range(total)]
         if self.attention:
-            self.attend = layers.MaskedAttention(self.attention_heads, dtype, name='attention')
+            self.attend = layers.MaskedAttention(self.attention_heads, self.attention_merge, dtype, name='attention')
         self.head = {name: layers.Pointwise(width, dtype, name=name) for name, width in self.heads.items()}
 
     def __call__(self, image: Float[Array, 'batch height width channels'], *, train: bool = False) -> Maps:
@@ -114,6 +126,18 @@ class Autoregressive(nn.Module):
         """
         encoded = self._encode(image.astype(self.dtype), _MOMENTUM ** len(views), train)
         return [self._decode(self._follow(encoded, ordering, train), ordering) for ordering in views]
+
+    @nn.nowrap
+    def to_pixels(
+        self, maps: Float[Array, 'batch map_height map_width channels'], height: int, width: int, scanned: bool = False
+    ) -> Float[Array, 'batch {height} {width} channels']:
+        """See `interfaces.Model`. `scanned`: the maps are those of `scan` under orderings.
+
+        In F1 these stand for the first visited pixel of a cell, which is its other end in half of the orderings: on average
+        over all of them they are centred between the two.
+        """
+        between = self.geometry == 'paper' or (scanned and self.variant == 'F1')
+        return layers.upsample(maps, self.output_stride, height, width, first=(self.output_stride - 1) / 2 if between else 0.0)
 
     def _encode(self, x, momentum: float, train: bool):
         """h: what is before the masked part."""

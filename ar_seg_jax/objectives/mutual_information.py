@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ar_seg_jax.interfaces import Remark
 from ar_seg_jax.objectives import displacements
@@ -16,7 +16,7 @@ _SMALLEST = 1e-10
 _COLLAPSED = 0.1
 
 Assignment = Float[Array, 'batch height width clusters']  # probabilities of the clusters at each pixel
-Mask = Float[Array, 'batch height width']
+Mask = Bool[Array, 'batch height width']  # True where a pixel counts
 Joint = Float[Array, 'clusters clusters']
 
 
@@ -62,10 +62,10 @@ def joint_distribution(p: Assignment, q: Assignment, displacement: int, mask: Ma
     Entry (k, l) is the mean of p_k(x) q_l(x + u) over images, pixels x and all displacements u of the window, outside the
     image nothing is counted. Summing q over the window first, a box filter, makes it one K x K product. Displacing the
     outputs rather than the inputs, as IIC does, differs from Eq. 5 at borders only and needs no further forward passes.
-    `mask` (1 counts, 0 does not) applies to both places. Raises UserError if the window is larger than the image.
+    `mask` applies to both places. Raises UserError if the window is larger than the image.
     """
     p, q = _masked(p, q, displacement, mask)
-    return _normalised(jnp.einsum('bhwk,bhwl->kl', p, box_filter(q, displacement)))
+    return _normalised(_products(p, box_filter(q, displacement)))
 
 
 def joint_distributions(
@@ -83,9 +83,7 @@ def joint_distributions(
     @jax.checkpoint
     def one(index):
         starts = (0, index // window, index % window, 0)
-        return _normalised(
-            jnp.einsum('bhwk,bhwl->kl', p, jax.lax.dynamic_slice(q, starts, (q.shape[0], height, width, q.shape[3])))
-        )
+        return _normalised(_products(p, jax.lax.dynamic_slice(q, starts, (q.shape[0], height, width, q.shape[3]))))
 
     return jax.lax.map(one, jnp.arange(window**2))
 
@@ -119,6 +117,11 @@ def _masked(p: Assignment, q: Assignment, displacement: int, mask: Mask | None) 
     displacements.check(displacement, *p.shape[1:3])
     p, q = p.astype(jnp.float32), q.astype(jnp.float32)
     return (p, q) if mask is None else (p * mask[..., None], q * mask[..., None])
+
+
+def _products(p: Assignment, q: Assignment) -> Joint:
+    """Sums over all pixels. In float32 everywhere: left to themselves, a GPU multiplies in TF32 and a TPU in bfloat16."""
+    return jnp.einsum('bhwk,bhwl->kl', p, q, precision='highest')
 
 
 def _normalised(joint: Joint) -> Joint:

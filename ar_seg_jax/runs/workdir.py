@@ -59,7 +59,10 @@ _TYPES = {
     'frozen': Sequence[str],
     'initial_weights': Mapping,
     'data': {'name': str, 'data_dir': str, 'train_split': str},
-    'pipeline': dict.fromkeys(('crop_size', 'batch_size', 'read_threads', 'workers', 'micro_batches'), int),
+    'pipeline': {
+        **dict.fromkeys(('crop_size', 'batch_size', 'read_threads', 'workers', 'micro_batches'), int),
+        'mask_void': bool,
+    },
     'model': {'name': str},
     'method': {'name': str},
     'optimizer': {'name': str, 'learning_rate': float, 'schedule': {'name': str}},

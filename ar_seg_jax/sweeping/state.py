@@ -101,12 +101,17 @@ def own(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [entry for entry in found if entry['name'] == found[0]['name']]
 
 
+def journal(sweep: Path, key: Key) -> list[dict[str, Any]]:
+    """What a run logged; UserError for records that are damaged."""
+    return records.read(workdir.metrics(directory_of(sweep, key)))
+
+
 def training_seconds(sweep: Path, key: Key) -> float:
     """Time of the training steps, without evaluations and saves; UserError for records that are damaged."""
     directory = directory_of(sweep, key)
     batch_size = workdir.load_config(directory)['pipeline']['batch_size']
     seconds, before = 0.0, 0
-    for record in records.read(workdir.metrics(directory)):
+    for record in journal(sweep, key):
         if record['kind'] == 'training' and record['images_per_second']:
             seconds += (record['step'] - before) * batch_size / record['images_per_second']
             before = record['step']

@@ -6,24 +6,28 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ar_seg_jax.sweeping import plan
-from ar_seg_jax.sweeping.collect import Line, Score, Spread, spread
+from ar_seg_jax.sweeping.collect import Difference, Line, Score, Spread, difference, spread
 from ar_seg_jax.sweeping.plan import Sweep
 from ar_seg_jax.sweeping.tables import Table, column
 
 _NOTHING = '-'
+_INTERVALS = (
+    "Difference: of the {} from that of '{}' with the same seed, mean and 95 % confidence interval (Student's t). "
+    'An interval that contains 0 shows nothing.'
+)
 WORDS = {'accuracy': 'accuracy', 'mean_iou': 'mIoU'}  # of scores by name; others are called by their name
 
 
 def markdown(table: Table, sweep: Sweep, seeds: Sequence[int], lines: Sequence[Line]) -> str:
     """All of a table, with what it was made of; scores are in percent, as the paper's."""
-    parts = ['', *_heading(table), *(_row(table, sweep, line) for line in lines), '', *_notes(table, seeds, lines)]
+    parts = ['', *_heading(table), *(_row(table, sweep, line, lines) for line in lines), '', *_notes(table, seeds, lines)]
     return '\n'.join([f'# {table.title}', '', *_facts(table, sweep, seeds, lines), *parts]).rstrip() + '\n'
 
 
 def as_csv(table: Table, sweep: Sweep, lines: Sequence[Line]) -> str:
     """A line for each row and measure; scores are in percent, empty cells are what there is not."""
     text = io.StringIO()
-    records = [_record(table, sweep, line, measure) for line in lines for measure in table.measures]
+    records = [_record(table, sweep, line, measure, lines) for line in lines for measure in table.measures]
     writer = csv.DictWriter(text, records[0], lineterminator='\n')
     writer.writeheader()
     writer.writerows(records)
@@ -58,6 +62,7 @@ def _facts(table: Table, sweep: Sweep, seeds: Sequence[int], lines: Sequence[Lin
         f'- Paper: {table.source}; {known}, one-to-one matching' if known else '- Paper: it has no numbers for this data',
         '',
         'Scores in percent, mean ± sample standard deviation over n seeds; time is that of training, mean over runs.',
+        *([_INTERVALS.format(WORDS.get(table.scores[0], table.scores[0]), table.standard)] if table.standard else []),
     ]
 
 
@@ -66,20 +71,37 @@ def _heading(table: Table) -> list[str]:
     for measure in table.measures:
         prefix = f'{measure}: ' if len(table.measures) > 1 else ''
         first, *others = (WORDS.get(score, score) for score in table.scores)
-        cells += [f'{prefix}ours, {first}', *(f'{prefix}{other}' for other in others), f'{prefix}paper, {first}']
+        compared = [f'{prefix}difference'] if table.standard else []
+        cells += [f'{prefix}ours, {first}', *(f'{prefix}{other}' for other in others), *compared, f'{prefix}paper, {first}']
     cells.append('time per run')
     return [_cells(cells), _cells(['---'] * len(cells))]
 
 
-def _row(table: Table, sweep: Sweep, line: Line) -> str:
+def _row(table: Table, sweep: Sweep, line: Line, lines: Sequence[Line]) -> str:
     cells = [line.row.name]
     for measure in table.measures:
         cells += [
             *_ours(line, line.scores[measure], table.scores),
+            *([_interval(_difference(table, line, measure, lines))] if table.standard else []),
             _paper(line.row.reference(measure, column(sweep.base.config))),
         ]
     cells.append(duration(spread(line.seconds).mean) if line.seconds else _NOTHING)
     return _cells(cells)
+
+
+def _difference(table: Table, line: Line, measure: str, lines: Sequence[Line]) -> Difference | None:
+    """From the row that the table compares with; None for this row, and where there is none."""
+    standard = next((other for other in lines if other.row.name == table.standard), None)
+    if standard is None or line is standard:
+        return None
+    return difference(line.scores[measure], standard.scores[measure], table.scores[0])
+
+
+def _interval(found: Difference | None) -> str:
+    """Such as '-1.3 ± 5.0', from shares."""
+    if found is None or found.mean is None:
+        return _NOTHING
+    return f'{100 * found.mean:+.1f}' + ('' if found.half_width is None else f' ± {100 * found.half_width:.1f}')
 
 
 def _ours(line: Line, found: Sequence[Score], scores: Sequence[str]) -> list[str]:
@@ -106,8 +128,8 @@ def _notes(table: Table, seeds: Sequence[int], lines: Sequence[Line]) -> list[st
     return [f'- {note}' for note in (*table.notes, *subsets, *failures)]
 
 
-def _record(table: Table, sweep: Sweep, line: Line, measure: str) -> dict[str, str | float | int | None]:
-    scores = line.scores[measure]
+def _record(table: Table, sweep: Sweep, line: Line, measure: str, lines: Sequence[Line]) -> dict[str, str | float | int | None]:
+    scores, compared = line.scores[measure], _difference(table, line, measure, lines)
     values = {name: [100 * score.values[name] for score in scores] for name in table.scores}
     spreads = {name: spread(found) for name, found in values.items()}
     paper, paper_std = line.row.reference(measure, column(sweep.base.config)) or (None, None)
@@ -118,6 +140,8 @@ def _record(table: Table, sweep: Sweep, line: Line, measure: str) -> dict[str, s
         **{
             key: value for name, found in spreads.items() for key, value in ((name, found.mean), (f'{name}_std', found.deviation))
         },
+        'difference': 100 * compared.mean if compared and compared.mean is not None else None,
+        'difference_95': 100 * compared.half_width if compared and compared.half_width is not None else None,
         'n': len(scores),
         **{f'{name} of each': ' '.join(f'{value:.4f}' for value in found) for name, found in values.items()},
         'paper': paper,

@@ -10,6 +10,7 @@ from ar_seg_jax.errors import UserError
 
 FILE = Path(__file__).with_name('tables.json')
 KINDS = ('trained', 'untrained', 'baseline', 'not implemented')
+SELECTIONS = ('last', 'best_on_scored_labels')
 SEGMENTATION = 'segmentation'  # the measure that baselines and the run itself have
 
 # Data sets of the paper, by `data.name` and `data.num_classes`.
@@ -61,6 +62,9 @@ class Row:
 class Table:
     """A table of the paper.
 
+    selection: which step is shown of the segmentation of trained rows: 'last', or 'best_on_scored_labels', the evaluated one with
+        the highest accuracy. That rule sees the labels that it is scored on, and so flatters; some sources have it.
+    compared_with: the row whose score is taken from those of the others, seed by seed; '' is the first that is trained.
     source: where the paper's numbers stand. measures: its columns, '<evaluator>' or '<evaluator>/<name of a result>', such as
         'probes/linear:logits'. scores: which scores of a measure are shown; the paper's numbers are of the first.
     """
@@ -72,6 +76,19 @@ class Table:
     measures: tuple[str, ...] = (SEGMENTATION,)
     scores: tuple[str, ...] = ('accuracy', 'mean_iou')
     notes: tuple[str, ...] = ()
+    selection: str = 'last'
+    compared_with: str = ''
+
+    def __post_init__(self):
+        if self.compared_with not in ('', *(row.name for row in self.rows)):
+            raise UserError(f'table {self.name!r}: compared_with names a row, found {self.compared_with!r}')
+        if self.selection not in SELECTIONS:
+            raise UserError(f'table {self.name!r}: selection is one of {", ".join(SELECTIONS)}, found {self.selection!r}')
+
+    @property
+    def standard(self) -> str:
+        """The name of the row that others are compared with; '' where no row is trained."""
+        return self.compared_with or next((row.name for row in self.rows if row.kind == 'trained'), '')
 
 
 def names(path: Path = FILE) -> list[str]:

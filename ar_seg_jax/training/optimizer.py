@@ -134,19 +134,42 @@ def _scale_groups(rates: Mapping[str, float]) -> optax.GradientTransformation:
     return optax.stateless(scale)
 
 
-def _adam(*, b1: float, b2: float, eps: float, weight_decay: float) -> optax.GradientTransformation:
+def _adam(*, b1: float, b2: float, eps: float, weight_decay: float, keep_unused: bool) -> optax.GradientTransformation:
     """Adam; weight decay is a part of the gradient, as in PyTorch's Adam."""
-    return optax.chain(*_decay(weight_decay), optax.scale_by_adam(b1, b2, eps))
+    return _kept(optax.chain(*_decay(weight_decay), optax.scale_by_adam(b1, b2, eps)), keep_unused)
 
 
-def _adamw(*, b1: float, b2: float, eps: float, weight_decay: float) -> optax.GradientTransformation:
+def _adamw(*, b1: float, b2: float, eps: float, weight_decay: float, keep_unused: bool) -> optax.GradientTransformation:
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
-    return optax.chain(optax.scale_by_adam(b1, b2, eps), *_decay(weight_decay))
+    return _kept(optax.chain(optax.scale_by_adam(b1, b2, eps), *_decay(weight_decay)), keep_unused)
 
 
-def _sgd(*, momentum: float, nesterov: bool, weight_decay: float) -> optax.GradientTransformation:
+def _sgd(*, momentum: float, nesterov: bool, weight_decay: float, keep_unused: bool) -> optax.GradientTransformation:
     """Gradient descent with momentum; weight decay is a part of the gradient."""
-    return optax.chain(*_decay(weight_decay), optax.trace(momentum, nesterov))
+    return _kept(optax.chain(*_decay(weight_decay), optax.trace(momentum, nesterov)), keep_unused)
+
+
+def _kept(direction: optax.GradientTransformation, keep_unused: bool) -> optax.GradientTransformation:
+    """`direction`, or one that leaves weights with a gradient of exactly zero, and their moments, as they are.
+
+    Such are the taps of a masked convolution that neither view used. The paper says that masked weights remain unchanged, yet
+    under Adam, in its own code too, momentum of earlier steps moves them on, by up to 0.7 of a learning rate.
+    """
+    if not keep_unused:
+        return direction
+
+    def update(gradients, state, params=None):
+        used = jax.tree.map(lambda gradient: gradient != 0, gradients)
+        like_gradients = lambda node: jax.tree.structure(node) == jax.tree.structure(used)  # noqa: E731
+
+        def merged(new, old):
+            return jax.tree.map(jnp.where, used, new, old) if like_gradients(new) else new
+
+        updates, after = direction.update(gradients, state, params)
+        updates = jax.tree.map(lambda update, used: update * used, updates, used)
+        return updates, jax.tree.map(merged, after, state, is_leaf=like_gradients)
+
+    return optax.GradientTransformation(direction.init, update)
 
 
 def _decay(weight_decay: float) -> list[optax.GradientTransformation]:

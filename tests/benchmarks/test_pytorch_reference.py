@@ -13,7 +13,7 @@ import numpy as np
 import optax
 import pytest
 
-from ar_seg_jax import layers, orderings
+from ar_seg_jax import orderings
 from ar_seg_jax.interfaces import Epochs
 from ar_seg_jax.training.optimizer import Optimizer
 from ar_seg_jax.training.state import TrainState
@@ -77,7 +77,7 @@ def run_package(model, variables, image):
         def loss(params):
             options = {'train': True, 'mutable': ['batch_stats'], 'method': 'scan'}
             outputs, updated = model.apply({**variables, 'params': params}, image, views, **options)
-            logits = (layers.upsample(output['decoder'], model.output_stride, *image.shape[1:3]) for output in outputs)
+            logits = (model.to_pixels(output['decoder'], *image.shape[1:3]) for output in outputs)
             scores = [jax.nn.softmax(each) for each in logits]
             return tiny.information(displacement=DISPLACEMENT)(*scores)[0], (scores, updated['batch_stats'])
 
@@ -89,7 +89,9 @@ def run_package(model, variables, image):
 @pytest.mark.parametrize(('blocks', 'stride', 'attention'), MODELS)
 def test_outputs_loss_gradients_and_statistics_agree_in_all_orderings(blocks, stride, attention):
     side = 4 * stride
-    package = tiny.autoregressive(CLUSTERS, blocks=blocks, output_stride=stride, attention=attention, dtype='float64')
+    package = tiny.autoregressive(
+        CLUSTERS, geometry='paper', blocks=blocks, output_stride=stride, attention=attention, dtype='float64'
+    )
     variables, image = drawn(package, side), images(side)
     run = run_package(package, variables, image)
     for pair in zip(NAMES, NAMES[3:] + NAMES[:3], strict=True):

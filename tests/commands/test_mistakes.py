@@ -39,7 +39,7 @@ TEXTURES, FOLDER = ([f'--config=configs/{name}.py'] for name in ('textures', 'fo
         (
             [*TEXTURES, '--config.pipeline.micro_batches=3'],
             1,
-            'batch size 4 does not divide over 1 devices x 3 micro-batches; use a multiple of 3 for --config.pipeline.batch_size',
+            'batch size 4 does not divide over 1 devices x 3 micro-batches; set --config.pipeline.batch_size to 3 or 6',
         ),
         ([*TEXTURES, '--distributed'], 1, 'process 0: --distributed found no other processes ('),
         (

@@ -38,7 +38,7 @@ def _map(height, width, *shares):
 def coco(tmp_path):
     root = tmp_path / 'coco'
     _add(root, 'train', '000000000001', _map(400, 480, (SKY, 0.5), (PLANT, 0.3)))
-    _add(root, 'train', '000000000002', _map(400, 480, (SKY, 0.5), (PERSON, 0.5)))  # half of it is of interest
+    _add(root, 'train', '000000000002', _map(400, 480, (SKY, 0.45), (PERSON, 0.55)))  # too little of it is of interest
     _add(root, 'train', '000000000003', _map(300, 480, (GROUND, 1.0)))  # too low
     _add(root, 'train', '000000000004', _map(400, 480, (WALL, 0.9)), grey=True)
     _add(root, 'val', '000000000005', _map(360, 366, (GROUND, 0.8), (181, 0.1)))
@@ -57,6 +57,44 @@ def _examples(root, tmp_path, split, **options):
 )
 def test_images_are_chosen_by_the_rule_of_iic(coco, tmp_path, num_classes, kept):
     assert _examples(coco, tmp_path, 'train', num_classes=num_classes).keys() == kept
+
+
+def _in_lists(shared_data, name):
+    """Ids of both splits of one of IIC's curated lists."""
+    files = (shared_data / 'iic_cocostuff_lists' / f'{split}2017_{name}.txt' for split in ('train', 'val'))
+    return {line for file in files for line in file.read_text().split()}
+
+
+@pytest.mark.parametrize(('name', 'num_classes'), [('Coco164kFew_Stuff_6', 3), ('Coco164kFull_Stuff_Coarse_7', 15)])
+def test_rebuilt_lists_agree_with_those_of_iic_on_real_images(shared_data, tmp_path, name, num_classes):
+    sample, listed = shared_data / 'cocostuff_sample', _in_lists(shared_data, name)
+    with (sample / 'splits.csv').open() as file:
+        known = [row['id'] for row in csv.DictReader(file)]
+    chosen = {
+        identifier
+        for identifier in known
+        if coco_stuff._of_interest(images.read_ids(sample / 'labels' / f'{identifier}.png'), num_classes)
+    }
+    assert chosen == listed & set(known) and 0 < len(chosen) < len(known)
+
+
+def test_unlabelled_pixels_are_sky_where_iics_code_has_them_so(coco, tmp_path):
+    options = {'num_classes': 3, 'unlabelled': 'sky', 'geometry': 'iic'}
+    (example,) = _examples(coco, tmp_path, 'val', **options).values()
+    plain = _examples(coco, tmp_path, 'val', **{**options, 'unlabelled': 'void'})['000000000005']
+    ids = images.resample(np.uint8(_map(360, 366, (GROUND, 0.8), (181, 0.1))), 0.33, label=True)
+    rows = slice((128 - ids.shape[0]) // 2, (128 - ids.shape[0]) // 2 + ids.shape[0])
+    columns = slice((128 - ids.shape[1]) // 2, (128 - ids.shape[1]) // 2 + ids.shape[1])
+    for label, unlabelled in ((example['label'], 0), (plain['label'], VOID)):
+        found = label[rows, columns]
+        assert (found[ids == GROUND] == 2).all() and (found[ids == 255] == unlabelled).all() and (found[ids == 181] == VOID).all()
+        outside = np.ones(label.shape, bool)
+        outside[rows, columns] = False
+        assert (label[outside] == VOID).all() and not example['image'][outside].any()
+    with pytest.raises(DataError, match=r"data\.unlabelled is 'void' or, for 3 classes, 'sky'; found 'sky' for 15 classes"):
+        _examples(coco, tmp_path, 'val', num_classes=15, unlabelled='sky')
+    with pytest.raises(DataError, match=r"data\.geometry is 'antialiased' or 'iic', found 'opencv'"):
+        _examples(coco, tmp_path, 'val', geometry='opencv')
 
 
 def test_labels_are_those_of_the_version(coco, tmp_path):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from scipy import ndimage
 
 from ar_seg_jax.data import images
 from ar_seg_jax.data.limits import DataError
@@ -239,3 +240,23 @@ def test_rescaling_to_more_than_the_limit_is_refused(tmp_path):
     images.check_rescaled(tmp_path / 'image.png', PIXELS, 100.0)
     with pytest.raises(DataError, match=r'image\.png at 9000\.0 times its size: 63000 x 81000 pixels exceed'):
         images.check_rescaled(tmp_path / 'image.png', PIXELS, 9000.0)
+
+
+@pytest.mark.parametrize(('factor', 'size'), [(0.33, (37, 50)), (0.5, (24, 31)), (1.7, (9, 5))])
+def test_resampled_images_are_those_of_opencv_s_formula(factor, size):
+    """Pixel centres are mapped onto each other, and nothing is averaged beyond the four neighbours; labels are picked."""
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    height, width = (max(1, round(length * factor)) for length in size)
+    rows, columns = ((np.arange(length) + 0.5) / factor - 0.5 for length in (height, width))
+    places = np.stack(np.meshgrid(rows, columns, indexing='ij'))
+    expected = np.stack(
+        [ndimage.map_coordinates(image[..., channel] * 1.0, places, order=1, mode='nearest') for channel in range(3)], -1
+    )
+    found = images.resample(image, factor)
+    assert found.shape == (height, width, 3) and np.abs(found - expected).max() <= 0.5 + 1e-6
+    label = images.resample(image[..., 0], factor, label=True)
+    picked = [
+        [image[min(int(i / factor), size[0] - 1), min(int(j / factor), size[1] - 1), 0] for j in range(width)]
+        for i in range(height)
+    ]
+    np.testing.assert_array_equal(label, picked)

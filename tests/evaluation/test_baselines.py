@@ -50,6 +50,18 @@ def test_centroids_are_equal_for_equal_seeds_and_differ_for_others():
         assert not np.array_equal(find(3), find(4))
 
 
+@pytest.mark.parametrize('find', [baselines.pixel_centroids, baselines.sift_centroids])
+def test_pixels_that_do_not_count_are_not_drawn(find):
+    """Their colours matter to no centroid, as far as the descriptors of other pixels do not see them."""
+    image, counts = _noise(2, 60, 40, 3), np.ones((2, 60, 40), bool)
+    counts[:, 30:] = False
+    changed = image.copy()
+    changed[:, 45:] = 0
+    found = [np.asarray(find([{'image': one, 'mask': counts}], 3, 0)) for one in (image, changed)]
+    np.testing.assert_array_equal(*found)
+    assert not np.array_equal(found[0], find([{'image': changed}], 3, 0))
+
+
 def test_features_are_clustered_around_their_centres():
     centres = 10 * np.eye(4, 7, dtype=np.float32)
     features = np.repeat(centres, 400, axis=0) + 0.1 * RNG.standard_normal((1600, 7)).astype(np.float32)

@@ -111,29 +111,29 @@ def test_a_method_without_clusters_has_nothing_to_segment(subject):
 
 
 def test_probes_are_trained_once_and_say_on_what(subject, state):
-    probing = Probing(subject, names=['linear', 'linear:features'], steps=2, split='train+val')
+    probing = Probing(subject, names=['linear', 'linear:features'], pixels=500, steps=2, split='train+val')
     assert probing.follow(state, subject.data.evaluation) == Findings()
     found = probing.report(state, subject.data.evaluation)
     (entry,) = found.content['results']
     assert entry['name'] == 'linear:features'
-    words = "trained on the frozen network with the labels of 2 batches of 'train+val', scored on 'val' (images it was trained on"
-    assert entry['in_words'].startswith(f'linear probe of features {words}')
+    words = "with the labels of 512 pixels of 'train+val', scored on 'val' (images it was trained on"
+    assert entry['in_words'].startswith(f'linear probe of features trained to the end on the frozen network {words}')
     confusion = np.array(entry['confusion'])
     assert confusion.sum() == 4 * 48 * 48 and entry['scores']['accuracy'] == np.trace(confusion) / confusion.sum()
     (column,) = found.columns
     predicted = np.concatenate([column.label_map(example['image']).ravel() for example in _decoded(subject)])
     labels = np.concatenate([example['label'].ravel() for example in _decoded(subject)])
     np.testing.assert_array_equal(confusion, [[((predicted == k) & (labels == c)).sum() for c in range(3)] for k in range(3)])
-    assert Probing(subject, names=[], steps=2, split='').report(state, subject.data.evaluation) == Findings()
+    assert Probing(subject, names=[], pixels=500, steps=2, split='').report(state, subject.data.evaluation) == Findings()
 
 
 def test_probes_of_what_a_method_does_not_predict_are_refused_when_they_are_made(subject):
     method = clusterless.Clusterless(**vars(subject.method))
     other = dataclasses.replace(subject, method=method)
-    assert Probing(other, names=['linear', 'non-linear:features'], steps=2, split='')
+    assert Probing(other, names=['linear', 'non-linear:features'], pixels=500, steps=2, split='')
     message = r"^config\.evaluators\.probes\.names: Clusterless predicts no logits for 'linear:logits'; the taps .* are features$"
     with pytest.raises(UserError, match=message):
-        Probing(other, names=['linear', 'linear:logits'], steps=2, split='')
+        Probing(other, names=['linear', 'linear:logits'], pixels=500, steps=2, split='')
 
 
 def _decoded(subject):

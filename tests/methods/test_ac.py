@@ -1,14 +1,18 @@
 """Autoregressive clustering as a whole: its gradient, its compilations, its heads, its prediction."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from ar_seg_jax import orderings
 from ar_seg_jax.errors import UserError
-from ar_seg_jax.interfaces import Time
-from ar_seg_jax.training import gradients
+from ar_seg_jax.interfaces import VOID, Time
+from ar_seg_jax.training import gradients, optimizer
+from configs import common
 from tests.support import tiny
 
 
@@ -24,7 +28,7 @@ def state():
 def test_the_gradient_is_the_sum_of_those_of_the_two_views(state):
     """Views are passed one by one here, with parameters of their own; the loss does not care which of the two comes first."""
     names = ('A1', 'zigzag_D4')
-    method = tiny.ac(orderings=','.join(names), sampling='no_repetition', mask_void=True)
+    method = tiny.ac(orderings=','.join(names), sampling='no_repetition')
     batch, (params, extra) = tiny.with_void(tiny.random_batch()), state
 
     def loss_of_two_networks(first, second):
@@ -39,8 +43,7 @@ def test_the_gradient_is_the_sum_of_those_of_the_two_views(state):
                 method='scan',
             )
             outputs.append(tiny.scores(output['decoder'], 16, 16))
-        mask = jnp.ones((8, 16, 16)).at[:, :4].set(0)
-        return method.information(*outputs, mask)[0], updated
+        return method.information(*outputs, batch['mask'])[0], updated
 
     (expected, updated), (first, second) = jax.jit(jax.value_and_grad(loss_of_two_networks, argnums=(0, 1), has_aux=True))(
         params, params
@@ -55,6 +58,33 @@ def test_the_gradient_is_the_sum_of_those_of_the_two_views(state):
     tiny.assert_trees_close(new_extra, twice, rtol=1e-4)
     changed = jax.tree.map(lambda new, old: bool((new != old).any()), new_extra, extra)
     assert all(jax.tree.leaves(changed))
+
+
+@pytest.mark.parametrize('keep_unused', [False, True])
+def test_taps_that_both_views_mask_move_by_momentum_only_unless_they_are_to_be_kept(state, keep_unused):
+    """Two steps, with D3 for both views and then with A1, which looks the other way."""
+    params, extra = state
+    method, batch = tiny.ac(), tiny.random_batch()
+    tx = optimizer.optimizer(**common.adam() | {'keep_unused': keep_unused}, steps=2).tx
+
+    @functools.partial(jax.jit, compiler_options=tiny.QUICK)
+    @jax.grad
+    def gradient(params, ordering):
+        options = {'train': True, 'mutable': ['batch_stats'], 'method': 'scan'}
+        maps, _ = method.model.apply({'params': params, **extra}, batch['image'] / np.float32(255), [ordering] * 2, **options)
+        first, second = (tiny.scores(one['decoder'], 16, 16) for one in maps)
+        return method.information(first, jnp.roll(second, 1, axis=1))[0]
+
+    stack = orderings.stack(('D3', 'A1'))
+    steps = [gradient(params, orderings.choose(stack, jnp.int32(index))) for index in (0, 1)]
+    updates, opt_state = tx.update(steps[0], tx.init(params), params)
+    between = optax.apply_updates(params, updates)
+    updates, _ = tx.update(steps[1], opt_state, between)
+    first, second, update = (tree['block_0']['conv_0']['kernel'] for tree in (*steps, updates))
+    masked = np.asarray((jnp.abs(first).max((2, 3)) > 0) & (jnp.abs(second).max((2, 3)) == 0))
+    assert masked.any()
+    sizes = np.abs(np.asarray(update))[masked] / common.adam()['learning_rate']
+    assert sizes.max() == 0 if keep_unused else 0.6 < sizes.max() < 0.7
 
 
 def test_one_compilation_serves_all_pairs_of_orderings(state):
@@ -74,14 +104,26 @@ def test_void_pixels_have_no_say_and_classes_neither(state):
             compiler_options=tiny.QUICK,
         )
 
-    loss, batch = loss_of(tiny.ac(orderings='A1,D3', mask_void=True)), tiny.random_batch()
+    loss, batch = loss_of(tiny.ac(orderings='A1,D3')), tiny.random_batch()
     unmasked, masked = loss(*state, batch), loss(*state, tiny.with_void(batch))
     assert abs(unmasked - masked) > 1e-4
     recoloured = {**batch, 'label': (batch['label'] + 1) % 3}
     np.testing.assert_array_equal(loss(*state, recoloured), unmasked)
     assert loss(*state, tiny.with_void(batch, below=16)) == 0
-    ignorant = loss_of(tiny.ac(orderings='A1,D3'))
-    np.testing.assert_allclose(ignorant(*state, tiny.with_void(batch)), unmasked, rtol=1e-5)
+    unknown = {**batch, 'label': jnp.full_like(batch['label'], VOID)}
+    np.testing.assert_array_equal(loss(*state, unknown), unmasked)
+
+
+def test_scores_of_pixels_that_do_not_count_change_no_loss_and_get_no_gradient():
+    method, batch, rng = tiny.ac(), tiny.with_void(tiny.random_batch()), np.random.default_rng(0)
+    views = tuple(jax.nn.softmax(jnp.float32(3 * rng.normal(size=(8, 16, 16, 3)))) for _ in range(2))
+    loss = lambda views: method.objective({'decoder': views}, batch, time=tiny.BEGINNING)[0]  # noqa: E731
+    value, gradients = jax.value_and_grad(loss)(views)
+    void = ~np.asarray(batch['mask'])
+    assert not any(np.asarray(gradient)[void].any() for gradient in gradients)
+    assert all(np.asarray(gradient)[~void].all() for gradient in gradients)
+    elsewhere = tuple(jnp.where(batch['mask'][..., None], view, jnp.roll(view, 1, axis=0)) for view in views)
+    np.testing.assert_allclose(loss(elsewhere), value, atol=1e-6)
 
 
 def test_prediction_is_the_unmasked_network_with_running_statistics(state):

@@ -127,7 +127,7 @@ def test_drawn_negatives_are_places_of_their_image_and_differ_by_step_image_and_
     )
 
     def drawn(seed, part):
-        _, positives, keys = outputs(jax.random.key(seed), part)
+        _, positives, keys, _, _ = outputs(jax.random.key(seed), part)
         assert keys.shape == (4, 5, 2 * WIDTH)
         found = []
         for image, taken in zip(np.asarray(positives).reshape(4, 16, -1), np.asarray(keys), strict=True):
@@ -144,7 +144,7 @@ def test_drawn_negatives_are_places_of_their_image_and_differ_by_step_image_and_
 @pytest.mark.parametrize('negatives', [0, 16, 100])
 def test_all_places_are_keys_where_no_fewer_are_drawn(state, negatives):
     method = tiny.arl(negatives=negatives)
-    _, _, keys = jax.eval_shape(
+    _, _, keys, _, _ = jax.eval_shape(
         lambda batch: method.forward(*state, batch, key=jax.random.key(0), time=tiny.BEGINNING)[0], tiny.random_batch()
     )
     assert keys.shape == (8, 16, 2 * WIDTH)
@@ -187,6 +187,31 @@ def test_read_out_centroids_are_those_of_the_unmasked_features_and_follow_from_t
     vectors = np.concatenate([predict(params, found, batch['image'])['logits'].reshape(-1, WIDTH) for batch in batches])
     inertia = np.min(np.linalg.norm(vectors[:, None] - np.asarray(found['centroids']), axis=-1) ** 2, axis=1).sum()
     assert inertia < 1.1 * KMeans(3, n_init=5, random_state=0).fit(vectors).inertia_
+
+
+def test_the_places_of_void_pixels_do_not_count(state):
+    batch = tiny.with_void(tiny.random_batch(), below=5)
+    method = tiny.arl(negatives=5)
+    outputs = jax.jit(lambda: method.forward(*state, batch, key=jax.random.key(0), time=tiny.BEGINNING)[0])()
+    _, positives, keys, mask, key_mask = map(np.asarray, outputs)
+    assert not mask[:, :2].any() and mask[:, 2:].all()  # cells of rows 0 and 4, and of 8 and 12
+    places = positives.reshape(8, 16, -1)
+    for image, taken, counting in zip(places, keys, key_mask, strict=True):
+        place = [int(np.flatnonzero((image == one[None]).all(axis=1))[0]) for one in taken]
+        np.testing.assert_array_equal(counting, np.array(place) >= 8)
+    everything = jnp.ones_like(mask), jnp.ones_like(key_mask)
+    losses = [method.objective(outputs[:3] + masks, batch, time=tiny.BEGINNING)[0] for masks in (outputs[3:], everything)]
+    assert abs(losses[0] - losses[1]) > 1e-3
+
+
+def test_images_that_do_not_count_do_not_move_centroids(state):
+    batch, method = tiny.random_batch(), tiny.arl()
+    counts = jnp.ones((8, 16, 16), bool).at[5:].set(False)
+    masked, changed = ({**batch, 'image': image, 'mask': counts} for image in (batch['image'], batch['image'].at[5:].set(90)))
+    first, again = (_read_out(method, state, iter([found]), 1)['centroids'] for found in (masked, changed))
+    np.testing.assert_array_equal(first, again)
+    alone = {name: array[:5] for name, array in batch.items()}
+    np.testing.assert_allclose(_read_out(method, state, iter([alone]), 1)['centroids'], first, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(('variant', 'views'), [('F1', {}), ('F2', {'transformations': 'all'}), ('F4', {'sobel': True})])

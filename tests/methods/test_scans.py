@@ -36,6 +36,8 @@ class Witness(nn.Module):
     def __call__(self, image, *, train=False):
         raise NotImplementedError  # for the unmasked network, which no view asks for
 
+    to_pixels = __call__
+
     @nn.compact
     def scan(self, image, views, *, train):
         batch, height, width, _ = image.shape

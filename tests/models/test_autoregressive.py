@@ -1,5 +1,7 @@
 """The model family: sizes counted by hand, shapes, precision, and the order that whole networks keep."""
 
+import itertools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -85,6 +87,12 @@ def test_parameters_are_as_many_as_in_the_reports(blocks, attention, clusters, c
     projections = 3 * (256 * 128 + 128) + (128 * 256 + 256) + (512 * 256 + 256)
     assert count(params.get('attention', {})) == attention * projections
     assert round(count(params) / 1e6, 3) == COUNTS[blocks, attention, clusters, channels]
+
+
+@pytest.mark.parametrize(('blocks', 'millions'), [(4, 13.379), (5, 53.240)])
+def test_attention_that_is_added_has_the_parameters_of_papers_md(blocks, millions):
+    model = tiny.autoregressive(blocks=blocks, attention=True, attention_merge='add')
+    assert round(count(shapes_of(model, channels=4)['params']) / 1e6, 3) == millions
 
 
 def test_the_blocks_have_the_parameters_of_the_table():
@@ -399,6 +407,49 @@ def test_no_score_depends_on_a_pixel_beyond_the_reach(variant, output_stride, bl
     assert model.reach - output_stride <= max(distances) <= model.reach
 
 
+def _offsets(model, views):
+    """How far the centre of gravity of what a pixel is made of lies to its right, by view; no view is the network of inference.
+
+    The pixel is at the centre of a cell. By the gradients of a network with constant weights, in which nothing has a preferred
+    direction but the geometry; images of noise, which decides what the pooling takes, come with their mirror images.
+    """
+    variables = drawn(shapes_of(model), lambda rng, shape: np.ones(shape))
+    middle = model.reach + 2 * model.output_stride - model.reach % model.output_stride
+    # Flipped scans of F1 have cells of their own, which begin at the other end of what divides by the stride, as crops do.
+    side = 2 * middle + (model.variant != 'F1')
+    noise = np.random.default_rng(0).uniform(size=(2, side if views else 1, side, 3))
+    image = jnp.asarray(np.concatenate([noise, noise[:, :, ::-1]]), jnp.float32)
+
+    def pixel(image, view):
+        (outputs,) = model.apply(variables, image, [view], method='scan')
+        return model.to_pixels(outputs['decoder'], *image.shape[1:3], scanned=view is not None)[:, :, middle].sum()
+
+    def weights(view):
+        return jnp.abs(jax.grad(pixel)(image, view)).sum(axis=(0, 1, 3))
+
+    found = np.asarray(jax.jit(lambda: jax.lax.map(weights, views) if views else weights(None)[None])())
+    return found @ np.arange(side) / found.sum(axis=1) - middle
+
+
+@pytest.mark.parametrize(('variant', 'output_stride'), [*itertools.product(['F1', 'F2', 'F4'], [2, 4]), ('F5', 2)])
+def test_scores_are_those_of_the_pixel_that_they_are_drawn_at(variant, output_stride):
+    centred, paper = (
+        tiny.autoregressive(2, variant=variant, output_stride=output_stride, geometry=geometry)
+        for geometry in ('centred', 'paper')
+    )
+    assert abs(_offsets(centred, None)) < 0.05
+    if variant != 'F5':  # for which it would take long, and say nothing new
+        np.testing.assert_allclose(_offsets(paper, None), -(output_stride - 1) / 2, atol=0.3)
+
+
+@pytest.mark.parametrize('variant', ['F1', 'F2'])
+@pytest.mark.parametrize('output_stride', [2, 4])
+def test_scores_of_all_orderings_together_are_those_of_their_pixel(variant, output_stride):
+    model = tiny.autoregressive(2, variant=variant, output_stride=output_stride)
+    offsets = _offsets(model, orderings.stack(tuple(RASTER)))
+    assert abs(np.mean(offsets)) < 0.05 and np.abs(offsets).max() > 0.3
+
+
 def test_attention_reaches_everywhere():
     assert tiny.autoregressive(blocks=2, attention=True).reach is None
 
@@ -409,6 +460,7 @@ def test_attention_reaches_everywhere():
         ('blocks', 0, '1, 2, 3, 4, 5; found 0'),
         ('blocks', 6, '1, 2, 3, 4, 5; found 6'),
         ('output_stride', 3, '2, 4; found 3'),
+        ('attention_merge', 'sum', "concatenate, add; found 'sum'"),
         ('dtype', 'float16', "float32, bfloat16, float64; found 'float16'"),
         ('variant', 'F6', "F1, F2, F3, F4, F5; found 'F6'"),
         ('zigzag', 'diagonal', "corner, alternate, raster; found 'diagonal'"),

@@ -1,6 +1,8 @@
 """InfoNCE against a loop over all pairs, and its estimate from drawn negatives."""
 
+import functools
 import itertools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -24,22 +26,24 @@ def _all_places(maps):
 
 
 def _exact(loss, anchors, positives):
-    return loss(anchors, positives, _all_places(positives), anchors.shape[1] * anchors.shape[2])
+    return loss(anchors, positives, _all_places(positives))
 
 
-def _by_pairs(anchors, positives, displacement, temperature):
+def _by_pairs(anchors, positives, displacement, temperature, mask=None):
     """Supplement, Eq. 7 with N = 1 + negatives, for one anchor and one displacement after the other."""
     batch, height, width, _ = anchors.shape
     scores = np.einsum('bhwd,cijd->bhwcij', anchors, positives, dtype=np.float64) / temperature
+    mask = np.ones((batch, height, width), bool) if mask is None else mask
     values = []
-    for image, row, column in np.ndindex(batch, height, width):
-        negatives = np.delete(scores[image, row, column], image, axis=0)
+    for image, row, column in np.argwhere(mask):
+        negatives = np.delete(scores[image, row, column], image, axis=0)[np.delete(mask, image, axis=0)]
         for down, right in itertools.product(range(-displacement, displacement + 1), repeat=2):
-            if 0 <= row + down < height and 0 <= column + right < width:
-                positive = scores[image, row, column, image, row + down, column + right]
-                mean = logsumexp([positive, *negatives.reshape(-1)]) - np.log(1 + negatives.size)
-                values.append(positive - mean)
-    return np.mean(values)
+            beside = row + down, column + right
+            if 0 <= beside[0] < height and 0 <= beside[1] < width and mask[image][beside]:
+                positive = scores[image, row, column, image, *beside]
+                values.append(logsumexp([positive, *negatives]) - positive)
+    bounds = [np.log(1 + np.delete(mask, image, axis=0).sum()) for image, _, _ in np.argwhere(mask)]
+    return np.mean(bounds) - np.mean(values)
 
 
 @pytest.mark.parametrize(('displacement', 'temperature'), [(0, 1.0), (1, 1.0), (2, 0.3)])
@@ -50,6 +54,39 @@ def test_the_value_is_that_of_all_pairs(displacement, temperature):
     np.testing.assert_allclose(metrics['mutual_information'], expected, rtol=1e-5)
     np.testing.assert_allclose(loss, -expected, rtol=1e-5)
     np.testing.assert_allclose(metrics['mutual_information_bound'], np.log(41), rtol=1e-6)
+
+
+@pytest.mark.parametrize('displacement', [0, 1])
+def test_places_that_do_not_count_are_neither_anchors_nor_positives_nor_keys(displacement):
+    maps, rng = _maps(), np.random.default_rng(2)
+    mask = rng.uniform(size=(3, 4, 5)) > 0.4
+    contrast = ContrastiveLoss(displacement, 1.0)
+
+    @jax.jit
+    @functools.partial(jax.value_and_grad, argnums=(0, 1), has_aux=True)
+    def step(anchors, positives):
+        return contrast(anchors, positives, _all_places(positives), jnp.asarray(mask), jnp.asarray(mask.reshape(3, -1)))
+
+    (loss, metrics), gradients = step(*maps)
+    np.testing.assert_allclose(loss, -_by_pairs(*map(np.asarray, maps), displacement, 1.0, mask), rtol=1e-5)
+    assert metrics['mutual_information_bound'] < np.log(41)
+    elsewhere = [np.where(mask[..., None], array, 100 * rng.normal(size=array.shape)) for array in maps]
+    (same, _), same_gradients = step(*elsewhere)
+    np.testing.assert_array_equal(same, loss)
+    for gradient, again in zip(gradients, same_gradients, strict=True):
+        np.testing.assert_array_equal(gradient, again)
+        assert not np.asarray(gradient)[~mask].any() and np.asarray(gradient)[mask].all()
+
+
+@pytest.mark.parametrize('counting', [0, 1])
+def test_anchors_without_any_key_have_no_loss_and_no_gradient(counting):
+    """As many images have a place that counts: none, or one, whose anchors have no other image to look at."""
+    maps, mask = _maps(), np.zeros((3, 4, 5), bool)
+    mask[:counting] = True
+    masks = jnp.asarray(mask), jnp.asarray(mask.reshape(3, -1))
+    step = jax.value_and_grad(lambda *maps: tiny.contrast()(*maps, _all_places(maps[1]), *masks)[0], (0, 1))
+    loss, gradients = step(*maps)
+    assert loss == 0 and not any(np.asarray(gradient).any() for gradient in gradients)
 
 
 def _dense(anchors, positives):
@@ -87,14 +124,14 @@ def test_memory_is_linear_in_places():
 
 def test_drawn_negatives_estimate_the_exact_value():
     anchors, positives = _maps(batch=4, height=12, width=12, depth=4)
-    loss = jax.jit(tiny.contrast(displacement=0), static_argnums=3)
+    loss = jax.jit(tiny.contrast(displacement=0))
     exact = float(_exact(loss, anchors, positives)[0])
     places = _all_places(positives)
     rng = np.random.default_rng(1)
     found = []
     for _ in range(20):
         drawn = np.stack([rng.choice(144, 48, replace=False) for _ in range(4)])
-        found.append(float(loss(anchors, positives, jnp.take_along_axis(places, drawn[..., None], axis=1), 144)[0]))
+        found.append(float(loss(anchors, positives, jnp.take_along_axis(places, drawn[..., None], axis=1))[0]))
     assert abs(np.mean(found) - exact) < 0.03 * abs(exact)
     # Without the correction for what was not drawn the error would be about the logarithm of 3.
     assert np.std(found) < 0.1
@@ -103,7 +140,7 @@ def test_drawn_negatives_estimate_the_exact_value():
 def test_places_of_the_same_image_are_no_negatives():
     anchors, positives = _maps(batch=2, height=3, width=3)
     alone = positives.at[1].set(0)  # all scores with the other image are 0
-    found = info_nce.log_partition(anchors, _all_places(alone))[0]
+    found = info_nce.log_partition(anchors, _all_places(alone), jnp.ones((2, 9), bool))[0]
     np.testing.assert_allclose(found, np.log(9), rtol=1e-6)
 
 
@@ -125,3 +162,12 @@ def test_what_cannot_be_is_explained():
         _exact(tiny.contrast(displacement=4), anchors, positives)
     with pytest.raises(UserError, match='the temperature must be above 0, found 0'):
         tiny.contrast(temperature=0.0)
+
+
+@pytest.mark.parametrize('platform', ['cuda', 'tpu'])
+def test_accelerators_are_asked_for_products_in_single_precision(platform):
+    """Otherwise a GPU would take TF32 for them, and a TPU bfloat16."""
+    maps = [jax.ShapeDtypeStruct((3, 4, 4, 8), jnp.float32)] * 2
+    gradient = jax.jit(jax.grad(lambda *maps: _exact(tiny.contrast(displacement=1), *maps)[0], argnums=(0, 1)))
+    products = re.findall(r'stablehlo\.dot_general.*', gradient.trace(*maps).lower(lowering_platforms=(platform,)).as_text())
+    assert len(products) >= 5 and all('precision = [HIGHEST, HIGHEST]' in product for product in products)

@@ -1,5 +1,7 @@
 """Mutual information against loops over images, pixels and displacements, and against cases with a known answer."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,13 +25,14 @@ def smooth_pair(height=6, width=9, clusters=4, batch=2, seed=0):
 
 
 def void_mask(p, seed=1):
-    mask = (np.random.default_rng(seed).uniform(size=p.shape[:3]) > 0.3).astype(np.float64)
+    mask = np.random.default_rng(seed).uniform(size=p.shape[:3]) > 0.3
     assert 0 < mask.mean() < 1
     return mask
 
 
 def single(*arrays):
-    return [None if array is None else jnp.asarray(array, jnp.float32) for array in arrays]
+    """As the package has them: single precision, but for masks."""
+    return [array if array is None else jnp.asarray(array, bool if array.dtype == bool else jnp.float32) for array in arrays]
 
 
 def slow_joints(p, q, displacement, mask=None):
@@ -174,7 +177,7 @@ def test_masked_pixels_have_no_say():
     p, q = smooth_pair()
     mask = void_mask(p)
     other, another = smooth_pair(seed=5)
-    changed = [np.where(mask[..., None] > 0, scores, elsewhere) for scores, elsewhere in ((p, other), (q, another))]
+    changed = [np.where(mask[..., None], scores, elsewhere) for scores, elsewhere in ((p, other), (q, another))]
     for collapsed in (False, True):
         loss = tiny.information(displacement=2, collapsed=collapsed)
         np.testing.assert_allclose(loss(*single(p, q, mask))[0], loss(*single(*changed, mask))[0], rtol=1e-6)
@@ -215,14 +218,14 @@ def test_gradients_are_finite_at_one_hot_scores_and_without_a_counted_pixel(coll
     labels[:, 2:] = 1  # cluster 2 is empty
     one_hot = np.eye(3)[labels]
     p, q = smooth_pair(4, 4, 3, batch=1)
-    for scores, mask in (((one_hot, one_hot), None), ((p, q), np.zeros((1, 4, 4)))):
+    for scores, mask in (((one_hot, one_hot), None), ((p, q), np.zeros((1, 4, 4), bool))):
         loss, gradients = jax.value_and_grad(lambda p, q, mask=mask: information(p, q, *single(mask))[0], argnums=(0, 1))(
             *single(*scores)
         )
         assert np.isfinite(loss)
         assert all(np.isfinite(gradient).all() for gradient in gradients)
         assert mask is not None or any(gradient.any() for gradient in gradients)
-    _, metrics = information(*single(p, q, np.zeros((1, 4, 4))))
+    _, metrics = information(*single(p, q, np.zeros((1, 4, 4), bool)))
     assert metrics['mutual_information'] == 0 and loss == 0
     assert not any(gradient.any() for gradient in gradients)
 
@@ -254,3 +257,13 @@ def test_words_say_what_was_found_and_warn_of_collapsed_clusters_only():
     assert collapsed.words.startswith('MI 0.5000') and 'H(y) 0.010' in collapsed.words
     assert 'Clusters have collapsed: H(y) is 0.0100 of 1.0986 nats' in collapsed.warning
     assert [bool(mi.in_words({**metrics, 'entropy': entropy}).warning) for entropy in (0.109, 0.111)] == [True, False]
+
+
+@pytest.mark.parametrize('collapsed', [False, True])
+@pytest.mark.parametrize('platform', ['cuda', 'tpu'])
+def test_accelerators_are_asked_for_products_in_single_precision(platform, collapsed):
+    """Otherwise a GPU would take TF32 for them, and a TPU bfloat16."""
+    maps = [jax.ShapeDtypeStruct((2, 6, 6, 3), jnp.float32)] * 2
+    gradient = jax.jit(jax.grad(lambda p, q: tiny.information(displacement=1, collapsed=collapsed)(p, q)[0], argnums=(0, 1)))
+    products = re.findall(r'stablehlo\.dot_general.*', gradient.trace(*maps).lower(lowering_platforms=(platform,)).as_text())
+    assert len(products) >= 3 and all('precision = [HIGHEST, HIGHEST]' in product for product in products)

@@ -15,6 +15,7 @@ SMALL_MODEL = (
     '--config.pipeline.crop_size=32',
     '--config.pipeline.batch_size=4',
     '--config.evaluation.batch_size=4',
+    '--config.evaluators.probes.pixels=500',
     '--config.evaluators.probes.steps=3',
     '--config.model.blocks=1',
     '--config.evaluate_every=3',

@@ -16,7 +16,7 @@ STEPS = 5
 
 def batch(index, labels=()):
     """Smooth random images, labelled with what `labels` have for the number of the batch, or 0."""
-    rng = np.random.default_rng(index)
+    rng = np.random.default_rng((1, index))  # for which no unit is so near to 0 that rounding decides whether it is on
     coarse = rng.integers(0, 256, (8, 6, 6, 3), dtype=np.uint8)
     return {'image': coarse.repeat(4, 1).repeat(4, 2), 'label': np.full(SHAPE[:3], dict(labels).get(index, 0), np.uint8)}
 

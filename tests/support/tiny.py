@@ -28,8 +28,9 @@ def random_batch(size=8, side=16, channels=3):
 
 
 def with_void(batch, below=4):
-    """The batch with the first `below` rows of every image void."""
-    return {**batch, 'label': batch['label'].at[:, :below].set(VOID)}
+    """The batch with the first `below` rows of every image void, which do not count."""
+    label = batch['label'].at[:, :below].set(VOID)
+    return {**batch, 'label': label, 'mask': label != VOID}
 
 
 def autoregressive(clusters=3, auxiliary=0, kind=Autoregressive, **options) -> Autoregressive:
@@ -74,10 +75,13 @@ def contrast(**options) -> ContrastiveLoss:
 
 
 def interpolated(maps, height, width, stride=4):
-    """Maps of cells at the pixels of an image: bilinear between the centres of cells, by the definition."""
+    """Maps of cells at the pixels of an image: bilinear between the centres of cells, by the definition.
+
+    Cell i is centred at pixel `stride` * i, where the first convolution and the pooling of all stems look.
+    """
 
     def weights(pixels, cells):
-        places = np.clip((np.arange(pixels) + 0.5) / stride - 0.5, 0, cells - 1)
+        places = np.clip(np.arange(pixels) / stride, 0, cells - 1)
         return np.maximum(1 - abs(places[:, None] - np.arange(cells)), 0)
 
     rows, columns = weights(height, maps.shape[1]), weights(width, maps.shape[2])

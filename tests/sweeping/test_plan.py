@@ -49,7 +49,8 @@ def test_overrides_that_the_config_has_already_are_dropped_so_that_tables_share_
     # F2 without attention and dropout, raster orderings.
     assert shared['models'] == {'base', *(f'model.variant=F{number}' for number in (1, 3, 4, 5))}
     assert shared['dropout'] == {'base', 'model.dropout=0.1', 'model.dropout=0.2'}
-    attention = {f'{scans}model.attention=True' for scans in ('', 'method.orderings=zigzag+', 'method.orderings=all+')}
+    scans = ('', 'method.orderings=zigzag+', 'method.orderings=all+')
+    attention = {f'{scan}model.attention=True{more}' for scan in scans for more in ('', '+model.zigzag=raster')[: 1 + bool(scan)]}
     assert shared['orderings'] == {'base', *attention}
     assert shared['num_orderings'] == {
         'base',
@@ -88,7 +89,9 @@ def test_tables_have_the_network_of_the_paper_s_table_whatever_the_config_has():
         'model.attention=False+model.output_stride=4',
         'model.output_stride=4',
         'method.orderings=zigzag+model.output_stride=4',
+        'method.orderings=zigzag+model.output_stride=4+model.zigzag=raster',
         'method.orderings=all+model.output_stride=4',
+        'method.orderings=all+model.output_stride=4+model.zigzag=raster',
     ]
 
 

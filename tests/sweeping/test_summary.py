@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 import math
+import statistics
 
 import pytest
 
@@ -93,7 +94,7 @@ def test_mean_and_sample_standard_deviation():
 
 def test_a_table_has_our_scores_beside_the_paper_s(sweep):
     table, seeds = tables.load('dropout'), range(3)
-    accuracies = {'base': (0.6, 0.7, 0.65), 'model.dropout=0.1': (0.5, 0.6)}
+    accuracies = {'base': (0.6, 0.7, 0.65), 'model.dropout=0.1': (0.5, 0.66)}
     outcomes = {}
     for training in plan.trainings(table, sweep, seeds):
         if training.seed < len(accuracies.get(training.slug, ())):
@@ -103,9 +104,12 @@ def test_a_table_has_our_scores_beside_the_paper_s(sweep):
     lines = collect.lines(table, sweep, seeds, outcomes)
     text = summary.markdown(table, sweep, seeds, lines)
     # 2 steps of 30 images at 30 a second and 5 at 15: 12 s
-    assert '| p = 0 | 65.0 ± 5.0 (n = 3) | 25.0 ± 0.0 | 66.4 | 0:12 |' in text
-    assert '| p = 0.1 | 55.0 ± 7.1 (n = 2), 1 failed | 25.0 ± 0.0 | 64.7 | 0:12 |' in text
-    assert '| p = 0.2 | not yet run | - | 65.1 | - |' in text
+    assert '| p = 0 | 65.0 ± 5.0 (n = 3) | 25.0 ± 0.0 | - | 66.4 | 0:12 |' in text
+    # Differences of -10 and -4 points; Student's t with one degree of freedom is 12.706 at 97.5 %
+    half = 12.706 * statistics.stdev([-10, -4]) / math.sqrt(2)
+    assert f'| p = 0.1 | 58.0 ± 11.3 (n = 2), 1 failed | 25.0 ± 0.0 | -7.0 ± {half:.1f} | 64.7 | 0:12 |' in text
+    assert '| p = 0.2 | not yet run | - | - | 65.1 | - |' in text
+    assert "from that of 'p = 0' with the same seed" in text
     assert '- p = 0.1 failed: seed 2: exit status 2, see runs/x/2.log: broken' in text
     assert '- Device: cpu' in text and 'one-to-one words' in text and '7 steps of 30 images' in text and '`steps=7`' in text
     rows = list(csv.DictReader(io.StringIO(summary.as_csv(table, sweep, lines))))
@@ -114,8 +118,30 @@ def test_a_table_has_our_scores_beside_the_paper_s(sweep):
     )
     assert rows[0]['accuracy of each'] == '60.0000 70.0000 65.0000'
     assert (float(rows[0]['mean_iou']), rows[0]['mean_iou of each']) == (25, '25.0000 25.0000 25.0000')
-    assert rows[1]['failed'] == '1' and rows[2]['accuracy'] == '' and rows[2]['waiting'] == '3'
+    assert float(rows[1]['difference']) == pytest.approx(-7) and float(rows[1]['difference_95']) == pytest.approx(half, rel=1e-4)
+    assert rows[0]['difference'] == '' and rows[1]['failed'] == '1' and rows[2]['accuracy'] == '' and rows[2]['waiting'] == '3'
     assert drawing.png(table, lines, 'potsdam3').startswith(b'\x89PNG')
+
+
+def test_the_best_step_by_the_scored_labels_is_shown_only_where_a_table_says_so(sweep):
+    table = dataclasses.replace(tables.load('dropout'), selection='best_on_scored_labels')
+    trainings = plan.trainings(table, sweep, [0])
+    for training in trainings:
+        _finish(sweep, training, 0.5)
+    journal = workdir.metrics(state.directory_of(sweep.directory, trainings[0].key))
+    scored = [(2, 0.4, 0.3), (4, 0.8, 0.2), (7, 0.5, 0.25)]
+    with journal.open('a') as file:
+        for step, accuracy, mean_iou in scored:
+            record = {'step': step, 'kind': 'evaluation', f'{FIRST}/accuracy': accuracy, f'{FIRST}/mean_iou': mean_iou}
+            file.write(json.dumps(record) + '\n')
+    outcomes = {training.key: DONE for training in trainings}
+    best, unscored, _ = collect.lines(table, sweep, [0], outcomes)
+    (score,) = best.scores['segmentation']
+    assert (score.values, score.step) == ({'accuracy': 0.8, 'mean_iou': 0.2}, 4)
+    assert score.protocol.endswith('the best of 3 evaluated steps by just these labels: no held-out score')
+    assert 'no step was scored during training as one-to-one:labelled_test:labelled_test' in unscored.failures[0]
+    (last,) = collect.lines(tables.load('dropout'), sweep, [0], outcomes)[0].scores['segmentation']
+    assert (last.values['accuracy'], last.step) == (0.5, 7)
 
 
 def test_the_comparison_takes_its_rows_from_where_they_are(sweep):
@@ -127,8 +153,8 @@ def test_the_comparison_takes_its_rows_from_where_they_are(sweep):
     found = {line.row.name: [score.values['accuracy'] for score in line.scores['segmentation']] for line in lines}
     assert found['AC'] == [0.6] and found['random CNN (untrained)'] == [0.35] and found['k-means on pixels'] == [0.3]
     text = summary.markdown(table, sweep, [0], lines)
-    assert '| IIC 2019 | not implemented | - | 65.1 | - |' in text
-    assert '| k-means on SIFT | failed | - | 38.2 | - |' in text and 'has no k-means on SIFT score' in text
+    assert '| IIC 2019 | not implemented | - | - | 65.1 | - |' in text
+    assert '| k-means on SIFT | failed | - | - | 38.2 | - |' in text and 'has no k-means on SIFT score' in text
 
 
 def test_an_untrained_network_that_could_not_be_scored_fails_its_own_row_only(sweep):
@@ -176,8 +202,8 @@ def test_probes_have_columns_of_their_own(sweep):
     _finish(sweep, training, 0.6, probes)
     assert state.finished(sweep.directory, training)
     text = summary.markdown(table, sweep, [0], collect.lines(table, sweep, [0], {training.key: DONE}))
-    cells = '60.0 (n = 1) | 25.0 | 66.4 | 41.0 (n = 1) | 10.0 | 41.4 | 82.0 (n = 1) | 10.0 | 81.8'
-    assert f'| AC | {cells} | 50.0 (n = 1) | 10.0 | - | 90.0 (n = 1) | 10.0 | - | 0:12 |' in text
+    cells = '60.0 (n = 1) | 25.0 | - | 66.4 | 41.0 (n = 1) | 10.0 | - | 41.4 | 82.0 (n = 1) | 10.0 | - | 81.8'
+    assert f'| AC | {cells} | 50.0 (n = 1) | 10.0 | - | - | 90.0 (n = 1) | 10.0 | - | - | 0:12 |' in text
     assert 'linear:logits in words' in text
     # another table does not want the probes, and a new evaluation would lose them
     other = plan.trainings(tables.load('sampling'), sweep, [0])[0]
@@ -193,7 +219,7 @@ def test_a_longer_training_or_another_config_is_not_finished(sweep):
     assert state.finished(sweep.directory, _changed(sweep, training, evaluation=evaluation | {'pictures': 1}))
     fewer = evaluators | {'probes': evaluators['probes'] | {'names': ()}}
     assert state.finished(sweep.directory, _changed(sweep, training, evaluators=fewer))
-    longer = evaluators | {'probes': evaluators['probes'] | {'steps': 200}}
+    longer = evaluators | {'probes': evaluators['probes'] | {'steps': 40}}
     assert not state.finished(sweep.directory, _changed(sweep, training, evaluators=longer))
     assert not state.finished(sweep.directory, _changed(sweep, training, evaluation=evaluation | {'crop_size': 128}))
     assert not state.finished(sweep.directory, _changed(sweep, training, epochs=20.0))

@@ -51,7 +51,7 @@ def failing(base):
 def test_a_failing_row_is_named_with_its_log_and_the_others_go_on(base, failing):
     status, output, _ = failing
     assert status == 1
-    assert re.search(r'\| good \| \d+\.\d \(n = 1\) \| \d+\.\d \| - \| 0:\d\d \|', output), output
+    assert re.search(r'\| good \| \d+\.\d \(n = 1\) \| \d+\.\d \| - \| - \| 0:\d\d \|', output), output
     assert '| bad | failed | - | - | - |' in output
     assert re.search(r'- bad failed: seed 0: exit status 2, see runs/model.vairant=F2/0.log: error: wrong key.*vairant', output)
     written = base / 'failing' / 'tables'

@@ -101,6 +101,28 @@ def test_steps_follow_the_papers_formulas(options, changes):
         np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5)  # single precision: 1 - b2 has four digits
 
 
+@pytest.mark.parametrize('options', [common.adam(), common.adamw(), common.sgd()])
+def test_weights_without_a_gradient_stay_with_their_moments_where_that_is_wanted(options):
+    options = options | {'learning_rate': 0.1, 'weight_decay': 0.3}
+    unused = jax.tree.map(lambda leaf: jnp.zeros_like(leaf).at[0].set(leaf[0]), GRADIENTS[1])  # all but the first row
+    gradients = [GRADIENTS[0], unused, GRADIENTS[2]]
+    (first, second, last), state = _trained(_tx(options, keep_unused=True), gradients)
+    moving, moved = _trained(_tx(options), gradients)
+    rows = zip(*(jax.tree.leaves(tree) for tree in (first, second, moving[1], moving[0])), strict=True)
+    for before, after, always, always_before in rows:
+        np.testing.assert_array_equal(after[1:], before[1:])
+        np.testing.assert_array_equal(after[0], always[0])
+        assert (always[1:] != always_before[1:]).all()
+    # What the rows have gone through is then a training without the second gradient, but for the count of Adam's corrections.
+    without, rested = _trained(_tx(options), [GRADIENTS[0], GRADIENTS[2]])
+    moments = [[leaf for leaf in jax.tree.leaves(tree) if leaf.ndim] for tree in (state, rested, moved)]
+    for one, two, three in zip(*moments, strict=True):
+        if options['name'] == 'adamw':  # decay is no part of its gradient, so that moments do not depend on the weights
+            np.testing.assert_allclose(one[1:], two[1:], rtol=1e-6)
+        assert (one[1:] != three[1:]).mean() > 0.5
+    assert jax.tree.structure(last) == jax.tree.structure(without[-1])
+
+
 def test_weight_decay_is_in_the_gradient_of_adam_and_outside_of_adamw():
     # One step. Adam's first is the sign of what it gets, which the decay turns round: 0.1 + 0.2 x -2 is negative.
     weight, gradient = jnp.array(-2.0), jnp.array(0.1)
@@ -297,7 +319,10 @@ def test_the_schedule_of_the_rate_does_not_begin_anew():
             {'name': 'adan'},
             r"^config\.optimizer\.name: there is no 'adan', the names are adam, adamw, sgd; did you mean 'adam'\?$",
         ),
-        ({'momentum': 0.9}, r"^config\.optimizer of 'adam': there is no 'momentum', the names are b1, b2, eps, weight_decay"),
+        (
+            {'momentum': 0.9},
+            r"^config\.optimizer of 'adam': there is no 'momentum', the names are b1, b2, eps, keep_unused, weight_decay",
+        ),
         ({'b1': 'large'}, r"^config\.optimizer\.b1: expected a number, found 'large'$"),
         ({'schedule': {'name': 'cosinus', 'final': 0.0}}, r"^config\.optimizer\.schedule\.name: there is no 'cosinus'"),
         ({'schedule': {'name': 'cosine'}}, r"^config\.optimizer\.schedule of 'cosine' lacks final$"),

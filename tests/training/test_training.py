@@ -89,11 +89,13 @@ def test_two_processes_of_two_devices_train_and_score_alike(tmp_path, on_one_dev
     np.testing.assert_allclose((one['loss'], two['loss']), loss, rtol=1e-4)
 
 
-@pytest.mark.parametrize(('micro_batches', 'parts', 'multiple'), [(1, '8 devices', 8), (2, '8 devices x 2 micro-batches', 16)])
-def test_a_batch_that_does_not_divide_is_refused(micro_batches, parts, multiple):
-    message = f'^batch size 12 does not divide over {parts}; use a multiple of {multiple} for --config.pipeline.batch_size'
+@pytest.mark.parametrize(
+    ('micro_batches', 'parts', 'nearest'), [(1, '8 devices', '8 or 16'), (2, '8 devices x 2 micro-batches', '16')]
+)
+def test_a_batch_that_does_not_divide_is_refused_with_those_that_do(micro_batches, parts, nearest):
+    message = rf'^batch size 12 does not divide over {parts}; set --config\.pipeline\.batch_size to {nearest}\. The learning rate'
     with pytest.raises(UserError, match=message):
-        sharding.check_batch_size(12, mesh_of(8), 'pipeline.batch_size', micro_batches)
+        sharding.check_batch_size(12, 8, 'pipeline.batch_size', micro_batches)
 
 
 def test_a_checkpoint_is_restored_on_other_devices(tmp_path):
