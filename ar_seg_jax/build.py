@@ -26,6 +26,7 @@ _OPTIMIZER = {
     'warmup_steps': int,
     'schedule': Mapping,
     'clip_norm': float,
+    'keep_unused': bool,
     'rates': Mapping[str, float],
 }
 

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple, NotRequired, Protocol, TypedDict, r
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
@@ -30,6 +31,11 @@ class Batch(TypedDict):
     image: UInt8[Array, 'batch height width channels']
     label: UInt8[Array, 'batch height width']
     mask: NotRequired[Bool[Array, 'batch height width']]
+
+
+def counted(batch: Batch) -> Bool[Array | np.ndarray, 'batch height width']:
+    """Which pixels count."""
+    return batch['mask'] if 'mask' in batch else jnp.ones(batch['image'].shape[:3], bool)
 
 
 class Normalisation(NamedTuple):

@@ -25,18 +25,21 @@ def split_batch(mesh: Mesh, micro_batches: int = 1) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec('data') if micro_batches == 1 else PartitionSpec(None, 'data'))
 
 
-def check_batch_size(batch_size: int, devices: int, key: str, micro_batches: int = 1):
-    """UserError unless the global batch, the value of a config's `key`, divides over the devices and micro-batches."""
+def check_batch_size(batch_size: int, devices: int, key: str, micro_batches: int = 1, learns: bool = True):
+    """UserError unless the global batch, the value of a config's `key`, divides over the devices and micro-batches.
+
+    The message names the nearest batches that do, and for one that `learns` what becomes of the learning rate.
+    """
     needed = devices * micro_batches
     if batch_size <= 0 or batch_size % needed:
         parts = f'{devices} devices' + (f' x {micro_batches} micro-batches' if micro_batches > 1 else '')
         below = max(batch_size, 0) // needed * needed
-        nearest = ' or '.join(str(size) for size in (below, below + needed) if size)
-        raise UserError(
-            f'batch size {batch_size} does not divide over {parts}; set --config.{key} to {nearest}. The learning rate that '
-            'goes with another batch is about its square root times as large with Adam: for a tenth more images 5 %, which '
-            'needs no change'
-        )
+        nearest = [size for size in (below, below + needed) if size]
+        message = f'batch size {batch_size} does not divide over {parts}; set --config.{key} to {" or ".join(map(str, nearest))}'
+        if learns and batch_size > 0:
+            rates = ' or '.join(f'{(size / batch_size) ** 0.5:.2f}' for size in nearest)
+            message += f'. The learning rate goes with the square root of the batch under Adam: times {rates}'
+        raise UserError(message)
 
 
 def place(batch: Batch, sharding: NamedSharding) -> Batch:

@@ -8,13 +8,12 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from ar_seg_jax.objectives import mutual_information as mi
+from ar_seg_jax.objectives.mutual_information import Assignment
 from benchmarks.timing import Contestant
 from benchmarks.workload import Workload
 
-Scores = Float[Array, 'batch height width clusters']
 
-
-def score_maps(workload: Workload) -> list[Scores]:
+def score_maps(workload: Workload) -> list[Assignment]:
     shape = (workload.batch, workload.side, workload.side, workload.clusters)
     return [jax.nn.softmax(2 * jax.random.normal(jax.random.key(seed), shape)) for seed in range(2)]
 
@@ -24,12 +23,12 @@ def void_mask(workload: Workload) -> Bool[Array, 'batch height width']:
     return jax.random.bernoulli(jax.random.key(2), 2 / 3, (workload.batch, workload.side, workload.side))
 
 
-def masked_maps(maps: Sequence[Scores], mask: Bool[Array, 'batch height width'] | None) -> list[np.ndarray]:
+def masked_maps(maps: Sequence[Assignment], mask: Bool[Array, 'batch height width'] | None) -> list[np.ndarray]:
     """What a loss without a mask is given instead of one."""
     return [np.asarray(each if mask is None else each * mask[..., None]) for each in maps]
 
 
-def convolution_loss(p: Scores, q: Scores, displacement: int) -> Float[Array, '']:
+def convolution_loss(p: Assignment, q: Assignment, displacement: int) -> Float[Array, '']:
     """The collapsed, symmetric loss, its joints one convolution: p is the image, q the kernel, the batch its channels."""
     padding = [(displacement, displacement)] * 2
     joints = jax.lax.conv_general_dilated(p, q, (1, 1), padding, dimension_numbers=('CHWN', 'IHWO', 'NHWC'))
@@ -37,13 +36,13 @@ def convolution_loss(p: Scores, q: Scores, displacement: int) -> Float[Array, ''
     return -mi.mutual_information((joint + joint.T) / 2)
 
 
-def package(workload: Workload, maps: Sequence[Scores], mask) -> Contestant:
+def package(workload: Workload, maps: Sequence[Assignment], mask) -> Contestant:
     program = _differentiated(_package_loss(workload, mask)).lower(*maps).compile()
     memory = program.memory_analysis().temp_size_in_bytes
     return Contestant('JAX', lambda: jax.block_until_ready(program(*maps)), {'temporary_bytes': memory})
 
 
-def convolution(workload: Workload, maps: Sequence[Scores], mask) -> Contestant:
+def convolution(workload: Workload, maps: Sequence[Assignment], mask) -> Contestant:
     maps = [jnp.asarray(each) for each in masked_maps(maps, mask)]
     program = _differentiated(lambda p, q: convolution_loss(p, q, workload.displacement)).lower(*maps).compile()
     return Contestant('convolution', lambda: jax.block_until_ready(program(*maps)))
@@ -55,7 +54,7 @@ def compile_loss(workload: Workload):
     return _differentiated(_package_loss(workload, None)).lower(shape, shape).compile()
 
 
-def _package_loss(workload: Workload, mask) -> Callable[[Scores, Scores], Float[Array, '']]:
+def _package_loss(workload: Workload, mask) -> Callable[[Assignment, Assignment], Float[Array, '']]:
     loss = mi.InformationLoss(workload.displacement, collapsed=True, symmetric=True, entropy_weight=1.0)
     return lambda p, q: loss(p, q, mask)[0]
 

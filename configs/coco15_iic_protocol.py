@@ -1,17 +1,10 @@
-"""configs/coco15.py under the protocol of IIC's published scores: trained, matched and scored on all images at once.
+"""configs/coco15.py under IIC's protocol, see configs/coco3_iic_protocol.py.
 
-    python -m ar_seg_jax.main --config configs/coco15_iic_protocol.py --config.data.root=/path/to/coco --workdir runs/coco15_iic
-
-No image is held out, so scores compare with IIC's and say nothing of new images. Images are made small as IIC's are, without
-antialiasing and padded on all sides.
+python -m ar_seg_jax.main --config configs/coco15_iic_protocol.py --config.data.root=/path/to/coco --workdir runs/coco15_iic
 """
 
-from configs import coco15
+from configs import coco3_iic_protocol, coco15
 
 
 def get_config():
-    config = coco15.get_config()
-    config.data.update(train_split='train+val', geometry='iic')
-    config.evaluation.split = 'train+val'
-    config.evaluators.segmentation.protocols = ('one-to-one',)
-    return config
+    return coco3_iic_protocol.of_all_images(coco15.get_config())

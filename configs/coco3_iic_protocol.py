@@ -10,8 +10,14 @@ from configs import coco3
 
 
 def get_config():
-    config = coco3.get_config()
-    config.data.update(train_split='train+val', geometry='iic', unlabelled='sky')
+    config = of_all_images(coco3.get_config())
+    config.data.unlabelled = 'sky'
+    return config
+
+
+def of_all_images(config):
+    """The config of a version of COCO-Stuff under the protocol."""
+    config.data.update(train_split='train+val', geometry='iic')
     config.evaluation.split = 'train+val'
     config.evaluators.segmentation.protocols = ('one-to-one',)
     return config

@@ -9,7 +9,11 @@ from configs import potsdam3
 
 
 def get_config():
-    config = potsdam3.get_config()
+    return of_all_images(potsdam3.get_config())
+
+
+def of_all_images(config):
+    """The config of a version of Potsdam under the protocol."""
     config.data.train_split = 'unlabelled_train+labelled_train+labelled_test'
     config.evaluation.split = 'labelled_train+labelled_test'
     config.evaluators.segmentation.protocols = ('one-to-one',)

@@ -1,16 +1,10 @@
-"""configs/potsdam6.py under the protocol of IIC's published scores: trained on all images, matched and scored on all with labels.
+"""configs/potsdam6.py under IIC's protocol, see configs/potsdam3_iic_protocol.py.
 
-    python -m ar_seg_jax.main --config configs/potsdam6_iic_protocol.py --config.data.root=/path/to/potsdam --workdir runs/p6
-
-No image is held out, so scores compare with IIC's and say nothing of new images.
+python -m ar_seg_jax.main --config configs/potsdam6_iic_protocol.py --config.data.root=/path/to/potsdam --workdir runs/p6
 """
 
-from configs import potsdam6
+from configs import potsdam3_iic_protocol, potsdam6
 
 
 def get_config():
-    config = potsdam6.get_config()
-    config.data.train_split = 'unlabelled_train+labelled_train+labelled_test'
-    config.evaluation.split = 'labelled_train+labelled_test'
-    config.evaluators.segmentation.protocols = ('one-to-one',)
-    return config
+    return potsdam3_iic_protocol.of_all_images(potsdam6.get_config())

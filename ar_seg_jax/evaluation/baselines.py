@@ -9,19 +9,18 @@ from collections.abc import Iterable, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, UInt8
+from jaxtyping import Array, Float, Int, UInt8
 
 from ar_seg_jax.evaluation import scoring
 from ar_seg_jax.evaluation.sift import STEP, sift_descriptors
-from ar_seg_jax.interfaces import Batch
+from ar_seg_jax.interfaces import Batch, counted
 from ar_seg_jax.objectives.clustering import Centroids, find_centroids, nearest
 
 
 def pixel_centroids(batches: Iterable[Batch], num_clusters: int, seed: int, pixels: int = 50_000) -> Centroids:
     """k-means centroids of the colours (0..1) of about `pixels` pixels; UserError for fewer pixels than clusters."""
-    counted = [np.asarray(batch['image'])[_mask(batch)] for batch in batches]
-    colours = _drawn(counted, pixels, seed).astype(np.float32) / 255
-    return find_centroids(colours, num_clusters, seed)
+    colours = [np.asarray(batch['image'])[np.asarray(counted(batch))] for batch in batches]
+    return find_centroids(_drawn(colours, pixels, seed).astype(np.float32) / 255, num_clusters, seed)
 
 
 def nearest_centroid(
@@ -34,11 +33,11 @@ def nearest_centroid(
 def sift_centroids(batches: Iterable[Batch], num_clusters: int, seed: int, boxes: int = 50_000) -> Centroids:
     """k-means centroids of the SIFT descriptors of about `boxes` boxes; UserError for fewer boxes than clusters."""
     describe = jax.jit(sift_descriptors)
-    counted = []
+    parts = []
     for batch in batches:
         descriptors = np.asarray(describe(np.asarray(batch['image'])))
-        counted.append(descriptors[_centres(_mask(batch), descriptors)])
-    return find_centroids(_drawn(counted, boxes, seed), num_clusters, seed)
+        parts.append(descriptors[np.asarray(_centres(counted(batch), descriptors))])
+    return find_centroids(_drawn(parts, boxes, seed), num_clusters, seed)
 
 
 def make_sift_counter(num_clusters: int, num_classes: int) -> scoring.Count:
@@ -50,10 +49,6 @@ def make_sift_counter(num_clusters: int, num_classes: int) -> scoring.Count:
         return scoring.confusion_counts(clusters, _centres(batch['label'], clusters), num_clusters, num_classes)
 
     return count
-
-
-def _mask(batch: Batch) -> Bool[np.ndarray, 'batch height width']:
-    return np.asarray(batch['mask']) if 'mask' in batch else np.ones(batch['image'].shape[:3], bool)
 
 
 def _centres(maps, boxes):

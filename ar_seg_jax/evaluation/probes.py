@@ -185,7 +185,6 @@ def _linear(x, label, num_classes: int) -> dict[str, Any]:
     def unpack(flat):
         return flat[:-num_classes].reshape(shape), flat[-num_classes:]
 
-    @jax.jit
     def loss(flat):
         kernel, bias = unpack(flat)
         logits = jnp.matmul(x, kernel, precision='highest') + bias[None]

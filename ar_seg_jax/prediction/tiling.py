@@ -13,7 +13,7 @@ RAMP = 64  # pixels over which blended tiles pass into one another; the rest of 
 
 Image = UInt8[np.ndarray, 'height width channels']
 Labels = UInt8[np.ndarray, 'height width']
-Scores = Float32[np.ndarray, 'height width clusters']
+ScoreMap = Float32[np.ndarray, 'height width clusters']
 _Part = Float32[np.ndarray, '_ _ clusters']
 
 
@@ -44,7 +44,7 @@ def segment(one: Callable[[Image], Labels], image: Image, stride: int) -> Labels
     return labels
 
 
-def blend(one: Callable[[Image], Scores], image: Image, stride: int) -> Labels:
+def blend(one: Callable[[Image], ScoreMap], image: Image, stride: int) -> Labels:
     """The best of the scores that `one` gives for tiles of `image`, which pass from tile to tile over `RAMP` pixels.
 
     For networks that reach further, which see a tile with its margins rather than the whole image: two tiles judge the same

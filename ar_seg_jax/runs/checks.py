@@ -41,7 +41,7 @@ def _check_batches(config: Config, method: Method, data: Dataset):
     if crop < 1:
         raise UserError(f'--config.pipeline.crop_size is at least 1, found {crop}')
     sharding.check_batch_size(pipeline['batch_size'], data.mesh.size, 'pipeline.batch_size', parts)
-    sharding.check_batch_size(evaluation['batch_size'], data.mesh.size, 'evaluation.batch_size')
+    sharding.check_batch_size(evaluation['batch_size'], data.mesh.size, 'evaluation.batch_size', learns=False)
     build.check_channels(config, data.image_shape[-1])
     method.check(data.image_shape, parts)
 

@@ -44,6 +44,7 @@ def optimizer(
     warmup_steps: int,
     schedule: Mapping[str, Any],
     clip_norm: float,
+    keep_unused: bool,
     rates: Mapping[str, float],
     steps: int,
     frozen: Sequence[str] = (),
@@ -53,14 +54,16 @@ def optimizer(
     """The optimiser `name` with its options.
 
     learning_rate: reached after `warmup_steps`, in a line from 0, and then changed by the `schedule` up to the last of `steps`.
-    clip_norm: most of the norm of all gradients together; 0 for no limit. rates: factors on the learning rate of groups of
-    parameters. frozen, restarted: see `Optimizer`. Raises UserError for what is out of range or unknown.
+    clip_norm: most of the norm of all gradients together; 0 for no limit. keep_unused: leave weights without a gradient as they
+    are. rates: factors on the learning rate of groups of parameters. frozen, restarted: see `Optimizer`. Raises UserError for
+    what is out of range or unknown.
     """
     if not learning_rate > 0:
         raise UserError(f'optimizer.learning_rate is above 0, found {learning_rate}')
     if clip_norm < 0:
         raise UserError(f'optimizer.clip_norm is above 0, or 0 for no limit; found {clip_norm}')
     direction = choose(OPTIMIZERS, 'config.optimizer', {'name': name, **options})
+    direction = _keeping_unused(direction) if keep_unused else direction
     if frozen or restarted:
         directions = {'': direction, **dict.fromkeys(restarted, direction), _FROZEN: optax.set_to_zero()}
         labels = functools.partial(_labels, groups=dict.fromkeys(frozen, _FROZEN) | {group: group for group in restarted})
@@ -127,36 +130,12 @@ def _labels(params: Params, groups: Mapping[str, Any]) -> Any:
     return labels
 
 
-def _scale_groups(rates: Mapping[str, float]) -> optax.GradientTransformation:
-    def scale(updates, params):
-        return jax.tree.map(lambda update, rate: update if rate == '' else rate * update, updates, _labels(updates, rates))
-
-    return optax.stateless(scale)
-
-
-def _adam(*, b1: float, b2: float, eps: float, weight_decay: float, keep_unused: bool) -> optax.GradientTransformation:
-    """Adam; weight decay is a part of the gradient, as in PyTorch's Adam."""
-    return _kept(optax.chain(*_decay(weight_decay), optax.scale_by_adam(b1, b2, eps)), keep_unused)
-
-
-def _adamw(*, b1: float, b2: float, eps: float, weight_decay: float, keep_unused: bool) -> optax.GradientTransformation:
-    """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
-    return _kept(optax.chain(optax.scale_by_adam(b1, b2, eps), *_decay(weight_decay)), keep_unused)
-
-
-def _sgd(*, momentum: float, nesterov: bool, weight_decay: float, keep_unused: bool) -> optax.GradientTransformation:
-    """Gradient descent with momentum; weight decay is a part of the gradient."""
-    return _kept(optax.chain(*_decay(weight_decay), optax.trace(momentum, nesterov)), keep_unused)
-
-
-def _kept(direction: optax.GradientTransformation, keep_unused: bool) -> optax.GradientTransformation:
-    """`direction`, or one that leaves weights with a gradient of exactly zero, and their moments, as they are.
+def _keeping_unused(direction: optax.GradientTransformation) -> optax.GradientTransformation:
+    """`direction`, but weights with a gradient of exactly zero, and their moments, stay as they are.
 
     Such are the taps of a masked convolution that neither view used. The paper says that masked weights remain unchanged, yet
     under Adam, in its own code too, momentum of earlier steps moves them on, by up to 0.7 of a learning rate.
     """
-    if not keep_unused:
-        return direction
 
     def update(gradients, state, params=None):
         used = jax.tree.map(lambda gradient: gradient != 0, gradients)
@@ -170,6 +149,28 @@ def _kept(direction: optax.GradientTransformation, keep_unused: bool) -> optax.G
         return updates, jax.tree.map(merged, after, state, is_leaf=like_gradients)
 
     return optax.GradientTransformation(direction.init, update)
+
+
+def _scale_groups(rates: Mapping[str, float]) -> optax.GradientTransformation:
+    def scale(updates, params):
+        return jax.tree.map(lambda update, rate: update if rate == '' else rate * update, updates, _labels(updates, rates))
+
+    return optax.stateless(scale)
+
+
+def _adam(*, b1: float, b2: float, eps: float, weight_decay: float) -> optax.GradientTransformation:
+    """Adam; weight decay is a part of the gradient, as in PyTorch's Adam."""
+    return optax.chain(*_decay(weight_decay), optax.scale_by_adam(b1, b2, eps))
+
+
+def _adamw(*, b1: float, b2: float, eps: float, weight_decay: float) -> optax.GradientTransformation:
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
+    return optax.chain(optax.scale_by_adam(b1, b2, eps), *_decay(weight_decay))
+
+
+def _sgd(*, momentum: float, nesterov: bool, weight_decay: float) -> optax.GradientTransformation:
+    """Gradient descent with momentum; weight decay is a part of the gradient."""
+    return optax.chain(*_decay(weight_decay), optax.trace(momentum, nesterov))
 
 
 def _decay(weight_decay: float) -> list[optax.GradientTransformation]:

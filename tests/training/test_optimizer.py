@@ -321,7 +321,7 @@ def test_the_schedule_of_the_rate_does_not_begin_anew():
         ),
         (
             {'momentum': 0.9},
-            r"^config\.optimizer of 'adam': there is no 'momentum', the names are b1, b2, eps, keep_unused, weight_decay",
+            r"^config\.optimizer of 'adam': there is no 'momentum', the names are b1, b2, eps, weight_decay",
         ),
         ({'b1': 'large'}, r"^config\.optimizer\.b1: expected a number, found 'large'$"),
         ({'schedule': {'name': 'cosinus', 'final': 0.0}}, r"^config\.optimizer\.schedule\.name: there is no 'cosinus'"),

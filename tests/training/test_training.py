@@ -96,6 +96,12 @@ def test_a_batch_that_does_not_divide_is_refused_with_those_that_do(micro_batche
     message = rf'^batch size 12 does not divide over {parts}; set --config\.pipeline\.batch_size to {nearest}\. The learning rate'
     with pytest.raises(UserError, match=message):
         sharding.check_batch_size(12, 8, 'pipeline.batch_size', micro_batches)
+    with pytest.raises(UserError, match=r'under Adam: times 0\.82 or 1\.15$'):  # the roots of 8 / 12 and of 16 / 12
+        sharding.check_batch_size(12, 8, 'pipeline.batch_size')
+    with pytest.raises(UserError, match=r'set --config\.evaluation\.batch_size to 8 or 16$'):
+        sharding.check_batch_size(12, 8, 'evaluation.batch_size', learns=False)
+    with pytest.raises(UserError, match=r'^batch size 0 does not divide over 8 devices; .* to 8$'):
+        sharding.check_batch_size(0, 8, 'pipeline.batch_size')
 
 
 def test_a_checkpoint_is_restored_on_other_devices(tmp_path):
