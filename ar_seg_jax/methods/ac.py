@@ -10,8 +10,9 @@ import jax.numpy as jnp
 from ar_seg_jax import orderings as scans
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Batch, Extra, Method, Metrics, Outputs, Params, Time
-from ar_seg_jax.methods import augmentations, clusters
+from ar_seg_jax.methods import clusters
 from ar_seg_jax.methods.scans import Sampling, ScanningModel, Views
+from ar_seg_jax.methods.transformations import Kind
 from ar_seg_jax.objectives import displacements, mutual_information
 from ar_seg_jax.objectives.mutual_information import Assignment, InformationLoss
 
@@ -105,7 +106,7 @@ def build(
     orderings: str,
     sampling: Sampling,
     candidates: int,
-    transformations: augmentations.Kind,
+    transformations: Kind,
     sobel: bool,
 ) -> AC:
     """AC from the options of config.method; see `AC`, `InformationLoss` and `Views`."""

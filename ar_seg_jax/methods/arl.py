@@ -10,8 +10,9 @@ import jax.numpy as jnp
 from ar_seg_jax import orderings as scans
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Batch, Extra, Method, Metrics, Outputs, Params, Remark, Time
-from ar_seg_jax.methods import augmentations, clusters, readout, void
+from ar_seg_jax.methods import clusters, readout, void
 from ar_seg_jax.methods.scans import Sampling, ScanningModel, Views
+from ar_seg_jax.methods.transformations import Kind
 from ar_seg_jax.models.critics import SeparableCritics
 from ar_seg_jax.objectives import clustering, displacements
 from ar_seg_jax.objectives.info_nce import ContrastiveLoss, KeyMask, Keys, Maps, Mask
@@ -132,7 +133,7 @@ def build(
     orderings: str,
     sampling: Sampling,
     candidates: int,
-    transformations: augmentations.Kind,
+    transformations: Kind,
     sobel: bool,
 ) -> ARL:
     """ARL from the options of config.method; see `ARL`, `ContrastiveLoss` and `Views`. width: channels of what is learned."""

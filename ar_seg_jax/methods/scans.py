@@ -9,9 +9,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, UInt8
 
 from ar_seg_jax import orderings
+from ar_seg_jax.augmentations import inputs
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Model
-from ar_seg_jax.methods import augmentations
+from ar_seg_jax.methods import transformations as changes
 from ar_seg_jax.orderings import Ordering
 
 Variables = Mapping[str, Any]
@@ -43,7 +44,7 @@ class Views:
     sampling: how the two are drawn, see `orderings.sample_pair`; or 'hard_loss', the hardest of `candidates` random pairs
         of different orderings by the method's loss (AC: of the main head), each of which costs a forward pass. That is the
         other way to read the paper's row 'Hard'.
-    transformations: what happens to the images of the second view, see `augmentations.draw`. It is undone on the
+    transformations: what happens to the images of the second view, see `transformations.draw`. It is undone on the
         outputs. The first view is left as it is, like IIC's; the encoder then runs twice.
     sobel: append horizontal and vertical Sobel gradients of the grey image, as IIC does on COCO-Stuff.
     """
@@ -51,7 +52,7 @@ class Views:
     orderings: tuple[str, ...]
     sampling: Sampling
     candidates: int
-    transformations: augmentations.Kind
+    transformations: changes.Kind
     sobel: bool
 
     def __post_init__(self):
@@ -59,13 +60,13 @@ class Views:
         orderings.check_sampling(self._sampling, len(self.orderings))
         if self.candidates < 1:
             raise UserError(f'method.candidates is at least 1, found {self.candidates}')
-        augmentations.check(self.transformations)
+        changes.check(self.transformations)
 
     def check(self, crop_size: int, output_stride: int, micro_batches: int):
         """UserError unless batches of such crops, in so many parts, can be seen in these ways."""
         if self.sampling == 'hard_loss' and micro_batches > 1:
             raise UserError("method.sampling 'hard_loss' compares losses of whole batches; set pipeline.micro_batches to 1")
-        if augmentations.moves_pixels(self.transformations) and crop_size % output_stride:
+        if changes.moves_pixels(self.transformations) and crop_size % output_stride:
             raise UserError(
                 f'method.transformations {self.transformations!r} needs a crop that the output stride divides, so that cells '
                 f'stay cells: set pipeline.crop_size to a multiple of {output_stride}, found {crop_size}'
@@ -79,7 +80,7 @@ class Views:
         self, model: Model, image: UInt8[Array, 'batch height width channels']
     ) -> Float[Array, 'batch height width inputs']:
         """What the model sees of images that nothing happened to."""
-        return self._completed(augmentations.model_input(model, image))
+        return self._completed(inputs.model_input(model, image))
 
     def outputs(
         self,
@@ -99,11 +100,11 @@ class Views:
         pair_key, dropout_key = jax.random.split(key)
         dropout_key = jax.random.fold_in(dropout_key, part)
         transformation_key = jax.random.fold_in(jax.random.fold_in(key, 2), part)
-        transformation = augmentations.draw(transformation_key, self.transformations, len(image))
+        transformation = changes.draw(transformation_key, self.transformations, len(image))
 
         def run(variables, pair_key):
             first, second, updated = self._run(model, variables, image, self._pair(pair_key), transformation, dropout_key)
-            undone = {name: augmentations.undo(maps, self.transformations, transformation) for name, maps in read(second).items()}
+            undone = {name: changes.undo(maps, self.transformations, transformation) for name, maps in read(second).items()}
             return read(first), undone, updated
 
         if self.sampling == 'hard_loss':
@@ -128,11 +129,11 @@ class Views:
         if self.transformations == 'none':
             (first, second), updated = scan(variables, self.input(model, image), pair, dropout_key)
             return first, second, updated
-        changed = augmentations.apply(augmentations.to_unit(image), self.transformations, transformation)
+        changed = changes.apply(inputs.to_unit(image), self.transformations, transformation)
         changed = self._completed(model.normalisation.apply(changed))
         (first,), updated = scan(variables, self.input(model, image), pair[:1], dropout_key)
         (second,), updated = scan({**variables, **updated}, changed, pair[1:], jax.random.fold_in(dropout_key, 1))
         return first, second, updated
 
     def _completed(self, image):
-        return augmentations.append_sobel(image) if self.sobel else image
+        return inputs.append_sobel(image) if self.sobel else image

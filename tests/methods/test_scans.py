@@ -10,9 +10,9 @@ import pytest
 from flax.core import FrozenDict
 
 from ar_seg_jax import orderings
+from ar_seg_jax.augmentations import inputs
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Normalisation
-from ar_seg_jax.methods import augmentations
 from ar_seg_jax.methods.scans import Views
 from tests.support import tiny
 
@@ -215,7 +215,7 @@ def test_the_network_sees_images_in_the_form_it_was_made_for():
         np.testing.assert_allclose(after['image'], expected, rtol=1e-4, atol=1e-5)
     completed = _views(sobel=True).input(Witness(normalisation), images)
     np.testing.assert_allclose(completed[..., :3], seen[0]['image'], rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(completed, augmentations.append_sobel(jnp.asarray(seen[0]['image'])), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(completed, inputs.append_sobel(jnp.asarray(seen[0]['image'])), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(

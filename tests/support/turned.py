@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from ar_seg_jax.augmentations import inputs
 from ar_seg_jax.interfaces import Cadence, Method, Model, Outputs
-from ar_seg_jax.methods import augmentations
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,11 +23,11 @@ class Turned(Method):
     model: Model
 
     def init(self, key, image):
-        maps, variables = self.model.init_with_output(key, augmentations.model_input(self.model, image))
+        maps, variables = self.model.init_with_output(key, inputs.model_input(self.model, image))
         return {'network': variables['params'], 'head': jnp.zeros(maps['features'].shape[-1])}, {'bias': jnp.zeros(())}
 
     def forward(self, params, extra, batch, *, key, time, part=0):
-        image = augmentations.model_input(self.model, batch['image'])
+        image = inputs.model_input(self.model, batch['image'])
         turned = jax.random.bernoulli(jax.random.fold_in(key, part), shape=(len(image),)).astype(jnp.float32)
         image = jnp.where(turned[:, None, None, None] > 0, image[:, ::-1], image)
         features = self.model.apply({'params': params['network']}, image, train=True)['features'].mean((1, 2))
@@ -41,7 +41,7 @@ class Turned(Method):
         return {**params, 'head': jax.random.normal(key, params['head'].shape)}, {'bias': sum(brightness) / len(brightness)}
 
     def predict(self, params, extra, image):
-        maps = self.model.apply({'params': params['network']}, augmentations.model_input(self.model, image))
+        maps = self.model.apply({'params': params['network']}, inputs.model_input(self.model, image))
         return Outputs(features=maps['features'])
 
 
