@@ -34,6 +34,16 @@ def turn_back(maps: Maps, group: Ordering, elements: Int[Array, 'batch']) -> Map
     return jax.vmap(lambda one, element: orderings.out_of_frame(one, orderings.choose(group, element), rows=0))(maps, elements)
 
 
+def draw_flips(keys: Keys, probability: float) -> Bool[Array, 'batch']:
+    """Which images are flipped."""
+    return jax.vmap(lambda key: jax.random.bernoulli(key, probability))(keys)
+
+
+def flip(maps: Maps, flipped: Bool[Array, 'batch']) -> Maps:
+    """Maps of which these are flipped left to right; twice is not at all."""
+    return jnp.where(flipped[:, None, None, None], maps[:, :, ::-1], maps)
+
+
 class Crop(NamedTuple):
     """A part of each image, which is then flipped or not and takes the place of the whole.
 
