@@ -14,7 +14,7 @@ from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import ModelState
 from ar_seg_jax.training import checkpoint, peers
 from ar_seg_jax.training.published import resnet18, vit
-from ar_seg_jax.training.published.layout import Layout, translate
+from ar_seg_jax.training.published.layout import Layout, Translated, translate
 
 _logger = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class InitialWeights:
         path = Path(self.file).expanduser()
         own = {name: tree for name, tree in {'params': state.params, **state.extra}.items() if name in _TAKEN}
         leaves = {_name(place): leaf for place, leaf in tree_leaves_with_path(own)}
-        given, unknown = self._given(path, {*_TAKEN, *state.extra})
+        given, unknown, ignored = self._given(path, {*_TAKEN, *state.extra})
         spared = self._spared(leaves)
         wanted = {name for name in leaves if _is_below(_rest(name), self.into)} - spared
         if self.layout != 'own':
@@ -80,12 +80,13 @@ class InitialWeights:
         own = tree_map_with_path(replaced, own)
         _logger.info('Weights from %s: %d arrays loaded', path, len(fitting))
         _tell('left out, as --config.initial_weights.without says', given.keys() & spared)
+        _tell('left out, since encoders of this layout have no use for them', ignored)
         _tell('left out, since the model has no such parameters or statistics', given.keys() - leaves.keys())
         _tell('not in the file, so as they are drawn', wanted - fitting)
         return state.replace(params=own.pop('params'), extra={**state.extra, **own})
 
-    def _given(self, path: Path, collections: Iterable[str]) -> tuple[Arrays, list[str]]:
-        """The arrays that are taken, by where they go, and the names of those that the layout has not; UserError for none."""
+    def _given(self, path: Path, collections: Iterable[str]) -> Translated:
+        """What is below `of`, its arrays by where they go; UserError if there is nothing."""
         arrays = _read_by_all(path)
         parts = {name: _split(name, collections if self.layout == 'own' else ()) for name in arrays}
         taken = {name: (collection, rest) for name, (collection, rest) in parts.items() if _is_below(rest, self.of)}
@@ -93,10 +94,11 @@ class InitialWeights:
             raise UserError(f'{path}: nothing is below {self.of!r}, only {_some(arrays)}; see --config.initial_weights.of')
         inside = {name: (collection, rest[len(self.of) :].lstrip('/')) for name, (collection, rest) in taken.items()}
         if self.layout == 'own':
-            return {_join(collection, self.into, rest): arrays[name] for name, (collection, rest) in inside.items()}, []
-        found = translate({rest: arrays[name] for name, (_, rest) in inside.items()}, _LAYOUTS[self.layout])
-        placed = {_split(place, _TAKEN): array for place, array in found.arrays.items()}
-        return {_join(collection, self.into, rest): array for (collection, rest), array in placed.items()}, found.unknown
+            found = Translated({_join(*place): arrays[name] for name, place in inside.items()}, [], [])
+        else:
+            found = translate({rest: arrays[name] for name, (_, rest) in inside.items()}, _LAYOUTS[self.layout])
+        placed = {_split(place, collections): array for place, array in found.arrays.items()}
+        return found._replace(arrays={_join(part, self.into, rest): array for (part, rest), array in placed.items()})
 
     def _check_complete(
         self, path: Path, given: Arrays, unknown: Iterable[str], wanted: Mapping[str, tuple[int, ...]], spared: Iterable[str]

@@ -1,6 +1,7 @@
 """Weights as other programs publish them: every array finds its place, and networks compute what torch computes with them."""
 
 import importlib
+import logging
 
 import jax
 import jax.numpy as jnp
@@ -183,7 +184,7 @@ def test_stored_activations_are_those_of_the_torch_that_is_installed():
         np.testing.assert_allclose(array, STORED[name], rtol=1e-4, atol=1e-5, err_msg=name)
 
 
-def test_a_part_of_a_file_goes_to_a_part_of_a_method(tmp_path):
+def test_a_part_of_a_file_goes_to_a_part_of_a_method(tmp_path, caplog):
     """A full checkpoint, in which a network is below a name that the state has too, for a model below another."""
     arrays = published.filled(published.resnet18(RESNET_WIDTH))
     path = tmp_path / 'file.npz'
@@ -191,7 +192,13 @@ def test_a_part_of_a_file_goes_to_a_part_of_a_method(tmp_path):
     inner = state_of(fpn())
     state = ModelState(inner.step, {'network': inner.params}, {'batch_stats': {'network': inner.extra['batch_stats']}})
     weights = InitialWeights(str(path), 'batch_stats/backbone', 'network/resnet', (), 'torchvision_resnet18')
-    found = weights.put(state)
+    with caplog.at_level(logging.INFO, 'ar_seg_jax'):
+        found = weights.put(state)
+    ignored = 'bn1/num_batches_tracked, fc/bias, fc/weight, layer1/0/bn1/num_batches_tracked, layer1/0/bn2/num_batches_tracked'
+    assert [record.message for record in caplog.records] == [
+        f'Weights from {path}: 100 arrays loaded',
+        f'  left out, since encoders of this layout have no use for them: {ignored} and 17 more',
+    ]
     kernel = found.params['network']['resnet']['stage1_block0_shortcut_conv']['kernel']
     np.testing.assert_array_equal(kernel[0, 0], arrays['layer2.0.downsample.0.weight'][:, :, 0, 0].T)
     variance = found.extra['batch_stats']['network']['resnet']['stem_norm']['var']

@@ -20,18 +20,19 @@ class Layout(NamedTuple):
 
 
 class Translated(NamedTuple):
-    """arrays: by their paths here. unknown: the names of those that have none."""
+    """arrays: by their paths here. unknown: names of those that the layout has not. ignored: of those without a place here."""
 
     arrays: Arrays
     unknown: list[str]
+    ignored: list[str]
 
 
 def translate(arrays: Arrays, layout: Layout) -> Translated:
-    """The arrays that are not ignored, as Flax has them: kernels of torch with the axes turned, all else as it is."""
-    kept = {name: array for name, array in arrays.items() if not layout.ignored(name)}
-    places = {name: layout.place(name) for name in kept}
-    found = {place: _turned(place, kept[name]) for name, place in places.items() if place is not None}
-    return Translated(found, [name for name, place in places.items() if place is None])
+    """The arrays as Flax has them: kernels of torch with the axes turned, all else as it is."""
+    ignored = [name for name in arrays if layout.ignored(name)]
+    places = {name: layout.place(name) for name in arrays if name not in ignored}
+    found = {place: _turned(place, arrays[name]) for name, place in places.items() if place is not None}
+    return Translated(found, [name for name, place in places.items() if place is None], ignored)
 
 
 def _turned(place: str, array: np.ndarray) -> np.ndarray:
