@@ -17,16 +17,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from tests.support import published
+from tests.support.published import EVERY, REAL_IMAGES, RESNET_IMAGES, RESNET_WIDTH, VIT, VIT_HEADS, VIT_IMAGES, VIT_KINDS
 
 PATH = Path(__file__).with_suffix('.npz')
-RESNET_WIDTH = 4
-RESNET_IMAGES = {'even': (2, 64, 96), 'odd': (2, 45, 71)}
-VIT = {'width': 12, 'depth': 2, 'patch': 4, 'grid': 5}
-VIT_HEADS = 3
-VIT_KINDS = {'dino': {}, 'dinov2': {'layer_scale': True}, 'registers': {'layer_scale': True, 'registers': 2}}
-VIT_IMAGES = {'native': (2, 20, 20), 'wide': (1, 12, 40), 'transposed': (1, 40, 12), 'small': (1, 8, 8)}
-REAL_IMAGES = {'native': (1, 224, 224), 'wide': (1, 160, 288)}
-EVERY = 5  # of the cells of the real network, along both sides
 
 
 class BasicBlock(nn.Module):

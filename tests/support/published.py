@@ -4,6 +4,16 @@ import numpy as np
 
 Shapes = dict[str, tuple[int, ...]]
 
+# What the stored activations are of: networks and images (count, height, width). Of the published one, each fifth cell is stored.
+RESNET_WIDTH = 4
+RESNET_IMAGES = {'even': (2, 64, 96), 'odd': (2, 45, 71)}
+VIT = {'width': 12, 'depth': 2, 'patch': 4, 'grid': 5}
+VIT_HEADS = 3
+VIT_KINDS = {'dino': {}, 'dinov2': {'layer_scale': True}, 'registers': {'layer_scale': True, 'registers': 2}}
+VIT_IMAGES = {'native': (2, 20, 20), 'wide': (1, 12, 40), 'transposed': (1, 40, 12), 'small': (1, 8, 8)}
+REAL_IMAGES = {'native': (1, 224, 224), 'wide': (1, 160, 288)}
+EVERY = 5
+
 
 def _norm(name: str, channels: int) -> Shapes:
     return {f'{name}.{part}': (channels,) for part in ('weight', 'bias', 'running_mean', 'running_var')} | {

@@ -21,17 +21,10 @@ from ar_seg_jax.training.weights import InitialWeights
 from configs import common
 from tests.support import published, tiny
 from tests.support.commands import ROOT
+from tests.support.published import EVERY, REAL_IMAGES, RESNET_IMAGES, RESNET_WIDTH, VIT, VIT_HEADS, VIT_IMAGES, VIT_KINDS
 
 STORED = np.load(ROOT / 'tests' / 'references' / 'torch_encoders.npz')
 REAL = ROOT.parent / 'shared' / 'weights' / 'vit_tiny_patch16.safetensors'
-
-# As tests/references/torch_encoders.py has them.
-RESNET_WIDTH = 4
-RESNET_IMAGES = {'even': (2, 64, 96), 'odd': (2, 45, 71)}
-VIT = {'width': 12, 'depth': 2, 'patch': 4, 'grid': 5}
-VIT_KINDS = {'dino': {}, 'dinov2': {'layer_scale': True}, 'registers': {'layer_scale': True, 'registers': 2}}
-VIT_IMAGES = {'native': (2, 20, 20), 'wide': (1, 12, 40), 'transposed': (1, 40, 12), 'small': (1, 8, 8)}
-REAL_IMAGES = {'native': (1, 224, 224), 'wide': (1, 160, 288)}
 
 
 def fpn(**options):
@@ -41,7 +34,7 @@ def fpn(**options):
 
 
 def transformer(**options):
-    chosen = {**common.vit(), 'attention_heads': 3, **options}
+    chosen = {**common.vit(), 'attention_heads': VIT_HEADS, **options}
     del chosen['name']
     return ViT(heads=FrozenDict({'decoder': 2}), **chosen)
 
@@ -169,7 +162,7 @@ def test_a_published_vision_transformer_computes_what_it_does_in_torch():
     assert sum(leaf.size for leaf in jax.tree.leaves(variables['params']['encoder'])) == 5_524_416
     for name, shape in REAL_IMAGES.items():
         found = jax.jit(model.apply, compiler_options=tiny.QUICK)(variables, published.images(*shape))
-        np.testing.assert_allclose(found['features'][:, ::5, ::5], STORED[f'real_{name}'], rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(found['features'][:, ::EVERY, ::EVERY], STORED[f'real_{name}'], rtol=1e-3, atol=1e-3)
 
 
 def test_stored_activations_are_those_of_the_torch_that_is_installed():
