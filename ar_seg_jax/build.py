@@ -12,12 +12,14 @@ from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Method, Model
 from ar_seg_jax.methods import ac, arl, clusters, iic
 from ar_seg_jax.models.autoregressive import Autoregressive
+from ar_seg_jax.models.resnet_fpn import ResNetFPN
 from ar_seg_jax.models.vgg import VGG
+from ar_seg_jax.models.vit import ViT
 from ar_seg_jax.training import optimizer
 
 Config = Mapping[str, Any]
 
-MODELS = {'autoregressive': Autoregressive, 'vgg': VGG}
+MODELS = {'autoregressive': Autoregressive, 'vgg': VGG, 'resnet_fpn': ResNetFPN, 'vit': ViT}
 METHODS = {'ac': ac.build, 'arl': arl.build, 'iic': iic.build}
 
 # Of every optimiser, besides its own options.
