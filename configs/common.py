@@ -98,6 +98,7 @@ def views() -> dict[str, Any]:
         'candidates': 4,  # pairs that hard_loss compares
         'transformations': 'none',  # of the second view: none, jitter, flip, turn or all
         'sobel': False,  # append Sobel gradients to the image
+        'common_taps_only': False,  # no gradient of kernel taps that one of the views masks, as in the paper's code
     }
 
 

@@ -107,6 +107,7 @@ def build(
     candidates: int,
     transformations: augmentations.Kind,
     sobel: bool,
+    common_taps_only: bool,
 ) -> AC:
     """AC from the options of config.method; see `AC`, `InformationLoss` and `Views`."""
     clusters.check(num_clusters)
@@ -116,6 +117,6 @@ def build(
     return AC(
         make_model(heads=heads),
         InformationLoss(displacement, collapsed, symmetric, entropy_weight),
-        Views(scans.names(orderings), sampling, candidates, transformations, sobel),
+        Views(scans.names(orderings), sampling, candidates, transformations, sobel, common_taps_only),
         entropy_steps,
     )
