@@ -54,7 +54,6 @@ _OPTIONAL = ('test', 'train_extra')  # whose labels are withheld, or a download 
 
 @dataclasses.dataclass(eq=False, kw_only=True, repr=False)
 class CityscapesConfig(SegmentationConfig):
-    root: Path
     files: dict[str, dict[Path, Path | None]]  # images of each split, with their label maps
     doubled: tuple[str, ...]
 
@@ -106,7 +105,7 @@ def builder(*, data_dir: str, root: str, side: int = 320, doubled: tuple[str, ..
         raise DataError(f'data.doubled names splits; there is no {unknown[0]!r}, the splits are {", ".join(found)}')
     names = {split: [(path.name, label is not None) for path, label in pairs.items()] for split, pairs in found.items()}
     name = config_name('cityscapes27', root=directory, side=side, doubled=sorted(doubled), names=names)
-    config = CityscapesConfig(name=name, classes=CLASSES, shorter_side=side, root=directory, files=found, doubled=tuple(doubled))
+    config = CityscapesConfig(name=name, classes=CLASSES, shorter_side=side, files=found, doubled=tuple(doubled))
     return Cityscapes(config=config, data_dir=data_dir)
 
 
@@ -122,6 +121,7 @@ def _splits(root: Path) -> dict[str, dict[Path, Path | None]]:
 
 
 def _files(root: Path, split: str) -> dict[Path, Path | None]:
+    """Those of a split, by the names of the images."""
     folder, kind = root / 'leftImg8bit' / split, _ANNOTATIONS[split]
     maps = root / kind / split
     paths = sorted(folder.glob('*/*_leftImg8bit.png'))

@@ -88,18 +88,19 @@ class CocoStuff(SegmentationBuilder):
                 continue
             image = images.read_image(image_path)
             images.check_same_size(label_path, ids, image)
-            yield example(identifier, *self._sized(split, image, images.map_ids(label_path, ids, mapping)))
+            yield example(identifier, *self._sized(split, image_path, image, images.map_ids(label_path, ids, mapping)))
             kept += 1
         if not kept:
             rule = 'no image passes the rule (sides, share of classes)'
             reason = f'{config.lists[split]} lists no ids' if config.lists[split] else rule
             raise DataError(f'{config.root}: split {split!r} is empty: {reason}')
 
-    def _sized(self, split: str, image: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Both at the size of the geometry."""
+    def _sized(self, split: str, path: Path, image: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Image and label map at the size of the geometry."""
         config = self.builder_config
         if config.geometry == 'picie':
             side = config.crop_size * (2 if split in config.doubled else 1)
+            images.check_rescaled(path, image, 1.0, side)
             return images.square(image, side), images.square(label, side, label=True)
         resize = images.resample if config.geometry == 'iic' else images.rescale
         image, label = resize(image, config.rescale), resize(label, config.rescale, label=True)

@@ -209,8 +209,8 @@ def rescale(
 def square(image: UInt8[np.ndarray, '...'], side: int, label: bool = False) -> UInt8[np.ndarray, '...']:
     """Image or label map with `side` pixels on its shorter side, and of the longer one as many around the centre.
 
-    Pixel for pixel what PiCIE's loaders make of images with Pillow: where one pixel more is left out on one side than on the
-    other, that is the side which leaves an even number of them before the square.
+    Pixel for pixel what PiCIE's loaders make of images with Pillow: where an odd number is left out, the number before the
+    square is the even one of the two halves.
     """
     image = rescale(image, 1.0, label, side)
     row, column = (round((length - side) / 2) for length in image.shape[:2])

@@ -119,14 +119,14 @@ def of_groups(scores: Scores, confusion: Confusion, classes: Sequence[Class]) ->
 
 
 def of_clusters(confusion: Confusion) -> dict[str, float]:
-    """How evenly the pixels that are scored fall into clusters, by which a collapse is seen that accuracy may hide.
+    """How evenly the pixels that are scored, those with a label, fall into clusters: a collapse that accuracy may hide.
 
     cluster_entropy: of their shares, in nats, 0 to the logarithm of the number of clusters. empty_clusters: share of the clusters
-    that no pixel falls into, 0 to 1.
+    that no such pixel falls into, 0 to 1.
     """
     pixels = confusion.sum(1)
     shares = pixels[pixels > 0] / pixels.sum()
-    return {'cluster_entropy': float(-np.sum(shares * np.log(shares))), 'empty_clusters': float(np.mean(pixels == 0))}
+    return {'cluster_entropy': float(np.sum(shares * np.log(1 / shares))), 'empty_clusters': float(np.mean(pixels == 0))}
 
 
 def by_name(scores: Scores, confusion: Confusion, classes: Sequence[Class]) -> dict[str, float]:

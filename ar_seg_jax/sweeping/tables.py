@@ -83,6 +83,8 @@ class Table:
     def __post_init__(self):
         if self.compared_with not in ('', *(row.name for row in self.rows)):
             raise UserError(f'table {self.name!r}: compared_with names a row, found {self.compared_with!r}')
+        if 'cluster_entropy' in self.scores:
+            raise UserError(f'table {self.name!r}: scores are shares, shown in percent; cluster_entropy is in nats')
         if self.selection not in SELECTIONS:
             raise UserError(f'table {self.name!r}: selection is one of {", ".join(SELECTIONS)}, found {self.selection!r}')
 
