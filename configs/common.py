@@ -129,6 +129,30 @@ def arl() -> dict[str, Any]:
     }
 
 
+def isola() -> dict[str, Any]:
+    """Isola et al. 2016 as IIC adapted it: are two patches of the features neighbours?"""
+    return {
+        'name': 'isola',
+        'num_clusters': 3,  # into which k-means sorts the features
+        'patch': 11,  # side of the patches, pixels, odd
+        'locations': 'image',  # a pair of patches for each image (the papers) or one for the batch (code of IIC)
+        'head': 'pooled',  # compares the patches' means over places; full: all of them (IIC), 250 million parameters more
+        'width': 1024,  # channels of what compares patches
+        'jitter': (0.4, 0.4, 0.4, 0.125),  # of brightness, contrast, saturation and hue, at most; IIC: these on COCO-Stuff
+        'flip': True,  # half of the images left to right
+        'sobel': False,  # append Sobel gradients to the image
+    }
+
+
+def doersch() -> dict[str, Any]:
+    """Doersch et al. 2015 as IIC adapted it: in which direction does one patch of the features lie from another?"""
+    return isola() | {
+        'name': 'doersch',
+        'directions': 9,  # 8, or 9 of which the last is the first again (IIC)
+        'colour_dropping': True,  # two of three colours become noise
+    }
+
+
 def adam() -> dict[str, Any]:
     """Adam with the papers' defaults, but for epsilon.
 

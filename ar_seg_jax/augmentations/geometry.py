@@ -11,6 +11,7 @@ from ar_seg_jax.orderings import Ordering
 
 Keys = Key[Array, 'batch']
 Maps = Float[Array, 'batch rows columns depth']
+Masks = Bool[Array, 'batch rows columns depth']
 Size = tuple[int, int]  # rows and columns
 
 # Elements of the square's symmetry group, by the raster scan whose frame they turn an image into.
@@ -24,8 +25,8 @@ def draw(key: Key[Array, ''], group: Ordering, batch_size: int) -> Int[Array, 'b
     return jax.random.randint(key, (batch_size,), 0, len(group.transpose))
 
 
-def turn(maps: Maps, group: Ordering, elements: Int[Array, 'batch']) -> Maps:
-    """Turns and flips each map; elements that transpose want square maps."""
+def turn(maps: Maps | Masks, group: Ordering, elements: Int[Array, 'batch']) -> Maps | Masks:
+    """Turns and flips each map, or mask; elements that transpose want square maps."""
     return jax.vmap(lambda one, element: orderings.into_frame(one, orderings.choose(group, element), rows=0))(maps, elements)
 
 

@@ -18,6 +18,9 @@ NAMES = tuple(dict.fromkeys([*build.METHODS, 'mirror', 'turned']))
 SMALL = {
     'ac': {'num_clusters': 3, 'displacement': 2, 'auxiliary_clusters': 4},
     'arl': {'num_clusters': 3, 'width': 5, 'negatives': 5},
+    # Colours of bright images are cut off where they are jittered.
+    'doersch': {'num_clusters': 3, 'patch': 3, 'width': 8, 'jitter': (0.0, 0.0, 0.0, 0.0), 'sobel': True},
+    'isola': {'num_clusters': 3, 'patch': 3, 'width': 8, 'jitter': (0.0, 0.0, 0.0, 0.0), 'head': 'full'},
     'autoregressive': {'blocks': 1},
 }
 
