@@ -114,7 +114,7 @@ class PatchPairs(Method):
         blank = jnp.zeros((1, self.patch, self.patch, channels))
         comparator = self.comparator.init(jax.random.fold_in(key, 1), blank, blank)
         params = {'network': network['params'], 'comparator': comparator['params']}
-        statistics = {'network': network.get('batch_stats', {}), 'comparator': comparator['batch_stats']}
+        statistics = {'network': network.get('batch_stats', {}), 'comparator': comparator.get('batch_stats', {})}
         return params, {'batch_stats': statistics, 'centroids': jnp.zeros((self.num_clusters, channels))}
 
     def forward(self, params: Params, extra: Extra, batch: Batch, *, key, time, part=0) -> tuple[Told, Extra]:
@@ -133,7 +133,7 @@ class PatchPairs(Method):
         )
         variables = {'params': params['comparator'], 'batch_stats': extra['batch_stats']['comparator']}
         logits, comparator = self.comparator.apply(variables, *patches, rngs={'dropout': comparator_key}, **options)
-        statistics = {'network': network.get('batch_stats', {}), 'comparator': comparator['batch_stats']}
+        statistics = {'network': network.get('batch_stats', {}), 'comparator': comparator.get('batch_stats', {})}
         return Told(logits, pair.label, _either(mask, pair)), {**extra, 'batch_stats': statistics}
 
     def pairs(self, key: Key[Array, ''], part: int | Array, shape: tuple[int, int, int]) -> Pair:
