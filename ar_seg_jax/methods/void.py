@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
-from ar_seg_jax.interfaces import Batch, counted
+from ar_seg_jax.interfaces import Batch
 
 
 def at_cells(batch: Batch, height: int, width: int) -> Bool[Array, 'batch {height} {width}']:
@@ -11,6 +11,8 @@ def at_cells(batch: Batch, height: int, width: int) -> Bool[Array, 'batch {heigh
 
     That is the centre of a cell where pixel stride * i is in the middle of what cell i sees, as with all our stems.
     """
-    mask = jnp.asarray(counted(batch))
-    rows, columns = (jnp.arange(cells) * length // cells for cells, length in zip((height, width), mask.shape[1:], strict=True))
-    return mask[:, rows][:, :, columns]
+    images, *size, _ = batch['image'].shape
+    if 'mask' not in batch:
+        return jnp.ones((images, height, width), bool)
+    rows, columns = (jnp.arange(cells) * length // cells for cells, length in zip((height, width), size, strict=True))
+    return batch['mask'][:, rows][:, :, columns]

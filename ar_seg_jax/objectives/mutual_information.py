@@ -5,6 +5,8 @@ from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
+import scipy.fft
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float
 
 from ar_seg_jax.interfaces import Remark
@@ -73,19 +75,34 @@ def joint_distributions(
 ) -> Float[Array, 'displacements clusters clusters']:
     """Joint distribution for each of the (2T+1)^2 displacements, row by row; arguments as in `joint_distribution`.
 
-    One pass over the maps per displacement, by the nature of the quantity: slow for large windows.
+    Sums over all displacements are a correlation of maps, and so a product of their spectra: the same numbers as those of one
+    product per displacement or of IIC's convolution with kernels as large as the image, 441 times the work for T = 10. In
+    float32 the joint is exact to about 1e-7 of its sum.
+
+    Under a mesh (`jax.set_mesh`) devices sum the joints of their images; left to itself XLA would send the maps, since it does
+    not divide Fourier transforms.
     """
     p, q = _masked(p, q, displacement, mask)
-    height, width = p.shape[1:3]
-    window = 2 * displacement + 1
-    q = jnp.pad(q, ((0, 0), (displacement, displacement), (displacement, displacement), (0, 0)))
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
+        return jax.vmap(_normalised)(_correlations(p, q, displacement))
+    (axis,) = mesh.axis_names
 
-    @jax.checkpoint
-    def one(index):
-        starts = (0, index // window, index % window, 0)
-        return _normalised(_products(p, jax.lax.dynamic_slice(q, starts, (q.shape[0], height, width, q.shape[3]))))
+    def on_device(p, q):
+        return jax.lax.psum(_correlations(p, q, displacement), axis)
 
-    return jax.lax.map(one, jnp.arange(window**2))
+    sums = jax.shard_map(on_device, in_specs=PartitionSpec(axis), out_specs=PartitionSpec())(p, q)
+    return jax.vmap(_normalised)(sums)
+
+
+def _correlations(p: Assignment, q: Assignment, displacement: int) -> Float[Array, 'displacements clusters clusters']:
+    """For each displacement u the sum of p_k(x) q_l(x + u) over images and pixels x; outside the maps is zero."""
+    size = [scipy.fft.next_fast_len(length + displacement, real=True) for length in p.shape[1:3]]  # what wraps around is zero
+    first, second = (jnp.fft.rfft2(jnp.moveaxis(maps, 3, 1), size) for maps in (p, q))
+    spectrum = jnp.einsum('bkij,blij->klij', first.conj(), second, precision='highest')
+    window = jnp.arange(-displacement, displacement + 1)
+    sums = jnp.fft.irfft2(spectrum, size)[:, :, window][:, :, :, window]
+    return jnp.maximum(jnp.moveaxis(sums, (0, 1), (2, 3)).reshape(-1, *sums.shape[:2]), 0)  # rounding can be below zero
 
 
 def box_filter(x: Float[Array, 'batch height width channels'], radius: int) -> Float[Array, 'batch height width channels']:
