@@ -10,14 +10,15 @@ from flax.core import FrozenDict
 from ar_seg_jax.configuration import check_types, choose
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Method, Model
-from ar_seg_jax.methods import ac, arl, clusters, doersch, isola
+from ar_seg_jax.methods import ac, arl, clusters, doersch, iic, isola
 from ar_seg_jax.models.autoregressive import Autoregressive
+from ar_seg_jax.models.vgg import VGG
 from ar_seg_jax.training import optimizer
 
 Config = Mapping[str, Any]
 
-MODELS = {'autoregressive': Autoregressive}
-METHODS = {'ac': ac.build, 'arl': arl.build, 'doersch': doersch.build, 'isola': isola.build}
+MODELS = {'autoregressive': Autoregressive, 'vgg': VGG}
+METHODS = {'ac': ac.build, 'arl': arl.build, 'doersch': doersch.build, 'iic': iic.build, 'isola': isola.build}
 
 # Of every optimiser, besides its own options.
 _OPTIMIZER = {

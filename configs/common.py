@@ -129,6 +129,32 @@ def arl() -> dict[str, Any]:
     }
 
 
+def iic() -> dict[str, Any]:
+    """Invariant information clustering, as its code has it for COCO-Stuff-3."""
+    return {
+        'name': 'iic',
+        'num_clusters': 3,
+        'auxiliary_clusters': 15,  # of the over-clustering head; 0 has none
+        'sub_heads': 1,  # copies of each head, whose losses are averaged
+        'alternate': True,  # heads are trained in alternating passes over the data; False trains both in each step
+        'displacement': 10,  # half-window T of the joint, pixels
+        'collapsed': False,  # average MI over displacements; True averages the joint before (AC)
+        'symmetric': True,
+        'entropy_weight': 1.5,  # lambda; above 1 asks for evener clusters
+        'auxiliary_entropy_weight': 1.0,
+        # changes of the second view: factors of colours are from 1 - x to 1 + x, hue is a share of the circle
+        'brightness': 0.4,
+        'contrast': 0.4,
+        'saturation': 0.4,
+        'hue': 0.125,
+        'flip': 0.5,  # probability
+        'rotation': 0.0,  # degrees to either side
+        'shear': 0.0,  # degrees to either side
+        'scale': 0.0,  # factors are from 1 - x to 1 + x
+        'sobel': True,  # append Sobel gradients to the image
+    }
+
+
 def isola() -> dict[str, Any]:
     """Isola et al. 2016 as IIC adapted it: are two patches of the features neighbours?"""
     return {
@@ -138,8 +164,12 @@ def isola() -> dict[str, Any]:
         'locations': 'image',  # a pair of patches for each image (the papers) or one for the batch (code of IIC)
         'head': 'pooled',  # compares the patches' means over places; full: all of them (IIC), 250 million parameters more
         'width': 1024,  # channels of what compares patches
-        'jitter': (0.4, 0.4, 0.4, 0.125),  # of brightness, contrast, saturation and hue, at most; IIC: these on COCO-Stuff
-        'flip': True,  # half of the images left to right
+        # changes of images: factors of colours are from 1 - x to 1 + x, hue is a share of the circle; IIC's on COCO-Stuff
+        'brightness': 0.4,
+        'contrast': 0.4,
+        'saturation': 0.4,
+        'hue': 0.125,
+        'flip': 0.5,  # probability
         'sobel': False,  # append Sobel gradients to the image
     }
 
@@ -150,6 +180,16 @@ def doersch() -> dict[str, Any]:
         'name': 'doersch',
         'directions': 9,  # 8, or 9 of which the last is the first again (IIC)
         'colour_dropping': True,  # two of three colours become noise
+    }
+
+
+def vgg() -> dict[str, Any]:
+    """The model of IIC."""
+    return {
+        'name': 'vgg',
+        'channels': 64,  # of the first convolution; the others have 2, 4, 4, 8 and 8 times as many
+        'geometry': 'aligned',  # where cells are taken to be: aligned (where they are) or paper (stretched, with a ring of 1/K)
+        'dtype': 'float32',  # of the computation: float32 or bfloat16
     }
 
 

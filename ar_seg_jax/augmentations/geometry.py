@@ -25,14 +25,24 @@ def draw(key: Key[Array, ''], group: Ordering, batch_size: int) -> Int[Array, 'b
     return jax.random.randint(key, (batch_size,), 0, len(group.transpose))
 
 
-def turn(maps: Maps | Masks, group: Ordering, elements: Int[Array, 'batch']) -> Maps | Masks:
-    """Turns and flips each map, or mask; elements that transpose want square maps."""
+def turn(maps: Maps, group: Ordering, elements: Int[Array, 'batch']) -> Maps:
+    """Turns and flips each map; elements that transpose want square maps."""
     return jax.vmap(lambda one, element: orderings.into_frame(one, orderings.choose(group, element), rows=0))(maps, elements)
 
 
 def turn_back(maps: Maps, group: Ordering, elements: Int[Array, 'batch']) -> Maps:
     """Undoes `turn`: a permutation of pixels, so exact."""
     return jax.vmap(lambda one, element: orderings.out_of_frame(one, orderings.choose(group, element), rows=0))(maps, elements)
+
+
+def draw_flips(keys: Keys, probability: float) -> Bool[Array, 'batch']:
+    """Which images are flipped."""
+    return jax.vmap(lambda key: jax.random.bernoulli(key, probability))(keys)
+
+
+def flip(maps: Maps | Masks, flipped: Bool[Array, 'batch']) -> Maps | Masks:
+    """Maps, or masks, of which these are flipped left to right; twice is not at all."""
+    return jnp.where(flipped[:, None, None, None], maps[:, :, ::-1], maps)
 
 
 class Crop(NamedTuple):

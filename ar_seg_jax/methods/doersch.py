@@ -10,10 +10,11 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from ar_seg_jax.augmentations import colours, inputs
+from ar_seg_jax.augmentations.colours import Jitter
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Batch, Cadence, Model, counted
-from ar_seg_jax.methods import clusters, patch_pairs, patch_places
-from ar_seg_jax.methods.patch_pairs import Locations, PatchPairs, Told
+from ar_seg_jax.methods import clusters, patch_places
+from ar_seg_jax.methods.patch_pairs import Changes, Locations, PatchPairs, Told
 from ar_seg_jax.models import patch_comparator
 from ar_seg_jax.models.patch_comparator import PatchComparator
 
@@ -100,17 +101,22 @@ def build(
     locations: Locations,
     head: patch_comparator.Kind,
     width: int,
-    jitter: tuple[float, ...],
-    flip: bool,
+    brightness: float,
+    contrast: float,
+    saturation: float,
+    hue: float,
+    flip: float,
     sobel: bool,
     directions: int,
     colour_dropping: bool,
 ) -> Doersch:
-    """From the options of config.method; see `Doersch`, `PatchPairs`, `PatchComparator` (`head` is its kind) and `Changes`."""
+    """From the options of config.method; see `Doersch`, `PatchPairs`, `PatchComparator` (`head` is its kind), `Changes`
+    and `Jitter`.
+    """
     clusters.check(num_clusters)
     if directions not in (8, 9):
         raise UserError(f'method.directions is 8, or 9 as in the code of IIC; found {directions}')
     model = make_model(heads={})
     comparator = PatchComparator(directions, head, width, model.dtype)
-    changes = patch_pairs.changes(jitter, flip, sobel)
+    changes = Changes(Jitter(brightness, contrast, saturation, hue, order='random'), flip, sobel)
     return Doersch(model, comparator, num_clusters, patch, locations, changes, directions, colour_dropping)

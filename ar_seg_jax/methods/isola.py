@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from ar_seg_jax.augmentations.colours import Jitter
 from ar_seg_jax.interfaces import Model
-from ar_seg_jax.methods import clusters, patch_pairs, patch_places
-from ar_seg_jax.methods.patch_pairs import Locations, PatchPairs, Told
+from ar_seg_jax.methods import clusters, patch_places
+from ar_seg_jax.methods.patch_pairs import Changes, Locations, PatchPairs, Told
 from ar_seg_jax.models import patch_comparator
 from ar_seg_jax.models.patch_comparator import PatchComparator
 
@@ -48,12 +49,18 @@ def build(
     locations: Locations,
     head: patch_comparator.Kind,
     width: int,
-    jitter: tuple[float, ...],
-    flip: bool,
+    brightness: float,
+    contrast: float,
+    saturation: float,
+    hue: float,
+    flip: float,
     sobel: bool,
 ) -> Isola:
-    """From the options of config.method; see `Isola`, `PatchPairs`, `PatchComparator` (`head` is its kind) and `Changes`."""
+    """From the options of config.method; see `Isola`, `PatchPairs`, `PatchComparator` (`head` is its kind), `Changes`
+    and `Jitter`.
+    """
     clusters.check(num_clusters)
     model = make_model(heads={})
     comparator = PatchComparator(1, head, width, model.dtype)
-    return Isola(model, comparator, num_clusters, patch, locations, patch_pairs.changes(jitter, flip, sobel))
+    changes = Changes(Jitter(brightness, contrast, saturation, hue, order='random'), flip, sobel)
+    return Isola(model, comparator, num_clusters, patch, locations, changes)

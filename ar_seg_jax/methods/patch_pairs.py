@@ -33,23 +33,23 @@ class Told(NamedTuple):
 class Changes:
     """What happens to the images that are learned from.
 
-    jitter: of colours, IIC's in random order. flip: left to right or not, with equal chances. sobel: append the Sobel gradients
-    of the grey image, as IIC does on COCO-Stuff; to images that are predicted too.
+    jitter: of colours, with its four parts in a random order for each image. flip: its probability. sobel: append the Sobel
+    gradients of the grey image, as IIC does on COCO-Stuff; to images that are predicted too.
     """
 
     jitter: Jitter
-    flip: bool
+    flip: float
     sobel: bool
+
+    def __post_init__(self):
+        if not 0 <= self.flip <= 1:
+            raise UserError(f'method.flip is a probability, 0 to 1; found {self.flip}')
 
     def __call__(self, key: Key[Array, ''], image: Images, mask: Bool[Array, 'batch height width']):
         """Images in [0, 1] and masks, changed; the mask is flipped as its image is."""
-        jitter_key, flip_key = jax.random.split(key)
-        image = self.jitter(jax.random.split(jitter_key, len(image)), image)
-        if self.flip:
-            elements = geometry.draw(flip_key, geometry.FLIPS, len(image))
-            image = geometry.turn(image, geometry.FLIPS, elements)
-            mask = geometry.turn(mask[..., None], geometry.FLIPS, elements)[..., 0]
-        return image, mask
+        jitter_keys, flip_keys = (jax.random.split(key, len(image)) for key in jax.random.split(key))
+        flipped = geometry.draw_flips(flip_keys, self.flip)
+        return geometry.flip(self.jitter(jitter_keys, image), flipped), geometry.flip(mask[..., None], flipped)[..., 0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,10 +179,3 @@ class PatchPairs(Method):
 def _either(mask: Bool[Array, 'batch height width'], pair: Pair) -> Bool[Array, 'batch']:
     """Whether one of the pixels at the two centres counts."""
     return jax.vmap(lambda one, first, second: one[tuple(first)] | one[tuple(second)])(mask, pair.first, pair.second)
-
-
-def changes(jitter: tuple[float, ...], flip: bool, sobel: bool) -> Changes:
-    """From options of config.method. jitter: of brightness, contrast, saturation and hue, see `Jitter`."""
-    if len(jitter) != 4 or min(jitter) < 0:
-        raise UserError(f'method.jitter is four numbers of at least 0: brightness, contrast, saturation, hue; found {jitter}')
-    return Changes(Jitter(*jitter, order='random'), flip, sobel)

@@ -92,6 +92,15 @@ def test_turns_are_those_of_numpy_and_are_undone():
     np.testing.assert_array_equal(geometry.turn_back(turned, geometry.TURNS, elements), maps)
 
 
+def test_flips_are_as_many_as_wanted_and_undone():
+    flipped = geometry.draw_flips(_keys(3000), 0.3)
+    np.testing.assert_allclose(flipped.mean(), 0.3, atol=0.03)
+    maps = jnp.asarray(RNG.uniform(size=(3, 4, 5, 2)), jnp.float32)
+    found = geometry.flip(maps, jnp.array([True, False, True]))
+    np.testing.assert_array_equal(found, np.stack([maps[0, :, ::-1], maps[1], maps[2, :, ::-1]]))
+    np.testing.assert_array_equal(geometry.flip(found, jnp.array([True, False, True])), maps)
+
+
 def test_affine_maps_are_those_of_scipy_about_the_centre():
     maps = RNG.uniform(size=(3, 11, 8, 1)).astype(np.float32)
     matrices = Affine(30, 10, (0.8, 1.2)).draw(_keys(3))

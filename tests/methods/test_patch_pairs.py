@@ -9,15 +9,18 @@ import numpy as np
 import pytest
 from scipy import special
 
+from ar_seg_jax import build
 from ar_seg_jax.augmentations import inputs
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Cadence
 from ar_seg_jax.methods.patch_pairs import Told
 from ar_seg_jax.training import gradients
+from configs import doersch_coco3, isola_coco3
 from tests.support import tiny
 
 NAMES = ('doersch', 'isola')
-PLAIN = {'jitter': (0.0, 0.0, 0.0, 0.0), 'flip': False}
+CALM = {'brightness': 0.0, 'contrast': 0.0, 'saturation': 0.0, 'hue': 0.0}
+PLAIN = {**CALM, 'flip': 0.0}
 
 
 class Corners(nn.Module):
@@ -103,7 +106,7 @@ def test_a_pair_is_drawn_for_each_image_or_one_for_the_whole_batch(name):
 def test_masks_are_flipped_with_their_images():
     mask = jnp.asarray(np.random.default_rng(0).random((8, 6, 7)) < 0.5)
     image = jnp.repeat(mask[..., None].astype(jnp.float32), 3, axis=-1)
-    changes = tiny.patch_pairs('isola', jitter=PLAIN['jitter']).changes
+    changes = tiny.patch_pairs('isola', **CALM).changes
     changed, flipped = changes(jax.random.key(0), image, mask)
     np.testing.assert_array_equal(changed[..., 0] > 0.5, flipped)
     same = np.asarray((flipped == mask).all(axis=(1, 2)))
@@ -156,13 +159,20 @@ def test_a_batch_in_parts_and_a_network_of_16_bits_have_a_loss_in_32(name):
     assert (forms(found), forms(extra)) == tuple(map(forms, state))
 
 
+@pytest.mark.parametrize(('config', 'expected'), [(doersch_coco3, 262_990_025), (isola_coco3, 262_981_825)])
+def test_parameters_are_as_many_as_in_iic(config, expected):
+    method = build.method(config.get_config().to_dict())
+    image = jax.ShapeDtypeStruct((1, 128, 128, 3), jnp.uint8)
+    params, _ = jax.eval_shape(method.init, jax.random.key(0), image)
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == expected
+
+
 @pytest.mark.parametrize(
     ('name', 'option', 'value', 'message'),
     [
         ('isola', 'patch', 4, r'method\.patch is an odd number of pixels, at least 3; found 4'),
         ('isola', 'patch', 1, r'method\.patch is an odd number of pixels, at least 3; found 1'),
-        ('isola', 'jitter', (0.4, 0.4), r'method\.jitter is four numbers of at least 0: .*; found \(0\.4, 0\.4\)'),
-        ('isola', 'jitter', (0.4, 0.4, -0.4, 0.1), r'method\.jitter is four numbers of at least 0: .*'),
+        ('isola', 'flip', 1.5, r'method\.flip is a probability, 0 to 1; found 1\.5'),
         ('doersch', 'directions', 7, r'method\.directions is 8, or 9 as in the code of IIC; found 7'),
         ('doersch', 'num_clusters', 1, r'method\.num_clusters is 2 to 255, found 1'),
         ('isola', 'locations', 'pixel', r"config\.method\.locations is one of image, batch; found 'pixel'"),

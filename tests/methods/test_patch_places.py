@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ar_seg_jax.methods import patch_places
+from ar_seg_jax.models.vgg import VGG
 from tests.support import tiny
 
 PAIRS = 6000
@@ -99,10 +100,18 @@ def test_neighbours_of_isola_touch_at_a_corner_and_are_half_of_the_pairs(size):
     np.testing.assert_allclose(*(np.quantile(distances, [0.1, 0.5, 0.9]) for distances in (found, expected)), atol=2)
 
 
-@pytest.mark.parametrize(('geometry', 'stride'), [('centred', 4), ('paper', 4), ('paper', 2)])
-def test_patches_are_those_of_the_maps_at_all_pixels(geometry, stride):
-    model = tiny.autoregressive(geometry=geometry, output_stride=stride)
-    size, rng = (37, 50), np.random.default_rng(0)
+MODELS = {
+    'aligned': VGG(heads={}, channels=2, geometry='aligned', dtype='float32'),
+    'stretched': VGG(heads={}, channels=2, geometry='paper', dtype='float32'),
+    'centred': tiny.autoregressive(geometry='centred', output_stride=4),
+    'displaced': tiny.autoregressive(geometry='paper', output_stride=2),
+}
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_patches_are_those_of_the_maps_at_all_pixels(name):
+    model, size, rng = MODELS[name], (37, 50), np.random.default_rng(0)
+    stride = model.output_stride
     maps = jnp.asarray(rng.normal(size=(4, *(-(-side // stride) for side in size), 3)), jnp.float32)
     centres = np.array([[2, 2], [34, 47], [17, 30], [5, 46]])
     found = patch_places.take(model.to_pixels, maps, size, jnp.asarray(centres), 5)

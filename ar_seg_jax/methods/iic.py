@@ -1,0 +1,204 @@
+"""Invariant information clustering (IIC): an image and a changed one should have the same clusters."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ar_seg_jax.augmentations import geometry, inputs
+from ar_seg_jax.augmentations.colours import Jitter
+from ar_seg_jax.augmentations.geometry import Affine
+from ar_seg_jax.errors import UserError
+from ar_seg_jax.interfaces import BATCH_STATS, Batch, Extra, Method, Metrics, Model, Outputs, Params, Remark, Time
+from ar_seg_jax.methods import clusters
+from ar_seg_jax.objectives import displacements, mutual_information
+from ar_seg_jax.objectives.mutual_information import Assignment, InformationLoss
+
+Heads = dict[str, tuple[Assignment, Assignment]]  # the clusters of both views by each head, where things are in the first
+Undo = Callable[[Assignment], Assignment]
+
+_MAIN, _AUXILIARY = 'decoder', 'auxiliary_decoder'
+_AUXILIARY_METRIC = 'auxiliary_'
+_CHOSEN = 'sub_head'
+
+
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """What the second view differs by: colours first, then perhaps left and right, then perhaps an affine map.
+
+    jitter: with its four parts in a random order for each image. flip: its probability. affine: None in all published runs.
+    """
+
+    jitter: Jitter
+    flip: float
+    affine: Affine | None
+
+    def __call__(self, image: inputs.Images, key: jax.Array) -> tuple[inputs.Images, Undo]:
+        """Changed images, and what brings maps of theirs back to the places of the first view."""
+        jitter_keys, flip_keys, affine_keys = (jax.random.split(key, len(image)) for key in jax.random.split(key, 3))
+        flipped = geometry.draw_flips(flip_keys, self.flip)
+        image = geometry.flip(self.jitter(jitter_keys, image), flipped)
+        if self.affine is None:
+            return image, lambda maps: geometry.flip(maps, flipped)
+        matrices = self.affine.draw(affine_keys)
+        return geometry.warp(image, matrices), lambda maps: geometry.flip(geometry.warp_back(maps, matrices), flipped)
+
+
+@dataclasses.dataclass(frozen=True)
+class IIC(Method):
+    """Maximises the mutual information between the clusters of an image and of a changed copy (Ji et al. 2019, section 3.3).
+
+    The first view is not changed. Each has a forward pass of its own, so that batch norm takes its own statistics. Scores are
+    interpolated from cells to pixels after the softmax, where AC interpolates logits. Pixels that the change moved out of the
+    image count nowhere.
+
+    main, auxiliary: the objective of each head; None for the form with one head, which is scored many-to-one.
+    sub_heads: copies of each head with other first weights, whose losses are averaged. IIC predicts with the one of the highest
+        accuracy. That takes labels; here it is the one of the lowest loss on some training batches.
+    alternate: train the heads in alternating passes over the training split, the auxiliary one first, as the published runs did.
+        What the released code calls an epoch is two of these passes, one for each head: the same steps in the same order.
+        Otherwise every step trains both. The gradient of the other head is zero; Adam's momentum moves it on all the same, as in
+        IIC, unless `optimizer.keep_unused` is set.
+    sobel: append horizontal and vertical Sobel gradients of the grey image, after all changes, as IIC does on COCO-Stuff.
+    """
+
+    title = 'IIC'
+    loss_in_words = 'minus the mutual information of an image and a changed one in nats'
+
+    model: Model
+    num_clusters: int
+    main: InformationLoss
+    auxiliary: InformationLoss | None
+    sub_heads: int
+    alternate: bool
+    change: Change
+    sobel: bool
+
+    @property
+    def reach(self) -> int | None:
+        return None if self.model.reach is None else self.model.reach + self.sobel
+
+    def check(self, image_shape, micro_batches):
+        displacements.check(self.main.displacement, *image_shape[1:3])
+
+    def init(self, key, image):
+        variables = self.model.init(key, self._input(inputs.to_unit(image)))
+        chosen = {_CHOSEN: jnp.int32(0)} if self.sub_heads > 1 else {}
+        return variables['params'], {BATCH_STATS: variables.get(BATCH_STATS, {}), **chosen}
+
+    def forward(self, params: Params, extra: Extra, batch: Batch, *, key, time, part=0) -> tuple[Heads, Extra]:
+        size = batch['image'].shape[1:3]
+        image = inputs.to_unit(batch['image'])
+        changed, undo = self.change(image, jax.random.fold_in(key, part))
+        statistics, views = extra[BATCH_STATS], []
+        for view in (image, changed):
+            variables = {'params': params, BATCH_STATS: statistics}
+            maps, updated = self.model.apply(variables, self._input(view), train=True, mutable=[BATCH_STATS])
+            statistics = updated.get(BATCH_STATS, {})
+            views.append({head: self.model.to_pixels(nn.softmax(maps[head]), *size) for head in self.model.heads})
+        first, second = views
+        return {head: (first[head], undo(second[head])) for head in first}, {**extra, BATCH_STATS: statistics}
+
+    def objective(self, outputs: Heads, batch: Batch, *, time: Time) -> tuple[jax.Array, Metrics]:
+        losses, metrics = self._of_sub_heads(_MAIN, self.main, outputs, batch)
+        if self.auxiliary is None:
+            return losses.mean(), metrics
+        auxiliary_losses, auxiliary = self._of_sub_heads(_AUXILIARY, self.auxiliary, outputs, batch)
+        metrics |= {f'{_AUXILIARY_METRIC}{name}': value for name, value in auxiliary.items()}
+        if not self.alternate:
+            return losses.mean() + auxiliary_losses.mean(), metrics
+        return jnp.where(time.epoch % 2 == 0, auxiliary_losses.mean(), losses.mean()), metrics
+
+    def readout(self, params, extra, batches, *, key):
+        if self.sub_heads == 1:
+            return extra
+        losses = [self._sub_losses(params, extra, batch, jax.random.fold_in(key, n)) for n, batch in enumerate(batches)]
+        return {**extra, _CHOSEN: jnp.argmin(sum(losses)).astype(jnp.int32)}
+
+    def predict(self, params: Params, extra: Extra, image) -> Outputs:
+        variables = {'params': params, BATCH_STATS: extra[BATCH_STATS]}
+        maps = self.model.apply(variables, self._input(inputs.to_unit(image)))
+        logits = jnp.stack([maps[head] for head in self._heads(_MAIN)])[extra.get(_CHOSEN, 0)]
+        scores = self.to_pixels(nn.softmax(logits), *image.shape[1:3])
+        return Outputs(scores=scores, features=maps['features'], logits=logits)
+
+    def describe(self, metrics) -> Remark:
+        remark = mutual_information.in_words(metrics)
+        if self.auxiliary is None:
+            return remark
+        names = ('mutual_information', 'mutual_information_bound')
+        information, bound = (metrics[f'{_AUXILIARY_METRIC}{name}'] for name in names)
+        return Remark(f'{remark.words}  auxiliary MI {information:.4f} of {bound:.4f}', remark.warning)
+
+    def _heads(self, name: str) -> list[str]:
+        return [f'{name}_{number}' for number in range(self.sub_heads)]
+
+    def _of_sub_heads(self, name: str, information: InformationLoss, outputs: Heads, batch: Batch):
+        """The loss of each of them, and the mean of each metric."""
+        found = [information(*outputs[head], batch.get('mask')) for head in self._heads(name)]
+        metrics = jax.tree.map(lambda *values: jnp.stack(values).mean(), *(metrics for _, metrics in found))
+        return jnp.stack([loss for loss, _ in found]), metrics
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def _sub_losses(self, params, extra, batch, key):
+        outputs, _ = self.forward(params, extra, batch, key=key, time=None)
+        return self._of_sub_heads(_MAIN, self.main, outputs, batch)[0]
+
+    def _input(self, image: inputs.Images) -> Float[Array, 'batch height width inputs']:
+        image = self.model.normalisation.apply(image)
+        return inputs.append_sobel(image) if self.sobel else image
+
+
+def build(
+    make_model: Callable[..., Model],
+    *,
+    num_clusters: int,
+    auxiliary_clusters: int,
+    sub_heads: int,
+    alternate: bool,
+    displacement: int,
+    collapsed: bool,
+    symmetric: bool,
+    entropy_weight: float,
+    auxiliary_entropy_weight: float,
+    brightness: float,
+    contrast: float,
+    saturation: float,
+    hue: float,
+    flip: float,
+    rotation: float,
+    shear: float,
+    scale: float,
+    sobel: bool,
+) -> IIC:
+    """IIC from the options of config.method; see `IIC`, `InformationLoss`, `Jitter` and `Affine`.
+
+    auxiliary_clusters: of the over-clustering head; 0 for none. scale: factors are from 1 - scale to 1 + scale.
+    """
+    clusters.check(num_clusters)
+    if not 0 <= auxiliary_clusters <= 255:
+        raise UserError(f'method.auxiliary_clusters is 0, for no second head, to 255; found {auxiliary_clusters}')
+    if not 1 <= sub_heads <= 100:
+        raise UserError(f'method.sub_heads is 1 to 100, found {sub_heads}')
+    if not 0 <= flip <= 1:
+        raise UserError(f'method.flip is a probability, 0 to 1; found {flip}')
+    if not 0 <= scale < 1:
+        raise UserError(f'method.scale is at least 0 and less than 1, found {scale}')
+    widths = {_MAIN: num_clusters} | ({_AUXILIARY: auxiliary_clusters} if auxiliary_clusters else {})
+    heads = {f'{name}_{number}': width for name, width in widths.items() for number in range(sub_heads)}
+    affine = Affine(rotation, shear, (1 - scale, 1 + scale)) if rotation or shear or scale else None
+    form = functools.partial(InformationLoss, displacement, collapsed, symmetric)
+    return IIC(
+        make_model(heads=heads),
+        num_clusters,
+        form(entropy_weight),
+        form(auxiliary_entropy_weight) if auxiliary_clusters else None,
+        sub_heads,
+        alternate,
+        Change(Jitter(brightness, contrast, saturation, hue, order='random'), flip, affine),
+        sobel,
+    )
