@@ -93,9 +93,10 @@ def test_configs_of_the_paper_have_the_values_of_its_table(name):
     assert config['model']['blocks'] == 5 and config['method']['num_clusters'] == config['data']['num_classes']
 
 
-@pytest.mark.parametrize('name', [name for name in CONFIGS if name.endswith('_arl')])
-def test_arl_has_the_data_network_and_budget_of_the_config_it_is_named_after(name):
-    config, other = _load(name), _load(name.removesuffix('_arl'))
+@pytest.mark.parametrize('name', [name for name in CONFIGS if name.endswith(('_arl', '_doersch', '_isola'))])
+def test_another_method_has_the_data_network_and_budget_of_the_config_it_is_named_after(name):
+    of, _, method = name.rpartition('_')
+    config, other = _load(name), _load(of)
     own, others = config.pop('method'), other.pop('method')
     assert config == other
-    assert (own['name'], others['name']) == ('arl', 'ac') and own['num_clusters'] == others['num_clusters']
+    assert (own['name'], others['name']) == (method, 'ac') and own['num_clusters'] == others['num_clusters']

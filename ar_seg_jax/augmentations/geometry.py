@@ -11,6 +11,7 @@ from ar_seg_jax.orderings import Ordering
 
 Keys = Key[Array, 'batch']
 Maps = Float[Array, 'batch rows columns depth']
+Masks = Bool[Array, 'batch rows columns depth']
 Size = tuple[int, int]  # rows and columns
 
 # Elements of the square's symmetry group, by the raster scan whose frame they turn an image into.
@@ -39,8 +40,8 @@ def draw_flips(keys: Keys, probability: float) -> Bool[Array, 'batch']:
     return jax.vmap(lambda key: jax.random.bernoulli(key, probability))(keys)
 
 
-def flip(maps: Maps, flipped: Bool[Array, 'batch']) -> Maps:
-    """Maps of which these are flipped left to right; twice is not at all."""
+def flip(maps: Maps | Masks, flipped: Bool[Array, 'batch']) -> Maps | Masks:
+    """Maps, or masks, of which these are flipped left to right; twice is not at all."""
     return jnp.where(flipped[:, None, None, None], maps[:, :, ::-1], maps)
 
 

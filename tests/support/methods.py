@@ -14,14 +14,16 @@ from tests.support.commands import ROOT
 
 NAMES = tuple(dict.fromkeys([*build.METHODS, 'mirror', 'turned']))
 
+# Colours of bright images would be cut off where they are jittered.
 _CALM = {'brightness': 0.0, 'contrast': 0.0, 'saturation': 0.0, 'hue': 0.0}
 
 # Options of methods and models in place of those of their config, for tiny maps; some add something to the state or the step.
 SMALL = {
     'ac': {'num_clusters': 3, 'displacement': 2, 'auxiliary_clusters': 4},
     'arl': {'num_clusters': 3, 'width': 5, 'negatives': 5},
-    # Colours of bright images are cut off where they are jittered.
     'iic': {'num_clusters': 3, 'displacement': 2, 'auxiliary_clusters': 4, 'sub_heads': 2, **_CALM},
+    'doersch': {'num_clusters': 3, 'patch': 3, 'width': 8, 'sobel': True, **_CALM},
+    'isola': {'num_clusters': 3, 'patch': 3, 'width': 8, 'head': 'full', **_CALM},
     'autoregressive': {'blocks': 1},
     'vgg': {'channels': 2},
 }

@@ -62,6 +62,12 @@ def arl(model=None, **options) -> Method:
     return method({**common.arl(), **chosen, **options}, model)
 
 
+def patch_pairs(name, model=None, **options) -> Method:
+    """The method of patches of this name, with patches of 3 x 3 and 8 channels to compare them; `model`: changes of the model."""
+    chosen = {'patch': 3, 'width': 8}
+    return method({**getattr(common, name)(), **chosen, **options}, model)
+
+
 def information(**options) -> InformationLoss:
     """The objective of AC as configs have it."""
     known = {name: common.ac()[name] for name in ('displacement', 'collapsed', 'symmetric', 'entropy_weight')}

@@ -1,0 +1,12 @@
+"""Isola's pretext task on the data of configs/folder_small.py, with the same network and budget.
+
+python -m ar_seg_jax.main --config configs/folder_small_isola.py --config.data.root=/path/to/images --workdir runs/mine_isola
+"""
+
+from configs import common, folder_small
+
+
+def get_config():
+    config = folder_small.get_config()
+    config.method = common.isola()
+    return config
