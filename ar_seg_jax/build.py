@@ -12,11 +12,12 @@ from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Method, Model
 from ar_seg_jax.methods import ac, arl, clusters
 from ar_seg_jax.models.autoregressive import Autoregressive
+from ar_seg_jax.models.resnet_fpn import ResNetFPN
 from ar_seg_jax.training import optimizer
 
 Config = Mapping[str, Any]
 
-MODELS = {'autoregressive': Autoregressive}
+MODELS = {'autoregressive': Autoregressive, 'resnet_fpn': ResNetFPN}
 METHODS = {'ac': ac.build, 'arl': arl.build}
 
 # Of every optimiser, besides its own options.

@@ -59,6 +59,9 @@ class Model(Protocol):
     reach: pixels beyond which, on any side, what is interpolated from cells to a pixel does not depend on the image; None where
         it depends on all of it.
     normalisation: of its input. dtype: of the computation.
+
+    A network with larger cells inside than those of its maps also has a `tile_stride`: when an image is moved by that many
+    pixels, its maps are those of before, moved.
     """
 
     heads: Mapping[str, int]
@@ -204,8 +207,8 @@ class Method(Protocol):
     @property
     def output_stride(self) -> int:
         """That of its `model`, where a method does not say another. Images are cut at multiples of it, so that a network with
-        larger cells inside than those it gives out wants theirs."""
-        return self.model.output_stride
+        larger cells inside than those it gives out wants theirs, its `tile_stride`."""
+        return getattr(self.model, 'tile_stride', self.model.output_stride)
 
     def check(self, image_shape: tuple[int, int, int, int], micro_batches: int):
         """UserError if it cannot be trained with batches of this shape in so many parts. The first step need not say it then."""

@@ -90,6 +90,18 @@ def autoregressive() -> dict[str, Any]:
     }
 
 
+def resnet_fpn() -> dict[str, Any]:
+    """The model of PiCIE. Its ResNet-18 can begin with published weights, see `initial_weights`."""
+    return {
+        'name': 'resnet_fpn',
+        'width': 128,  # channels of the features
+        'base_channels': 64,  # of the first stage of the ResNet; fewer make a smaller network, without published weights
+        'geometry': 'centred',  # where cells are taken to be: centred (where they are) or paper (1.5 pixels further)
+        'normalise': 'imagenet',  # the input: none, imagenet or half ([-1, 1]); published weights want that of their training
+        'dtype': 'float32',  # of the computation: float32 or bfloat16
+    }
+
+
 def views() -> dict[str, Any]:
     """How the two views of AC and ARL differ."""
     return {

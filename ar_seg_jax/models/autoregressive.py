@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from ar_seg_jax import layers, orderings
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Normalisation
-from ar_seg_jax.models.resnet import ResNet18
+from ar_seg_jax.models import resnet
 from ar_seg_jax.orderings import Ordering
 
 Variant = Literal['F1', 'F2', 'F3', 'F4', 'F5']
@@ -94,7 +94,7 @@ class Autoregressive(nn.Module):
             return None
         if self.variant == 'F5':
             between = 2 if self.geometry == 'paper' else 1  # cells, at most, from a pixel to what it is interpolated from
-            return ResNet18.reach(self.output_stride) + between * self.output_stride
+            return resnet.dilated(self.output_stride, self.dtype).reach + between * self.output_stride
         return self.output_stride * (self.blocks + 2)  # the stem, and interpolation, look less than one cell further each
 
     def setup(self):
@@ -104,7 +104,7 @@ class Autoregressive(nn.Module):
         elif variant != 'F5':
             self.stem = Stem(stride, dtype)
         else:
-            self.resnet = ResNet18(stride, dtype)
+            self.resnet = resnet.dilated(stride, dtype)
         total = 0 if variant == 'F5' else self.blocks
         self.block = [layers.ResidualBlock(self.dropout, self._shift(index), dtype) for index in range(total)]
         if self.attention:
@@ -142,7 +142,7 @@ class Autoregressive(nn.Module):
     def _encode(self, x, momentum: float, train: bool):
         """h: what is before the masked part."""
         if self.variant == 'F5':
-            return self.resnet(x, momentum, train=train)
+            return self.resnet(x, momentum, train=train)[-1]
         x = x if self.variant == 'F1' else self.stem(x, momentum, train=train)
         return self._blocks(x, range(self._unmasked), None, train)
 
