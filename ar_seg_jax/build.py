@@ -10,7 +10,7 @@ from flax.core import FrozenDict
 from ar_seg_jax.configuration import check_types, choose
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Method, Model
-from ar_seg_jax.methods import ac, arl, clusters
+from ar_seg_jax.methods import ac, arl, clusters, deep_cluster, picie
 from ar_seg_jax.models.autoregressive import Autoregressive
 from ar_seg_jax.models.resnet_fpn import ResNetFPN
 from ar_seg_jax.training import optimizer
@@ -18,7 +18,7 @@ from ar_seg_jax.training import optimizer
 Config = Mapping[str, Any]
 
 MODELS = {'autoregressive': Autoregressive, 'resnet_fpn': ResNetFPN}
-METHODS = {'ac': ac.build, 'arl': arl.build}
+METHODS = {'ac': ac.build, 'arl': arl.build, 'deep_cluster': deep_cluster.build, 'picie': picie.build}
 
 # Of every optimiser, besides its own options.
 _OPTIMIZER = {
