@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Mapping
-from typing import Literal, get_args
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -55,9 +55,6 @@ class DeepCluster(PseudoLabelled):
             raise UserError(f'method.training_clusters is 2 to 10000, or 0 for num_clusters; found {self.training_clusters}')
         if self.pca_whiten < 0:
             raise UserError(f'method.pca_whiten is a number of components, or 0 for none; found {self.pca_whiten}')
-        for name, known in (('head', Head), ('class_weights', Balance)):
-            if getattr(self, name) not in get_args(known):
-                raise UserError(f'method.{name} is one of {", ".join(get_args(known))}; found {getattr(self, name)!r}')
 
     @property
     def restarted(self) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -54,9 +54,6 @@ class PiCIE(PseudoLabelled):
     def __post_init__(self):
         if self.auxiliary_clusters and not 2 <= self.auxiliary_clusters <= 10_000:
             raise UserError(f'method.auxiliary_clusters is 2 to 10000, or 0 for none; found {self.auxiliary_clusters}')
-        for name, value, known in (('readout', self.readout_by, Readout), ('balance', self.balance, Balance)):
-            if value not in get_args(known):
-                raise UserError(f'method.{name} is one of {", ".join(get_args(known))}; found {value!r}')
 
     @property
     def title(self) -> str:

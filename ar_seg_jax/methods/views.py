@@ -1,7 +1,7 @@
 """Two views of an image whose maps show the same places: cut before the network, or after it (Cho et al. 2021, PiCIE)."""
 
 import dataclasses
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -47,8 +47,6 @@ class Views:
     shrink: int
 
     def __post_init__(self):
-        if self.colours not in get_args(Colours):
-            raise UserError(f'method.colours is one of {", ".join(get_args(Colours))}; found {self.colours!r}')
         if not 0 < self.smallest_crop <= 1:
             raise UserError(f'method.smallest_crop is a share of the sides of an image, above 0 to 1; found {self.smallest_crop}')
         if self.shrink < 1:
