@@ -13,11 +13,12 @@ from ar_seg_jax.interfaces import Method, Model
 from ar_seg_jax.methods import ac, arl, clusters, deep_cluster, picie
 from ar_seg_jax.models.autoregressive import Autoregressive
 from ar_seg_jax.models.resnet_fpn import ResNetFPN
+from ar_seg_jax.models.vit import ViT
 from ar_seg_jax.training import optimizer
 
 Config = Mapping[str, Any]
 
-MODELS = {'autoregressive': Autoregressive, 'resnet_fpn': ResNetFPN}
+MODELS = {'autoregressive': Autoregressive, 'resnet_fpn': ResNetFPN, 'vit': ViT}
 METHODS = {'ac': ac.build, 'arl': arl.build, 'deep_cluster': deep_cluster.build, 'picie': picie.build}
 
 # Of every optimiser, besides its own options.

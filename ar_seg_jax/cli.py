@@ -1,6 +1,7 @@
 """What the commands share: `ar-seg`, flags that fail with a sentence, errors without a traceback, processes, logging."""
 
 import faulthandler
+import functools
 import logging
 import os
 import re
@@ -17,7 +18,7 @@ from ar_seg_jax.config_files import config_file
 from ar_seg_jax.configuration import unknown
 from ar_seg_jax.errors import UserError, printable
 
-COMMANDS = ('train', 'evaluate', 'predict', 'sweep', 'figures')
+COMMANDS = ('train', 'evaluate', 'predict', 'sweep', 'figures', 'convert')
 
 _OVERRIDE = re.compile(r'--?config\.(?P<key>[\w.]+)(=.*)?')
 
@@ -41,17 +42,20 @@ def define_process_flags():
     flags.DEFINE_integer('heartbeat_seconds', 60, 'A process silent for this long ends all others.', lower_bound=1)
 
 
-def run(main: Callable[[], int | None]):
+def run(main: Callable[..., int | None], arguments: Sequence[str] = ()):
     """Parses the flags and calls `main`; its return value is the exit status.
+
+    arguments: what messages call those that are no flags; `main` gets as many.
 
     What a user can mend (a wrong value or file, a full disk, diverged training) ends with a message and status 1, a wrong
     flag with status 2, Ctrl-C where nothing is to be saved with 130; anything else is a bug and shows its traceback. With
     --verbosity=1 all do.
     """
 
-    def guarded(arguments: Sequence[str]) -> int | None:
-        if len(arguments) > 1:
-            return _fail(2, f'unexpected argument {arguments[1]!r}; every argument is a flag such as --config=...')
+    def guarded(found: Sequence[str]) -> int | None:
+        given = found[1:]
+        if len(given) != len(arguments):
+            return _fail(2, _wrong_arguments(given, arguments))
         values = flags.FLAGS.flag_values_dict()
         verbose = values['verbosity'] > 0
         absl.logging.set_verbosity(absl.logging.FATAL)  # Orbax and TFDS tell every step of theirs; this also sets the flag
@@ -59,9 +63,9 @@ def run(main: Callable[[], int | None]):
         if place is None and values.get('processes', 1) > 1:
             return processes.start(values['processes'])
         if values.get('distributed') or (place and 'processes' in values):
-            return _joined(main, place, values['heartbeat_seconds'], verbose)
+            return _joined(functools.partial(main, *given), place, values['heartbeat_seconds'], verbose)
         try:
-            return main()
+            return main(*given)
         except Exception as error:
             if verbose or not _mendable(error):
                 raise
@@ -77,6 +81,12 @@ def run(main: Callable[[], int | None]):
     logger.setLevel(logging.INFO)
     logger.propagate = False
     app.run(guarded, flags_parser=_parse)
+
+
+def _wrong_arguments(given: Sequence[str], wanted: Sequence[str]) -> str:
+    if not wanted:
+        return f'unexpected argument {given[0]!r}; every argument is a flag such as --config=...'
+    return f'expected the arguments {" ".join(wanted)}, found {" ".join(given) or "none"}'
 
 
 def _joined(main: Callable[[], int | None], place, heartbeat_seconds: int, verbose: bool) -> int | None:

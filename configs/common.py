@@ -37,6 +37,7 @@ def get_config() -> ml_collections.ConfigDict:
         'of': '',  # the part of it that is taken, such as 'network'; '' is all of it
         'into': '',  # the part of the parameters that it goes to
         'without': (),  # groups of parameters that stay as they are drawn, such as 'decoder' for another number of clusters
+        'layout': 'own',  # how the file calls its arrays: own (as here), torchvision_resnet18 or vit (timm, DINO, DINOv2)
     }
     config.frozen = ()  # groups of parameters that are not trained, such as 'stem'; their batch statistics stay too
 
@@ -97,6 +98,27 @@ def resnet_fpn() -> dict[str, Any]:
         'width': 128,  # channels of the features
         'base_channels': 64,  # of the first stage of the ResNet; fewer make a smaller network, without published weights
         'geometry': 'centred',  # where cells are taken to be: centred (where they are) or paper (1.5 pixels further)
+        'normalise': 'imagenet',  # the input: none, imagenet or half ([-1, 1]); published weights want that of their training
+        'dtype': 'float32',  # of the computation: float32 or bfloat16
+    }
+
+
+def vit() -> dict[str, Any]:
+    """A vision transformer, for published weights: those of DINO ViT-S/16. For others change these:
+
+    DINO S/8: patch 8, grid 28. B/16: width 768, attention_heads 12. timm's ViT-Ti/16 (AugReg): width 192, attention_heads 3,
+    normalise half. DINOv2 S/14: patch 14, grid 37, layer_scale True; with registers: resampling antialias, registers 4.
+    """
+    return {
+        'name': 'vit',
+        'patch': 16,  # pixels of a side
+        'width': 384,  # channels
+        'depth': 12,  # blocks
+        'attention_heads': 6,
+        'grid': 14,  # cells of a side of the learned position embedding
+        'resampling': 'dino',  # of that embedding for other sizes: dino or antialias
+        'layer_scale': False,  # learned factors on the residuals
+        'registers': 0,  # tokens beside those of patches and class
         'normalise': 'imagenet',  # the input: none, imagenet or half ([-1, 1]); published weights want that of their training
         'dtype': 'float32',  # of the computation: float32 or bfloat16
     }

@@ -17,6 +17,7 @@ ALLOWED = {
     'configuration': {'errors'},
     'config_files': {'configuration', 'errors'},
     'files': {'errors'},
+    'torch_files': {'errors'},
     'orderings': {'errors'},
     'sharding': {'errors', 'interfaces'},
     'layers': {'errors', 'orderings'},
@@ -40,9 +41,10 @@ ALLOWED = {
     'predict': {'cli', 'data', 'drawing', 'errors', 'files', 'prediction'},
     'sweep': {'cli', 'errors', 'files', 'runs', 'sweeping'},
     'figures': {'cli', 'drawing', 'files'},
+    'convert': {'cli', 'errors', 'files', 'torch_files'},
     '__init__': {'prediction'},
 }  # fmt: skip
-COMMANDS = ('main', 'evaluate', 'predict', 'sweep', 'figures')
+COMMANDS = ('main', 'evaluate', 'predict', 'sweep', 'figures', 'convert')
 # Whose import takes long; --help and wrong flags should not wait for it.
 HEAVY = {'jax', 'flax', 'grain', 'matplotlib', 'optax', 'orbax', 'tensorflow_datasets'}
 

@@ -7,6 +7,7 @@ import pytest
 
 from ar_seg_jax import build, sharding
 from ar_seg_jax.errors import UserError
+from ar_seg_jax.runs import assembly
 from configs import common
 from tests.support.commands import ROOT
 
@@ -65,3 +66,13 @@ def test_another_optimiser_is_chosen_as_the_readme_says():
     assert found['optimizer']['name'] == 'adamw' and found['optimizer']['schedule'] == {'name': 'cosine', 'final': 0.1}
     assert found['optimizer']['rates'] == {'stem': 0.5} and before['schedule'] == {'name': 'constant'}
     build.transformation(found, build.method(found), steps=10)
+
+
+def test_a_training_begins_with_published_weights_as_the_readme_says():
+    config = common.get_config()
+    lines = re.findall(r'^    (config\.(?:model|initial_weights|frozen)\b.*\n)', (ROOT / 'README.md').read_text(), re.MULTILINE)
+    exec(''.join(lines), {'common': common, 'config': config})
+    found = config.to_dict()
+    assert (found['model']['name'], found['frozen']) == ('resnet_fpn', ('resnet',))
+    weights = assembly.initial_weights(found)
+    assert (weights.file, weights.layout, weights.into) == ('resnet18.safetensors', 'torchvision_resnet18', 'resnet')

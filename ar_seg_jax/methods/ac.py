@@ -9,9 +9,9 @@ import jax.numpy as jnp
 
 from ar_seg_jax import orderings as scans
 from ar_seg_jax.errors import UserError
-from ar_seg_jax.interfaces import Batch, Extra, Method, Metrics, Outputs, Params, Time
+from ar_seg_jax.interfaces import Batch, Extra, Method, Metrics, Model, Outputs, Params, Time
 from ar_seg_jax.methods import clusters
-from ar_seg_jax.methods.scans import Sampling, ScanningModel, Views
+from ar_seg_jax.methods.scans import Sampling, ScanningModel, Views, scanning
 from ar_seg_jax.methods.transformations import Kind
 from ar_seg_jax.objectives import displacements, mutual_information
 from ar_seg_jax.objectives.mutual_information import Assignment, InformationLoss
@@ -94,7 +94,7 @@ class AC(Method):
 
 
 def build(
-    make_model: Callable[..., ScanningModel],
+    make_model: Callable[..., Model],
     *,
     num_clusters: int,
     auxiliary_clusters: int,
@@ -115,7 +115,7 @@ def build(
         raise UserError(f'method.auxiliary_clusters is 0, for no second head, to 255; found {auxiliary_clusters}')
     heads = {_MAIN: num_clusters} | ({_AUXILIARY: auxiliary_clusters} if auxiliary_clusters else {})
     return AC(
-        make_model(heads=heads),
+        scanning(make_model(heads=heads)),
         InformationLoss(displacement, collapsed, symmetric, entropy_weight),
         Views(scans.names(orderings), sampling, candidates, transformations, sobel),
         entropy_steps,

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 
 from ar_seg_jax import orderings as scans
 from ar_seg_jax.errors import UserError
-from ar_seg_jax.interfaces import Batch, Extra, Method, Metrics, Outputs, Params, Remark, Time
+from ar_seg_jax.interfaces import Batch, Extra, Method, Metrics, Model, Outputs, Params, Remark, Time
 from ar_seg_jax.methods import clusters, readout, void
-from ar_seg_jax.methods.scans import Sampling, ScanningModel, Views
+from ar_seg_jax.methods.scans import Sampling, ScanningModel, Views, scanning
 from ar_seg_jax.methods.transformations import Kind
 from ar_seg_jax.models.critics import SeparableCritics
 from ar_seg_jax.objectives import clustering, displacements
@@ -123,7 +123,7 @@ class ARL(Method):
 
 
 def build(
-    make_model: Callable[..., ScanningModel],
+    make_model: Callable[..., Model],
     *,
     num_clusters: int,
     width: int,
@@ -140,7 +140,7 @@ def build(
     clusters.check(num_clusters)
     if not 2 <= width <= 4096:
         raise UserError(f'method.width is 2 to 4096, found {width}')
-    model = make_model(heads={_HEAD: width})
+    model = scanning(make_model(heads={_HEAD: width}))
     return ARL(
         model,
         SeparableCritics(model.dtype),

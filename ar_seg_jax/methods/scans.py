@@ -36,6 +36,16 @@ class ScanningModel(Model, Protocol):
         """See `interfaces.Model`. `scanned`: the maps are those of `scan` under orderings."""
 
 
+def scanning(model: Model) -> ScanningModel:
+    """The same model; UserError if it cannot follow orderings."""
+    if not hasattr(model, 'scan'):
+        raise UserError(
+            f'config.model: {type(model).__name__} cannot follow orderings, which AC and ARL need; choose autoregressive, or '
+            'another method'
+        )
+    return model
+
+
 @dataclasses.dataclass(frozen=True)
 class Views:
     """How the two views differ.

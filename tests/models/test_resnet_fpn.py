@@ -1,5 +1,7 @@
 """The network of PiCIE: its size, its maps by another way, and where its cells are."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,7 @@ from flax.core import FrozenDict
 from scipy import ndimage
 
 from ar_seg_jax.errors import UserError
-from ar_seg_jax.models import resnet
+from ar_seg_jax.interfaces import Method, Model
 from ar_seg_jax.models.resnet_fpn import ResNetFPN
 from configs import common
 from tests.support import tiny
@@ -23,15 +25,16 @@ def made(heads=None, **options):
 
 
 def variables_of(model, seed=0):
-    """Drawn, with statistics as after some training."""
-    image = jnp.zeros((1, 32, 32, 3))
-    variables = jax.jit(model.init, compiler_options=tiny.QUICK)(jax.random.key(seed), image)
+    """Drawn, with batch norms as after some training."""
+    variables = jax.jit(model.init, compiler_options=tiny.QUICK)(jax.random.key(seed), jnp.zeros((1, 32, 32, 3)))
     rng = np.random.default_rng(seed)
+    centres = {'bias': 0.5, 'mean': 0.0, 'scale': 1.0, 'var': 1.0}
 
-    def moved(leaf):
-        return jnp.asarray(leaf + 0.5 * rng.uniform(size=leaf.shape), leaf.dtype)
+    def trained(path, leaf):
+        centre = centres.get(path[-1].key)
+        return leaf if centre is None else jnp.asarray(centre + rng.uniform(-0.5, 0.5, leaf.shape), leaf.dtype)
 
-    return {'params': variables['params'], 'batch_stats': jax.tree.map(moved, variables['batch_stats'])}
+    return jax.tree_util.tree_map_with_path(trained, variables)
 
 
 def applied(model, variables, image):
@@ -80,15 +83,18 @@ def doubled(coarse, height, width, geometry):
     return np.stack([ndimage.map_coordinates(plane, places, order=1, mode='nearest') for plane in np.moveaxis(coarse, -1, 0)], -1)
 
 
-@pytest.mark.parametrize('geometry', ['centred', 'paper'])
-@pytest.mark.parametrize(('height', 'width'), [(64, 32), (41, 54)])
+@pytest.mark.parametrize(('geometry', 'height', 'width'), [('centred', 41, 54), ('paper', 64, 32)])
 def test_features_are_the_sum_of_projected_stages(geometry, height, width):
     model = made({'decoder': 3}, geometry=geometry)
     variables = variables_of(model)
     image = np.random.default_rng(1).uniform(size=(1, height, width, 3)).astype(np.float32)
-    found = applied(model, variables, image)
-    inner = {part: tree['resnet'] for part, tree in variables.items()}
-    stages = applied(resnet.strided(4, 'float32'), inner, image)
+
+    def with_stages(variables, image):
+        return model.apply(variables, image, capture_intermediates=lambda module, _: module.name == 'resnet')
+
+    found, captured = jax.jit(with_stages, compiler_options=tiny.QUICK)(variables, image)
+    (stages,) = captured['intermediates']['resnet']['__call__']
+    assert all(np.ptp(stage, axis=(1, 2)).max() > 0.1 for stage in stages)
     params, total = jax.tree.map(np.asarray, variables['params']), None
     for stage, number in zip(reversed(stages), (5, 4, 3, 2), strict=True):
         lateral = params[f'lateral_res{number}']
@@ -143,6 +149,41 @@ def test_a_pixel_depends_on_the_image_as_far_as_the_model_reaches(geometry):
         places = np.flatnonzero(seen(pixel))
         distances += [pixel - places.min(), places.max() - pixel]
     assert max(distances) == model.reach
+
+
+def test_maps_of_an_image_that_is_moved_are_moved_where_its_edges_are_out_of_reach():
+    """By 32 pixels, at whose multiples images are cut; by the 4 pixels of a cell they are other maps."""
+    model = made()
+    variables = variables_of(model)
+    reach, stride = model.reach, model.tile_stride
+    width = 2 * reach + 4 * stride
+    image = np.random.default_rng(4).uniform(size=(1, 8, width + stride, 3)).astype(np.float32)
+
+    def interpolated(image):
+        return model.to_pixels(model.apply(variables, image)['features'], 8, width)
+
+    apply = jax.jit(interpolated, compiler_options=tiny.QUICK)
+    for moved, same in ((stride, True), (4, False)):
+        one, other = (apply(image[:, :, start : start + width]) for start in (0, moved))
+        here, there = one[:, :, moved + reach : width - reach], other[:, :, reach : width - reach - moved]
+        assert here.shape == there.shape and here.shape[2] >= 2 * stride
+        difference = np.abs(here - there).max()
+        assert difference < 1e-5 if same else difference > 1e-2
+
+
+def test_a_method_cuts_images_for_the_coarsest_cells_of_its_model():
+    assert isinstance(made(), Model)
+
+    @dataclasses.dataclass(frozen=True)
+    class Cutting(Method):
+        model: Model
+
+        def init(self, key, image): ...
+        def forward(self, params, extra, batch, *, key, time, part=0): ...
+        def objective(self, outputs, batch, *, time): ...
+        def predict(self, params, extra, image): ...
+
+    assert (Cutting(made()).output_stride, Cutting(tiny.autoregressive()).output_stride) == (32, 4)
 
 
 def test_the_model_normalises_as_its_option_says():

@@ -80,7 +80,7 @@ def _refused(trained, tmp_path, monkeypatch, changes, message):
     [
         ({'initial_weights__file': None}, r'config\.initial_weights\.file: expected a text, found None'),
         ({'initial_weights__fil': 'a.npz'}, r"config\.initial_weights: there is no 'fil', .*; did you mean 'file'\?"),
-        ({'initial_weights': {'file': 'a.npz'}}, r'config\.initial_weights lacks of, into, without'),
+        ({'initial_weights': {'file': 'a.npz'}}, r'config\.initial_weights lacks of, into, without, layout'),
         ({'initial_weights': None}, r'config: initial_weights: expected keys with values, found None'),
         ({'frozen': 'stem'}, r"config: frozen: expected a list, found 'stem'; a list of one is \('stem',\)"),
         ({'frozen': ('stem', 3)}, r'config: frozen\[1\]: expected a text, found 3'),

@@ -62,5 +62,5 @@ class Numbered:
 
 def task(method, optimizer, feed: Numbered, *, seed=0, weights=None) -> Task:
     """What is trained with these batches, on the devices where they lie."""
-    weights = weights or InitialWeights('', '', '', ())
+    weights = weights or InitialWeights('', '', '', (), 'own')
     return Task(method, optimizer, feed, feed.mesh, seed, weights, feed.micro_batches)

@@ -83,7 +83,7 @@ def _save(path, arrays):
 
 
 def _put(path, of='', into='', without=()):
-    return _flat(InitialWeights(str(path), of, into, without).put(_model()))
+    return _flat(InitialWeights(str(path), of, into, without, 'own').put(_model()))
 
 
 def _assert_replaced(found, expected):
@@ -110,8 +110,8 @@ def test_the_parameters_and_statistics_of_a_file_take_the_place_of_what_was_draw
 
 def test_without_a_file_nothing_is_done():
     model = _model()
-    assert InitialWeights('', '', '', ()).put(model) is model
-    InitialWeights('', '', '', ()).check()
+    assert InitialWeights('', '', '', (), 'own').put(model) is model
+    InitialWeights('', '', '', (), 'own').check()
 
 
 def test_names_of_other_programs_have_points_and_no_collection(tmp_path):
@@ -160,7 +160,7 @@ def test_arrays_take_the_type_and_the_devices_of_the_model(tmp_path):
     everywhere = jax.sharding.NamedSharding(feeds.mesh_of(8), jax.sharding.PartitionSpec())
     model = jax.device_put(_model(), everywhere)
     for name in ('file.safetensors', 'run'):
-        weights = InitialWeights(str(_save(tmp_path / name, arrays)), '', '', ())
+        weights = InitialWeights(str(_save(tmp_path / name, arrays)), '', '', (), 'own')
         found = weights.put(model).params['network']['stem']['kernel']
         assert found.dtype == np.float32 and found.sharding == everywhere
         np.testing.assert_array_equal(found, [[1, 2], [3, 4], [5, 6]])
@@ -203,9 +203,8 @@ def test_groups_are_left_out_with_their_statistics_whatever_their_shapes(tmp_pat
 def test_a_file_of_which_nothing_fits_is_refused_with_what_there_is(tmp_path, of, into, message):
     path = _save(tmp_path / 'file.npz', {'a': np.zeros(3), 'b': np.zeros(3)})
     count = 1 if of else 2
-    message = (
-        rf'file\.npz: none of its {count} arrays fits the model \({message}\); see --config\.initial_weights\.of and \.into$'
-    )
+    advice = r'see --config\.initial_weights\.of, \.into and \.layout$'
+    message = rf'file\.npz: none of its {count} arrays fits the model \({message}\); {advice}'
     with pytest.raises(UserError, match=message):
         _put(path, of, into)
 
@@ -290,14 +289,14 @@ def test_a_training_begins_with_the_stem_of_a_run_of_another_method(tmp_path):
     def task(method, weights):
         return feeds.task(method, Optimizer(optax.adam(1e-3)), feeds.Numbered(batch, feeds.mesh_of(8)), weights=weights)
 
-    none = InitialWeights('', '', '', ())
+    none = InitialWeights('', '', '', (), 'own')
     source = task(tiny.ac(), none).initial_state()
     source = source.replace(extra=jax.tree.map(lambda leaf: leaf + 0.5, source.extra))  # statistics of its own
     checkpoints = Checkpoints(tmp_path / 'checkpoints', writable=True)
     checkpoints.save(source)
     checkpoints.close()
     drawn = task(tiny.arl(), none).initial_state()
-    found = task(tiny.arl(), InitialWeights(str(tmp_path), 'stem', 'network/stem', ())).initial_state()
+    found = task(tiny.arl(), InitialWeights(str(tmp_path), 'stem', 'network/stem', (), 'own')).initial_state()
     before, after, given = (_flat(state.model) for state in (drawn, found, source))
     renamed = {name.replace('/stem/', '/network/stem/'): array for name, array in given.items() if '/stem/' in name}
     assert {name.partition('/')[0] for name in renamed} == {'params', 'batch_stats'}
@@ -314,7 +313,7 @@ def test_a_training_begins_with_all_but_the_decoder_of_one_with_other_clusters(t
         return ModelState(jnp.int32(0), *jax.tree.map(lambda leaf: jnp.full(leaf.shape, value, leaf.dtype), shapes))
 
     path = _save(tmp_path / 'file.npz', _flat(filled(3.0)))
-    found = _flat(InitialWeights(str(path), '', '', ('decoder',)).put(filled(7.0, num_clusters=5)))
+    found = _flat(InitialWeights(str(path), '', '', ('decoder',), 'own').put(filled(7.0, num_clusters=5)))
     assert found['params/decoder/kernel'].shape == (128, 5)
     for name, array in found.items():
         np.testing.assert_array_equal(array, 7 if '/decoder/' in name else 3, err_msg=name)
