@@ -95,9 +95,9 @@ class MaskedConv(nn.Module):
     Weights are those of one ordinary `size` x `size` kernel in image orientation. Under an ordering they are turned into
     its frame and applied with the shift and the mask of `orderings.canonical_support`. Since a masked tap is not part of
     the computation, each tap gets the gradient of just the views that used it. The supplement's `switch_gradients` also
-    drops the gradient of a tap that only the *other* view masked; that is a limit of its two-convolution trick, and left
-    out here. A tap that both views mask has a gradient of exactly zero; momentum of earlier steps moves it all the same, as in
-    the paper's code, where the optimiser is not told to leave it (`keep_unused`).
+    drops the gradient of a tap that only the *other* view masked; that is a limit of its two-convolution trick, and here an
+    ablation (`methods.scans.Views`, common_taps_only). A tap that both views mask has a gradient of exactly zero; momentum of
+    earlier steps moves it all the same, as in the paper's code, where the optimiser is not told to leave it (`keep_unused`).
 
     Raises UserError for an even `size`, or if `zigzag_shift` names no shift.
     """

@@ -214,12 +214,18 @@ def support(
     ordering: Ordering, size: int, dilation: int = 1, zigzag_shift: Shift = 'corner'
 ) -> tuple[Bool[np.ndarray, 'size size'], tuple[tuple[int, int], tuple[int, int]]]:
     """Taps and zero padding ((top, bottom), (left, right)) of a static ordering, seen in the image itself."""
-    taps, (rows, columns) = canonical_support(zigzag_shift if ordering.zigzag else 'raster', size, dilation)
+    _, (rows, columns) = canonical_support(zigzag_shift if ordering.zigzag else 'raster', size, dilation)
     if ordering.transpose:
         rows, columns = columns, rows
     rows = rows[::-1] if ordering.flip_rows else rows
     columns = columns[::-1] if ordering.flip_columns else columns
-    return np.asarray(out_of_frame(taps, ordering, rows=0)), (rows, columns)
+    return np.asarray(used_taps(ordering, size, zigzag_shift)), (rows, columns)
+
+
+def used_taps(ordering: Ordering, size: int, zigzag_shift: Shift = 'corner') -> Bool[np.ndarray | Array, 'size size']:
+    """Taps of a `size` x `size` kernel that a scan does not mask, seen in the image itself; any ordering."""
+    raster, zigzag = (canonical_support(shift, size)[0] for shift in ('raster', zigzag_shift))
+    return out_of_frame(select(ordering.zigzag, lambda: zigzag, lambda: raster), ordering, rows=0)
 
 
 def zigzag_sequence(height: int, width: int) -> Int[np.ndarray, 'tokens']:

@@ -77,7 +77,7 @@ def _label_map(path: Path, trained, reading: threading.Lock) -> tuple[str, tuple
 
     with reading:
         image = images.read_image(path, trained.channels)
-    images.check_rescaled(path, image, trained.rescale)
+    images.check_rescaled(path, image, trained.rescale, trained.shorter_side)
     labels = trained.segment(image)
     overlay = Image.fromarray(label_maps.overlay(image, label_maps.paint(labels, trained.classes)))
     palette = label_maps.palette_image(labels, trained.classes)
@@ -144,7 +144,7 @@ def _real(path: Path) -> Path:
 
 def _shares(labels, classes) -> str:
     """Share of the pixels of each class, the largest first."""
-    shares = sorted(((float((labels == index).mean()), name) for index, (name, _) in enumerate(classes)), reverse=True)
+    shares = sorted(((float((labels == index).mean()), entry.name) for index, entry in enumerate(classes)), reverse=True)
     return ', '.join(f'{name} {share:.0%}' for share, name in shares if share)
 
 

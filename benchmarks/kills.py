@@ -124,7 +124,7 @@ def main():
     parser.add_argument('--kills', type=int, default=50)
     parser.add_argument('--directory', type=Path, required=True, help='new or empty')
     arguments = parser.parse_args()
-    found = survive(arguments.kills, arguments.directory)
+    found = survive(arguments.kills, arguments.directory.absolute())  # Orbax reads no other
     print(json.dumps(found, indent=1))
     report.save('kills', found)
     return int(found['status'] != 0 or found['differing_arrays'] or found['differing_records'])

@@ -17,7 +17,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.epochs = 0.0  # passes over the training split; the last batch may go on into the next one
 
     config.data = {
-        'name': 'textures',  # coco_stuff, folder, potsdam or textures
+        'name': 'textures',  # cityscapes, coco_stuff, folder, potsdam or textures
         'data_dir': '~/tensorflow_datasets',  # where prepared data sets are kept
         'train_split': 'train',  # TFDS syntax, such as 'train+val'
     }
@@ -132,6 +132,7 @@ def views() -> dict[str, Any]:
         'candidates': 4,  # pairs that hard_loss compares
         'transformations': 'none',  # of the second view: none, jitter, flip, turn or all
         'sobel': False,  # append Sobel gradients to the image
+        'common_taps_only': False,  # no gradient of kernel taps that one of the views masks, as in the paper's code
     }
 
 

@@ -189,6 +189,13 @@ def test_zigzag_kernels_keep_the_taps_of_the_table_and_read_only_earlier_diagona
             assert all(sum(axis) == (size - 1) * dilation for axis in padding), 'the map changes its size'
 
 
+@pytest.mark.parametrize('shift', ['corner', 'top', 'left', 'raster'])
+def test_taps_of_an_ordering_that_is_chosen_at_run_time_are_those_of_its_name(shift):
+    found = jax.jit(jax.vmap(lambda index: orderings.used_taps(orderings.choose(STACK, index), 5, shift)))(jnp.arange(len(NAMES)))
+    for name, taps in zip(NAMES, found, strict=True):
+        np.testing.assert_array_equal(taps, orderings.support(ORDERINGS[name], 5, 1, shift)[0], err_msg=name)
+
+
 def test_kernels_of_the_canonical_zigzag_shift_down_or_right_as_they_say():
     assert orderings.support(ORDERINGS['zigzag_A1'], 5, 2, 'corner')[1] == ((8, 0), (8, 0))
     assert orderings.support(ORDERINGS['zigzag_A1'], 5, 2, 'top')[1] == ((8, 0), (4, 4))

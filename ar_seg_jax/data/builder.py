@@ -29,11 +29,13 @@ class SegmentationConfig(tfds.core.BuilderConfig):
     """A variant of a data set. `name` is part of the path of the prepared files: it must tell all options apart.
 
     rescale: size of the prepared images relative to the raw ones; prediction brings new images to the same scale.
+    shorter_side: pixels; where not 0, all images were brought to it, whatever `rescale` is.
     """
 
     classes: tuple[Class, ...]
     channels: int = 3
     rescale: float = 1.0
+    shorter_side: int = 0
 
     def __repr__(self) -> str:
         return self.name  # TFDS logs its configs; lists of files would drown the rest
@@ -56,12 +58,11 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
             'image': tfds.features.Image(shape=(None, None, config.channels), encoding_format='png'),
             'label': tfds.features.Image(shape=(None, None, 1), encoding_format='png'),
         }
-        classes = [{'name': name, 'colour': colour} for name, colour in config.classes]
         return tfds.core.DatasetInfo(
             builder=self,
             description=f'{type(self).__name__} for unsupervised segmentation: {config.name}',
             features=tfds.features.FeaturesDict(features),
-            metadata=tfds.core.MetadataDict(classes=classes, void=VOID),
+            metadata=tfds.core.MetadataDict(classes=[entry._asdict() for entry in config.classes], void=VOID),
         )
 
 

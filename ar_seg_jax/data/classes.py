@@ -14,13 +14,18 @@ from ar_seg_jax.interfaces import VOID
 Colour = tuple[int, int, int]  # RGB, 0..255
 
 UNMATCHED = -1  # class of a cluster that has none
+THINGS, STUFF = 'things', 'stuff'  # groups: what can be counted, and what cannot
 
 
 class Class(NamedTuple):
-    """A class of a data set, or what stands for one: its index is its place in a tuple of classes."""
+    """A class of a data set, or what stands for one: its index is its place in a tuple of classes.
+
+    group: of classes that are also scored by themselves, such as THINGS and STUFF; '' for none.
+    """
 
     name: str
     colour: Colour
+    group: str = ''
 
 
 def colours(count: int) -> list[Colour]:
@@ -42,7 +47,7 @@ def classes_of(clusters: Integer[np.ndarray, '*shape'], mapping: Integer[np.ndar
 
 
 def from_json(path: Path, entries: Any) -> tuple[Class, ...]:
-    """Classes from the list of {"name", "colour"} in a JSON file that anybody may have written.
+    """Classes from the list of {"name", "colour"}, perhaps with a "group", in a JSON file that anybody may have written.
 
     Raises UserError, which names the file, for anything else, and for more classes than a label map of 8 bits holds.
     """
@@ -54,10 +59,12 @@ def from_json(path: Path, entries: Any) -> tuple[Class, ...]:
 def _class(path: Path, entry: Any) -> Class:
     match entry:
         case {'name': str(name), 'colour': [_, _, _] as colour} if name.isprintable():
-            if all(_is_whole(level, 0, 255) for level in colour):
-                return Class(name, tuple(colour))
+            group = entry.get('group', '')
+            if all(_is_whole(level, 0, 255) for level in colour) and isinstance(group, str) and group.isprintable():
+                return Class(name, tuple(colour), group)
     raise UserError(
-        f'{path}: expected a class with a printable "name" and a "colour" of three times 0 to 255, found {reprlib.repr(entry)}'
+        f'{path}: expected a class with a printable "name" and a "colour" of three times 0 to 255, and perhaps a printable '
+        f'"group", found {reprlib.repr(entry)}'
     )
 
 

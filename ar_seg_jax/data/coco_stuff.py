@@ -1,4 +1,4 @@
-"""COCO-Stuff in the versions of IIC (Ji et al. 2019): 15 coarse stuff classes, 3 of them, or all 27 coarse classes.
+"""COCO-Stuff in the versions of IIC (Ji et al. 2019), 15 coarse stuff classes or 3 of them, and PiCIE (Cho et al. 2021), all 27.
 
 Below the root: train2017/*.jpg, val2017/*.jpg and stuffthingmaps/{train2017,val2017}/*.png, whose pixels are the 182 fine
 ids, counted from 0, and 255 where nothing is labelled.
@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 
 from ar_seg_jax.data import images
 from ar_seg_jax.data.builder import SegmentationBuilder, SegmentationConfig, config_name, example, existing_directory
-from ar_seg_jax.data.classes import Class, colours
+from ar_seg_jax.data.classes import STUFF, THINGS, Class, colours
 from ar_seg_jax.data.limits import DataError
 from ar_seg_jax.interfaces import VOID
 
@@ -48,9 +48,9 @@ COARSE = (
     ('structural', (98, 112, 137, 145, 163)),
     ('water', (119, 147, 154, 177, 178)),
 )
-_STUFF = range(12, 27)
+_THINGS, _STUFF = range(12), range(12, 27)
 # Coarse classes of each version, in the order of its labels.
-_VERSIONS = {27: tuple(range(27)), 15: tuple(_STUFF), 3: (23, 22, 21)}
+_VERSIONS = {27: (*_THINGS, *_STUFF), 15: tuple(_STUFF), 3: (23, 22, 21)}
 _SMALLEST_SIDE = 360  # pixels
 # Of pixels in the classes of interest, by version. 3: inferred, since no source has it. Of 22 images with labels whose place in
 # IIC's list is known, those in it have from 50.6 % on, those that are not up to 48.1 % (tests/data/test_coco_stuff.py).
@@ -64,11 +64,12 @@ class CocoStuffConfig(SegmentationConfig):
     lists: dict[str, str]
     crop_size: int
     geometry: str
+    doubled: tuple[str, ...]
     unlabelled: str
 
 
 class CocoStuff(SegmentationBuilder):
-    """Images of the curated lists, a third of their size. See `builder` for the options."""
+    """Images of the curated lists, smaller. See `builder` for the options."""
 
     builder_config: CocoStuffConfig
 
@@ -80,7 +81,6 @@ class CocoStuff(SegmentationBuilder):
         mapping = label_mapping(len(config.classes))
         if config.unlabelled == 'sky':
             mapping[VOID] = _SKY
-        resize = images.resample if config.geometry == 'iic' else images.rescale
         kept = 0
         for identifier, image_path, label_path in self._files(split):
             ids = images.read_ids(label_path)
@@ -88,14 +88,23 @@ class CocoStuff(SegmentationBuilder):
                 continue
             image = images.read_image(image_path)
             images.check_same_size(label_path, ids, image)
-            label = resize(images.map_ids(label_path, ids, mapping), config.rescale, label=True)
-            image = resize(image, config.rescale)
-            yield example(identifier, *_padded(image, label, config.crop_size, centred=config.geometry == 'iic'))
+            yield example(identifier, *self._sized(split, image_path, image, images.map_ids(label_path, ids, mapping)))
             kept += 1
         if not kept:
             rule = 'no image passes the rule (sides, share of classes)'
             reason = f'{config.lists[split]} lists no ids' if config.lists[split] else rule
             raise DataError(f'{config.root}: split {split!r} is empty: {reason}')
+
+    def _sized(self, split: str, path: Path, image: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Image and label map at the size of the geometry."""
+        config = self.builder_config
+        if config.geometry == 'picie':
+            side = config.crop_size * (2 if split in config.doubled else 1)
+            images.check_rescaled(path, image, 1.0, side)
+            return images.square(image, side), images.square(label, side, label=True)
+        resize = images.resample if config.geometry == 'iic' else images.rescale
+        image, label = resize(image, config.rescale), resize(label, config.rescale, label=True)
+        return _padded(image, label, config.crop_size, centred=config.geometry == 'iic')
 
     def _files(self, split: str) -> Iterator[tuple[str, Path, Path]]:
         """Id, image and label map of the images of a split, those of its list if there is one."""
@@ -126,18 +135,24 @@ def builder(
     rescale: float = 0.33,
     crop_size: int = 128,
     geometry: str = 'antialiased',
+    doubled: tuple[str, ...] = (),
     unlabelled: str = 'void',
 ) -> CocoStuff:
     """Builder for COCO-Stuff with 27, 15 or 3 classes (sky, plant, ground); splits train and val.
 
-    train_list, val_list: files with the ids of the images to use, one a line: IIC's curated lists. Where they are not given
-        they are rebuilt by IIC's rule for its list of 15 classes: both sides at least 360 pixels, and 75 % of the pixels in
-        the classes of interest (the stuff classes for 27). The rule of the list for 3 classes is not recorded; 50 % of the pixels
-        in the three classes is inferred from images whose place in it is known.
+    train_list, val_list: files with the ids of the images to use, one a line: IIC's curated lists, of which PiCIE and those
+        after it take the one for 15 classes (Coco164kFull_Stuff_Coarse_7) for 27 too. Where they are not given they are rebuilt
+        by IIC's rule for this list: both sides at least 360 pixels, and 75 % of the pixels in the 15 stuff classes. The rule of
+        the list for 3 classes is not recorded; 50 % of the pixels in the three classes is inferred from images whose place in
+        it is known.
     rescale: factor on the size, of labels to the nearest.
     crop_size: smaller images are padded with black, unlabelled pixels to this size.
-    geometry: 'antialiased' (bilinear with antialiasing; padding at the right and at the bottom) or 'iic' (bilinear without, see
-        `images.resample`; padding on all sides), which is what IIC's published runs saw.
+    geometry: 'antialiased' (bilinear with antialiasing; padding at the right and at the bottom), 'iic' (bilinear without, see
+        `images.resample`; padding on all sides), which is what IIC's published runs saw, or 'picie': squares of `crop_size`
+        pixels (320 in its runs) from the middle of images whose shorter side has as many, see `images.square`. `rescale` has
+        no say then.
+    doubled: splits whose squares get twice as many pixels, for methods that cut and shrink their views themselves: PiCIE's
+        training images have 640. Only for 'picie'.
     unlabelled: 'void', or 'sky' for IIC's code, whose table of 3 classes has sky where nothing is labelled, and so lets these
         pixels count in loss and score. Only for 3 classes.
 
@@ -146,8 +161,12 @@ def builder(
     """
     if num_classes not in _VERSIONS:
         raise DataError(f'COCO-Stuff comes with 3, 15 or 27 classes, found data.num_classes={num_classes}')
-    if geometry not in ('antialiased', 'iic'):
-        raise DataError(f"data.geometry is 'antialiased' or 'iic', found {geometry!r}")
+    if geometry not in ('antialiased', 'iic', 'picie'):
+        raise DataError(f"data.geometry is 'antialiased', 'iic' or 'picie', found {geometry!r}")
+    if doubled and (geometry != 'picie' or not {'train', 'val'}.issuperset(doubled)):
+        raise DataError(
+            f"data.doubled lists splits, 'train' or 'val', for data.geometry='picie' alone; found {doubled} for {geometry!r}"
+        )
     if unlabelled != 'void' and (unlabelled, num_classes) != ('sky', 3):
         raise DataError(f"data.unlabelled is 'void' or, for 3 classes, 'sky'; found {unlabelled!r} for {num_classes} classes")
     directory = existing_directory(root, 'set --config.data.root to the directory of COCO, see the README')
@@ -156,15 +175,15 @@ def builder(
         if not Path(path).is_file():
             raise DataError(f'{path}: no such list of image ids')
     options = {'root': directory, 'lists': lists, 'rescale': rescale, 'crop_size': crop_size, 'geometry': geometry}
-    options['unlabelled'] = unlabelled
-    names = [COARSE[index][0] for index in _VERSIONS[num_classes]]
+    options |= {'doubled': tuple(doubled), 'unlabelled': unlabelled}
     contents = [
         Path(path).read_text() if path else sorted(image.name for image in (directory / f'{split}2017').glob('*.jpg'))
         for split, path in lists.items()
     ]
     name = config_name(f'coco_stuff{num_classes}', num_classes=num_classes, contents=contents, **options)
-    classes = tuple(map(Class, names, colours(num_classes)))
-    return CocoStuff(config=CocoStuffConfig(name=name, classes=classes, **options), data_dir=data_dir)
+    side = crop_size if geometry == 'picie' else 0
+    config = CocoStuffConfig(name=name, classes=_classes(num_classes), shorter_side=side, **options)
+    return CocoStuff(config=config, data_dir=data_dir)
 
 
 def label_mapping(num_classes: int) -> dict[int, int]:
@@ -173,6 +192,13 @@ def label_mapping(num_classes: int) -> dict[int, int]:
     for label, coarse in enumerate(_VERSIONS[num_classes]):
         mapping |= dict.fromkeys(COARSE[coarse][1], label)
     return mapping
+
+
+def _classes(num_classes: int) -> tuple[Class, ...]:
+    """Those of a version. The groups are of the version that has both."""
+    coarse = _VERSIONS[num_classes]
+    groups = [THINGS if index in _THINGS else STUFF for index in coarse] if num_classes == 27 else [''] * num_classes
+    return tuple(map(Class, [COARSE[index][0] for index in coarse], colours(num_classes), groups))
 
 
 def _of_interest(ids: UInt8[np.ndarray, 'height width'], num_classes: int) -> bool:

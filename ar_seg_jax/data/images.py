@@ -29,18 +29,21 @@ _CONVERTIBLE = ('1', 'L', 'LA', 'P', 'PA', 'RGB', 'RGBA', 'RGBX', 'CMYK', 'YCbCr
 _MAX_FACTOR = 1000  # of the scale of images, to both sides
 
 
-def check_form(name: Path | str, channels: Any, rescale: Any):
+def check_form(name: Path | str, channels: Any, rescale: Any, shorter_side: Any = 0):
     """DataError unless images can have so many channels and be brought to such a scale; `name` says where this is written."""
     if channels not in (3, 4):
         raise DataError(f'{name}: images have 3 channels (RGB) or 4 (as stored), found {reprlib.repr(channels)}')
     if type(rescale) not in (int, float) or not 1 / _MAX_FACTOR <= rescale <= _MAX_FACTOR:
         raise DataError(f'{name}: rescale is a number from {1 / _MAX_FACTOR} to {_MAX_FACTOR}, found {reprlib.repr(rescale)}')
+    if type(shorter_side) is not int or not 0 <= shorter_side <= limits.MAX_SIDE:
+        raise DataError(f'{name}: shorter_side is a number of pixels up to {limits.MAX_SIDE}, found {reprlib.repr(shorter_side)}')
 
 
-def check_rescaled(path: Path, image: UInt8[np.ndarray, '...'], factor: float):
-    """DataError if the image is too large to be worked on at `factor` times its size."""
-    width, height = _rescaled(image, factor)
-    limits.check_size(f'{path} at {factor} times its size', height, width)
+def check_rescaled(path: Path, image: UInt8[np.ndarray, '...'], factor: float, shorter_side: int = 0):
+    """DataError if the image is too large to be worked on at the scale that `rescale` would bring it to."""
+    width, height = _rescaled(image, factor, shorter_side)
+    scale = f'with {shorter_side} pixels on its shorter side' if shorter_side else f'at {factor} times its size'
+    limits.check_size(f'{path} {scale}', height, width)
 
 
 @contextlib.contextmanager
@@ -192,10 +195,26 @@ def map_ids(path: Path, ids: UInt8[np.ndarray, 'height width'], mapping: dict[in
     return mapped.astype(np.uint8)
 
 
-def rescale(image: UInt8[np.ndarray, '...'], factor: float, label: bool = False) -> UInt8[np.ndarray, '...']:
-    """Image (bilinear, with antialiasing) or label map (nearest) at `factor` times its size, at least one pixel."""
-    width, height = _rescaled(image, factor)
+def rescale(
+    image: UInt8[np.ndarray, '...'], factor: float, label: bool = False, shorter_side: int = 0
+) -> UInt8[np.ndarray, '...']:
+    """Image (bilinear, with antialiasing) or label map (nearest) at `factor` times its size, at least one pixel.
+
+    shorter_side: pixels that the shorter side gets instead, if not 0.
+    """
+    width, height = _rescaled(image, factor, shorter_side)
     return resize(image, height, width, label)
+
+
+def square(image: UInt8[np.ndarray, '...'], side: int, label: bool = False) -> UInt8[np.ndarray, '...']:
+    """Image or label map with `side` pixels on its shorter side, and of the longer one as many around the centre.
+
+    Pixel for pixel what PiCIE's loaders make of images with Pillow: where an odd number is left out, the number before the
+    square is the even one of the two halves.
+    """
+    image = rescale(image, 1.0, label, side)
+    row, column = (round((length - side) / 2) for length in image.shape[:2])
+    return image[row : row + side, column : column + side]
 
 
 def resize(image: UInt8[np.ndarray, '...'], height: int, width: int, label: bool = False) -> UInt8[np.ndarray, '...']:
@@ -230,8 +249,11 @@ def resample(image: UInt8[np.ndarray, '...'], factor: float, label: bool = False
     return np.round(blended).astype(np.uint8)
 
 
-def _rescaled(image: np.ndarray, factor: float) -> tuple[int, int]:
-    """Width and height at `factor` times the size."""
+def _rescaled(image: np.ndarray, factor: float, shorter_side: int = 0) -> tuple[int, int]:
+    """Width and height at `factor` times the size or, if not 0, with a `shorter_side`; the longer is then rounded down."""
+    if shorter_side:
+        height, width = image.shape[:2]
+        return shorter_side * width // min(height, width), shorter_side * height // min(height, width)
     return max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor))
 
 

@@ -16,7 +16,7 @@ from ar_seg_jax.errors import UserError
 
 # Whatever a file is called. Pillow knows dozens more, each a parser to trust, and for EPS it starts Ghostscript.
 FORMATS = ('JPEG', 'PNG', 'TIFF', 'BMP', 'WEBP')
-_MAX_SIDE = 65_535  # pixels, the most that JPEG has; the work on a needle grows with its length, not with its pixels
+MAX_SIDE = 65_535  # pixels, the most that JPEG has; the work on a needle grows with its length, not with its pixels
 _MAX_BYTES = 2**31  # of a file; parsers read parts of it, or all, at once
 _MAX_SCANS = 100  # of a progressive JPEG, libtiff's limit; each goes over all pixels and may take a few bytes of the file
 
@@ -69,9 +69,9 @@ def check_file(path: Path):
 
 def check_size(name: Path | str, height: int, width: int):
     """DataError for images too large to be worked on; `name` is what the message calls it."""
-    if height * width > Image.MAX_IMAGE_PIXELS or max(height, width) > _MAX_SIDE:
+    if height * width > Image.MAX_IMAGE_PIXELS or max(height, width) > MAX_SIDE:
         raise DataError(
-            f'{name}: {width} x {height} pixels exceed the limit of {Image.MAX_IMAGE_PIXELS}, or {_MAX_SIDE} a side, which '
+            f'{name}: {width} x {height} pixels exceed the limit of {Image.MAX_IMAGE_PIXELS}, or {MAX_SIDE} a side, which '
             'guards against files made to exhaust memory; cut the image into smaller tiles'
         )
 

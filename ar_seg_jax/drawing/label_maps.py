@@ -19,7 +19,7 @@ _Font = ImageFont.FreeTypeFont
 def paint(label: Integer[np.ndarray, 'height width'], classes: Sequence[Class]) -> RGB:
     """A label map in the colours of its classes; VOID and unmatched labels are black."""
     table = np.zeros((256, 3), np.uint8)
-    table[: len(classes)] = [colour for _, colour in classes]
+    table[: len(classes)] = [entry.colour for entry in classes]
     return table[label.astype(np.uint8)]
 
 
@@ -27,7 +27,7 @@ def palette_image(label: Integer[np.ndarray, 'height width'], classes: Sequence[
     """An 8-bit palette image whose pixel values are the labels and whose palette is the colours of the classes."""
     image = Image.fromarray(label.astype(np.uint8), 'P')
     palette = np.zeros((256, 3), np.uint8)
-    palette[: len(classes)] = [colour for _, colour in classes]
+    palette[: len(classes)] = [entry.colour for entry in classes]
     image.putpalette(palette.reshape(-1).tolist())
     return image
 
@@ -82,8 +82,8 @@ def png(image: Image.Image) -> bytes:
 def _legend(classes: Sequence[Class], width: int, font: _Font) -> list[tuple[int, int]]:
     """Left edge and line of each legend entry, broken into lines that fit."""
     places, left, line = [], _GAP, 0
-    for name, _ in classes:
-        length = 3 * round(font.size) + _text_width(name, font)
+    for entry in classes:
+        length = 3 * round(font.size) + _text_width(entry.name, font)
         if left + length > width and left > _GAP:
             left, line = _GAP, line + 1
         places.append((left, line))

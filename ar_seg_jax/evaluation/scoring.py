@@ -1,7 +1,7 @@
 """How well clusters agree with classes: confusion matrices and scores."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, UInt8
 
-from ar_seg_jax.data.classes import UNMATCHED
+from ar_seg_jax.data.classes import UNMATCHED, Class
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.evaluation.protocols import Protocol
 from ar_seg_jax.interfaces import VOID, Batch
@@ -100,10 +100,47 @@ def score(confusion: Confusion, mapping: Int[np.ndarray, 'clusters']) -> Scores:
     return Scores(float(hits.sum() / predicted.sum()), float(np.nanmean(iou)), tuple(recall.tolist()), tuple(iou.tolist()))
 
 
-def content(scores: Scores, confusion: Confusion) -> dict[str, Any]:
-    """Both, as they are saved in JSON."""
+def of_groups(scores: Scores, confusion: Confusion, classes: Sequence[Class]) -> dict[str, tuple[float, float]]:
+    """Accuracy and mean IoU by group of classes, such as things and stuff, each a share of 0 to 1; empty without groups.
+
+    Clusters have been matched with all classes before. Accuracy is over the pixels that are labelled with classes of the group,
+    NaN where there are none; IoU is that among all classes. Not so in PiCIE's code: it counts only pixels that are also taken
+    for a class of the group, so that things taken for stuff do no harm, and has the rows of the matrix at the number of the
+    cluster instead of its class, so that the groups are made of arbitrary classes.
+    """
+    pixels, hits = confusion.sum(0), confusion.sum(0) * np.nan_to_num(scores.class_accuracy)
+    found = {}
+    for group in dict.fromkeys(entry.group for entry in classes if entry.group):
+        own = np.array([entry.group == group for entry in classes])
+        iou = np.array(scores.class_iou)[own]
+        accuracy = hits[own].sum() / pixels[own].sum() if pixels[own].any() else np.nan
+        found[group] = float(accuracy), float(np.nanmean(iou)) if np.isfinite(iou).any() else np.nan
+    return found
+
+
+def of_clusters(confusion: Confusion) -> dict[str, float]:
+    """How evenly the pixels that are scored, those with a label, fall into clusters: a collapse that accuracy may hide.
+
+    cluster_entropy: of their shares, in nats, 0 to the logarithm of the number of clusters. empty_clusters: share of the clusters
+    that no such pixel falls into, 0 to 1.
+    """
+    pixels = confusion.sum(1)
+    shares = pixels[pixels > 0] / pixels.sum()
+    return {'cluster_entropy': float(np.sum(shares * np.log(1 / shares))), 'empty_clusters': float(np.mean(pixels == 0))}
+
+
+def by_name(scores: Scores, confusion: Confusion, classes: Sequence[Class]) -> dict[str, float]:
+    """Single numbers as records and tables call them; of groups they are called 'things_accuracy', 'things_mean_iou'."""
+    numbers = {'accuracy': scores.accuracy, 'mean_iou': scores.mean_iou}
+    for group, (accuracy, iou) in of_groups(scores, confusion, classes).items():
+        numbers |= {f'{group}_accuracy': accuracy, f'{group}_mean_iou': iou}
+    return numbers
+
+
+def content(numbers: Mapping[str, float], scores: Scores, confusion: Confusion) -> dict[str, Any]:
+    """All of it, as it is saved in JSON; `numbers` as `by_name` gives them."""
     return {
-        'scores': {'accuracy': scores.accuracy, 'mean_iou': scores.mean_iou},
+        'scores': dict(numbers),
         'class_accuracy': scores.class_accuracy,
         'class_iou': scores.class_iou,
         'confusion': confusion.tolist(),
@@ -113,6 +150,19 @@ def content(scores: Scores, confusion: Confusion) -> dict[str, Any]:
 def line(name: str, scores: Scores) -> str:
     """A line of a table of scores for people, see `HEADER`."""
     return f'{name:30}{scores.accuracy:10.4f}{scores.mean_iou:10.4f}'
+
+
+def of_groups_in_words(scores: Scores, confusion: Confusion, classes: Sequence[Class]) -> str:
+    """Such as 'things 0.413, 0.210; stuff 0.600, 0.309', accuracy and mIoU; '' without groups."""
+    groups = of_groups(scores, confusion, classes).items()
+    return '; '.join(f'{group} {accuracy:.3f}, {iou:.3f}' for group, (accuracy, iou) in groups)
+
+
+def of_clusters_in_words(confusion: Confusion) -> str:
+    """Such as 'entropy 1.0912 of at most 1.7918 nats, 2 of 6 empty'."""
+    found, count = of_clusters(confusion), len(confusion)
+    empty = round(found['empty_clusters'] * count)
+    return f'entropy {found["cluster_entropy"]:.4f} of at most {np.log(count):.4f} nats, {empty} of {count} empty'
 
 
 HEADER = f'{"":30}{"accuracy":>10}{"mIoU":>10}'

@@ -46,10 +46,17 @@ class Segmentation:
         if not self._protocols:
             return Findings(columns=[self._column(state, None)])
         (result,) = scoring.evaluate(self._count, state, self._protocols[:1], batches)
-        scores, name = result.scores, result.protocol.short
+        scores, classes = result.scores, self._subject.data.classes
+        words = [
+            f'accuracy {scores.accuracy:.4f}',
+            f'mIoU {scores.mean_iou:.4f}',
+            scoring.of_groups_in_words(scores, result.confusion, classes),
+            f'clusters: {scoring.of_clusters_in_words(result.confusion)}',
+            f'({result.protocol})',
+        ]
         return Findings(
-            scalars={f'{name}/accuracy': scores.accuracy, f'{name}/mean_iou': scores.mean_iou},
-            lines=[f'accuracy {scores.accuracy:.4f}  mIoU {scores.mean_iou:.4f}  ({result.protocol})'],
+            scalars={f'{result.protocol.short}/{name}': value for name, value in self._by_name(result).items()},
+            lines=['  '.join(filter(None, words))],
             columns=[self._column(state, result)],
         )
 
@@ -90,11 +97,25 @@ class Segmentation:
         for index, protocol in enumerate(self._protocols):
             lines += ['', str(protocol), scoring.HEADER]
             lines += [scoring.line(name, results[index].scores) for name, results in rows.items()]
-            scores = next(iter(rows.values()))[index].scores
-            of_classes = zip(self._subject.data.classes, scores.class_accuracy, scores.class_iou, strict=True)
-            words = (f'{entry.name} {accuracy:.3f}, {iou:.3f}' for entry, accuracy, iou in of_classes)
-            lines.append(f'  class (accuracy, IoU): {"; ".join(words)}')
+            lines += self._details(next(iter(rows.values()))[index])
         return lines
+
+    def _details(self, result: Result) -> list[str]:
+        """Lines on the classes, their groups and the clusters."""
+        scores, classes = result.scores, self._subject.data.classes
+        of_classes = zip(classes, scores.class_accuracy, scores.class_iou, strict=True)
+        words = (f'{entry.name} {accuracy:.3f}, {iou:.3f}' for entry, accuracy, iou in of_classes)
+        groups = scoring.of_groups_in_words(scores, result.confusion, classes)
+        return [
+            f'  class (accuracy, IoU): {"; ".join(words)}',
+            *([f'  group (accuracy, mIoU): {groups}'] if groups else []),
+            f'  clusters: {scoring.of_clusters_in_words(result.confusion)}',
+        ]
+
+    def _by_name(self, result: Result) -> dict[str, float]:
+        """All single numbers about a clustering, as records, JSON and tables call them."""
+        scores = scoring.by_name(result.scores, result.confusion, self._subject.data.classes)
+        return scores | scoring.of_clusters(result.confusion)
 
     def _content(self, rows: Mapping[str, Sequence[Result]]) -> dict[str, Any]:
         """All numbers, and the class of each cluster under the first protocol."""
@@ -105,7 +126,7 @@ class Segmentation:
                     'name': name,
                     'protocol': result.protocol.short,
                     'in_words': str(result.protocol),
-                    **scoring.content(result.scores, result.confusion),
+                    **scoring.content(self._by_name(result), result.scores, result.confusion),
                 }
                 for name, results in rows.items()
                 for result in results

@@ -108,6 +108,7 @@ def build(
     candidates: int,
     transformations: Kind,
     sobel: bool,
+    common_taps_only: bool,
 ) -> AC:
     """AC from the options of config.method; see `AC`, `InformationLoss` and `Views`."""
     clusters.check(num_clusters)
@@ -117,6 +118,6 @@ def build(
     return AC(
         scanning(make_model(heads=heads)),
         InformationLoss(displacement, collapsed, symmetric, entropy_weight),
-        Views(scans.names(orderings), sampling, candidates, transformations, sobel),
+        Views(scans.names(orderings), sampling, candidates, transformations, sobel, common_taps_only),
         entropy_steps,
     )

@@ -135,6 +135,7 @@ def build(
     candidates: int,
     transformations: Kind,
     sobel: bool,
+    common_taps_only: bool,
 ) -> ARL:
     """ARL from the options of config.method; see `ARL`, `ContrastiveLoss` and `Views`. width: channels of what is learned."""
     clusters.check(num_clusters)
@@ -146,6 +147,6 @@ def build(
         SeparableCritics(model.dtype),
         ContrastiveLoss(displacement, temperature),
         num_clusters,
-        Views(scans.names(orderings), sampling, candidates, transformations, sobel),
+        Views(scans.names(orderings), sampling, candidates, transformations, sobel, common_taps_only),
         negatives,
     )

@@ -6,7 +6,9 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key, UInt8
+import numpy as np
+from flax import traverse_util
+from jaxtyping import Array, Bool, Float, Key, UInt8
 
 from ar_seg_jax import orderings
 from ar_seg_jax.augmentations import inputs
@@ -29,6 +31,9 @@ class ScanningModel(Model, Protocol):
         self, image: Float[Array, 'batch height width channels'], views: Sequence[Ordering], *, train: bool = False
     ) -> list[Maps]:
         """What `__call__` gives, under each of the orderings."""
+
+    def used_taps(self, ordering: Ordering) -> Mapping[str, Bool[np.ndarray | Array, 'size size']]:
+        """Taps of the masked kernels that a scan uses, by the paths of the kernels in the parameters, such as 'stem/kernel'."""
 
     def to_pixels(
         self, maps: Float[Array, 'batch map_height map_width channels'], height: int, width: int, scanned: bool = False
@@ -57,6 +62,10 @@ class Views:
     transformations: what happens to the images of the second view, see `transformations.draw`. It is undone on the
         outputs. The first view is left as it is, like IIC's; the encoder then runs twice.
     sobel: append horizontal and vertical Sobel gradients of the grey image, as IIC does on COCO-Stuff.
+    common_taps_only: take those taps of masked kernels out of the gradient that one of the two views masks, although the other
+        used them, as `switch_gradients` of the supplement's code does. Of two different masks of 3x3 taps, which three pairs in
+        four have, it leaves 7 taps to learn. Not so by default, since the gradient is then not that of the loss. The code also
+        overwrites the weights that the first view was computed with before it goes backward, which is left out.
     """
 
     orderings: tuple[str, ...]
@@ -64,6 +73,7 @@ class Views:
     candidates: int
     transformations: changes.Kind
     sobel: bool
+    common_taps_only: bool
 
     def __post_init__(self):
         orderings.stack(self.orderings)
@@ -113,7 +123,10 @@ class Views:
         transformation = changes.draw(transformation_key, self.transformations, len(image))
 
         def run(variables, pair_key):
-            first, second, updated = self._run(model, variables, image, self._pair(pair_key), transformation, dropout_key)
+            pair = self._pair(pair_key)
+            if self.common_taps_only:
+                variables = {**variables, 'params': _learning_common_taps(model, variables['params'], pair)}
+            first, second, updated = self._run(model, variables, image, pair, transformation, dropout_key)
             undone = {name: changes.undo(maps, self.transformations, transformation) for name, maps in read(second).items()}
             return read(first), undone, updated
 
@@ -147,3 +160,13 @@ class Views:
 
     def _completed(self, image):
         return inputs.append_sobel(image) if self.sobel else image
+
+
+def _learning_common_taps(model: ScanningModel, params: Variables, pair: Pair) -> Variables:
+    """The same parameters, of whose masked kernels gradients reach only the taps that both orderings use."""
+    flat = traverse_util.flatten_dict(params, sep='/')
+    first, second = (model.used_taps(ordering) for ordering in pair)
+    for name in first:
+        common = (first[name] & second[name])[:, :, None, None]
+        flat[name] = jnp.where(common, flat[name], jax.lax.stop_gradient(flat[name]))
+    return traverse_util.unflatten_dict(flat, sep='/')

@@ -5,7 +5,8 @@ from typing import Literal, get_args
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Array, Bool, Float
 
 from ar_seg_jax import layers, orderings
 from ar_seg_jax.errors import UserError
@@ -126,6 +127,14 @@ class Autoregressive(nn.Module):
         """
         encoded = self._encode(image.astype(self.dtype), _MOMENTUM ** len(views), train)
         return [self._decode(self._follow(encoded, ordering, train), ordering) for ordering in views]
+
+    @nn.nowrap
+    def used_taps(self, ordering: Ordering) -> Mapping[str, Bool[np.ndarray | Array, 'size size']]:
+        """Taps of the masked kernels that a scan in this ordering uses, by the paths of the kernels."""
+        stem = {'stem/conv': 0, 'stem/down': 0} if self.variant == 'F1' else {}
+        blocks = {} if self.variant == 'F5' else {f'block_{index}/conv_0': index for index in range(self._unmasked, self.blocks)}
+        places = {**stem, **blocks}.items()
+        return {f'{name}/kernel': orderings.used_taps(ordering, 3, self._shift(index)) for name, index in places}
 
     @nn.nowrap
     def to_pixels(

@@ -36,7 +36,7 @@ class Network:
     image, or of tile, is compiled first.
 
     mapping: the class of each cluster, -1 for none. classes: their names and colours. Both are empty for methods that predict no
-    clusters, and so have features only. channels, rescale: of the images.
+    clusters, and so have features only. channels, rescale, shorter_side: of the images, see `images.rescale`.
     """
 
     method: Method
@@ -45,6 +45,7 @@ class Network:
     classes: tuple[Class, ...]
     channels: int
     rescale: float
+    shorter_side: int = 0
 
     def segment(self, image: Images) -> UInt8[np.ndarray, '*batch height width']:
         """The class of each pixel of an image, or of a batch of them; 255 for clusters without a class."""
@@ -54,7 +55,7 @@ class Network:
         """Probabilities of the clusters at each pixel of an image, or of a batch of them, each of which must fit into memory."""
 
         def of_one(one: Image):
-            found = self._compiled('scores')(images.rescale(one, self.rescale))
+            found = self._compiled('scores')(self._scaled(one))
             same = found.shape[:2] == one.shape[:2]
             return found if same else np.asarray(jax.image.resize(found, (*one.shape[:2], found.shape[-1]), 'bilinear'))
 
@@ -62,11 +63,11 @@ class Network:
 
     def features(self, image: Images) -> Float32[np.ndarray, '*batch map_height map_width depth']:
         """A map of features, see the model, of an image or of a batch of them, each of which must fit into memory."""
-        return self._of_each(image, lambda one: self._compiled('features')(images.rescale(one, self.rescale)))
+        return self._of_each(image, lambda one: self._compiled('features')(self._scaled(one)))
 
     def clusters(self, image: Image) -> UInt8[np.ndarray, 'height width']:
         """The cluster of each pixel of an image of any size, which goes through in tiles."""
-        found = self.in_tiles(images.rescale(image, self.rescale))
+        found = self.in_tiles(self._scaled(image))
         return images.resize(found, *image.shape[:2], label=True)
 
     def in_tiles(self, image: Image) -> UInt8[np.ndarray, 'height width']:
@@ -83,6 +84,10 @@ class Network:
                 f'{self.method.title} predicts no clusters, so there is nothing to segment; take features() in Python, or '
                 'train a method with clusters that begins with these weights, see --config.initial_weights'
             )
+
+    def _scaled(self, image: Image) -> UInt8[np.ndarray, '_ _ channels']:
+        """At the scale of the training."""
+        return images.rescale(image, self.rescale, shorter_side=self.shorter_side)
 
     def _of_each(self, image: Images, function: Callable[[Image], np.ndarray]) -> np.ndarray:
         """`function` of an image, or of each of a batch; UserError for what is neither."""
@@ -136,13 +141,13 @@ def load(directory: Path | str, step: int | None = None) -> Network:
     """
     directory = Path(directory).expanduser()
     config = workdir.load_config(directory)
-    channels, rescale = workdir.load_input(directory)
-    images.check_form(directory / 'data.json', channels, rescale)
+    channels, rescale, shorter_side = workdir.load_input(directory)
+    images.check_form(directory / 'data.json', channels, rescale, shorter_side)
     build.check_channels(config, channels)
     method = build.method(config)
     state = Checkpoints(workdir.checkpoints(directory)).restore_model(_shapes(method, config, channels), step)
     mapping, classes = _classes(directory, int(state.step), method.num_clusters) if method.num_clusters else ((), ())
-    return Network(method, state, mapping, classes, channels, rescale)
+    return Network(method, state, mapping, classes, channels, rescale, shorter_side)
 
 
 def _classes(directory: Path, step: int, count: int) -> tuple[Sequence[int], tuple[Class, ...]]:

@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 
 from ar_seg_jax import build
 from ar_seg_jax.configuration import check_options, choose
-from ar_seg_jax.data import coco_stuff, folder, potsdam, textures
+from ar_seg_jax.data import cityscapes, coco_stuff, folder, potsdam, textures
 from ar_seg_jax.data.builder import prepare
 from ar_seg_jax.data.dataset import Dataset
 from ar_seg_jax.data.limits import DataError
@@ -26,7 +26,13 @@ from ar_seg_jax.training.weights import InitialWeights
 
 Config = Mapping[str, Any]
 
-DATASETS = {'coco_stuff': coco_stuff.builder, 'folder': folder.builder, 'potsdam': potsdam.builder, 'textures': textures.builder}
+DATASETS = {
+    'cityscapes': cityscapes.builder,
+    'coco_stuff': coco_stuff.builder,
+    'folder': folder.builder,
+    'potsdam': potsdam.builder,
+    'textures': textures.builder,
+}
 EVALUATORS = {'segmentation': Segmentation, 'probes': Probing}
 
 

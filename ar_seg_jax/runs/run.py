@@ -67,7 +67,7 @@ def open_run(config: Mapping[str, Any], directory: Path, *, training: bool, data
     if training and first:
         prepared = data.builder.builder_config
         workdir.save_config(directory, config)
-        workdir.save_data(directory, prepared.channels, prepared.rescale, prepared.classes)
+        workdir.save_data(directory, prepared.channels, prepared.rescale, prepared.shorter_side, prepared.classes)
     peers.wait('the directory of the run is ready')
     if not (directory / 'config.json').exists():
         raise UserError(f'{directory} of process 0 is not there; all processes need the same --workdir on a shared disk')

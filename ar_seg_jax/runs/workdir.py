@@ -2,7 +2,7 @@
 
 config.json           the config, checked when the run is resumed
 versions.json         of this program and of what it is built on, when it was last trained
-data.json             channels and scale of the images, names and colours of the classes
+data.json             channels and scale of the images, names, colours and groups of the classes
 checkpoints/<step>/   the model, the rest of the state (Orbax), checksums of both
 damaged/<step>/       checkpoints that were found damaged, for whoever wants to look
 evaluations/<step>.json  what each evaluator found: scores with their protocols, the class of each cluster
@@ -184,15 +184,16 @@ def load_config(workdir: Path) -> dict[str, Any]:
     return config
 
 
-def save_data(workdir: Path, channels: int, rescale: float, named: tuple[Class, ...]):
-    content = {'channels': channels, 'rescale': rescale, 'classes': [entry._asdict() for entry in named]}
+def save_data(workdir: Path, channels: int, rescale: float, shorter_side: int, named: tuple[Class, ...]):
+    content = {'channels': channels, 'rescale': rescale, 'shorter_side': shorter_side}
+    content['classes'] = [entry._asdict() for entry in named]
     files.write_json(workdir / 'data.json', content)
 
 
-def load_input(workdir: Path) -> tuple[int, float]:
-    """Channels of the images that the run was trained on, and their size relative to the raw ones."""
+def load_input(workdir: Path) -> tuple[int, float, int]:
+    """Channels of the images that the run was trained on, their size relative to the raw ones, and their shorter side, or 0."""
     data = _load(workdir / 'data.json', 'channels', 'rescale')
-    return data['channels'], data['rescale']
+    return data['channels'], data['rescale'], data.get('shorter_side', 0)  # of which older runs know nothing
 
 
 def load_cluster_classes(workdir: Path, step: int) -> tuple[list[int], tuple[Class, ...]] | None:

@@ -66,7 +66,8 @@ class Table:
         the highest accuracy. That rule sees the labels that it is scored on, and so flatters; some sources have it.
     compared_with: the row whose score is taken from those of the others, seed by seed; '' is the first that is trained.
     source: where the paper's numbers stand. measures: its columns, '<evaluator>' or '<evaluator>/<name of a result>', such as
-        'probes/linear:logits'. scores: which scores of a measure are shown; the paper's numbers are of the first.
+        'probes/linear:logits'. scores: which scores of a measure are shown, shares all of
+        them, such as 'things_accuracy'; the paper's numbers are of the first.
     """
 
     name: str
@@ -82,6 +83,8 @@ class Table:
     def __post_init__(self):
         if self.compared_with not in ('', *(row.name for row in self.rows)):
             raise UserError(f'table {self.name!r}: compared_with names a row, found {self.compared_with!r}')
+        if 'cluster_entropy' in self.scores:
+            raise UserError(f'table {self.name!r}: scores are shares, shown in percent; cluster_entropy is in nats')
         if self.selection not in SELECTIONS:
             raise UserError(f'table {self.name!r}: selection is one of {", ".join(SELECTIONS)}, found {self.selection!r}')
 

@@ -1,6 +1,7 @@
 """What a run tells: lines or a progress bar for people, JSON lines and TensorBoard for programs."""
 
 import contextlib
+import functools
 import json
 import math
 import sys
@@ -75,13 +76,18 @@ def _as_json(record: dict[str, Any]) -> str:
 
 
 class Progress:
-    """Speed and time left from `start` to `steps`; on a terminal also a bar, below the lines that are logged."""
+    """Speed and time left from `start` to `steps`; on a terminal also a bar, below the lines that are logged.
+
+    The first step is mostly compilation. The bar begins after it, and no time left follows from it.
+    """
 
     def __init__(self, start: int, steps: int, batch_size: int, active: bool = True):
         self._steps, self._batch_size = steps, batch_size
         self._last_step, self._last_time, self._waited = start, time.perf_counter(), 0.0
         hidden = not (active and sys.stderr.isatty())
-        self._bar = tqdm(total=steps, initial=start, unit='step', dynamic_ncols=True, disable=hidden)
+        self._make_bar = functools.partial(tqdm, total=steps, initial=start + 1, unit='step', dynamic_ncols=True, disable=hidden)
+        self._bar: tqdm | None = None
+        self._compiled = False
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
@@ -91,7 +97,10 @@ class Progress:
         self._waited += time.perf_counter() - begin
 
     def step(self):
-        self._bar.update()
+        if self._bar is None:
+            self._bar = self._make_bar()
+        else:
+            self._bar.update()
 
     @contextlib.contextmanager
     def pause(self) -> Iterator[None]:
@@ -101,28 +110,34 @@ class Progress:
         self._last_time += time.perf_counter() - begin
 
     def rates(self, step: int) -> dict[str, float]:
-        """images/s, share of the time spent waiting for data, and seconds left, since the last call."""
+        """images/s, share of the time spent waiting for data, and seconds left, since the last call.
+
+        The first call, whose time is that of compilation too, does not know the seconds left: NaN.
+        """
         elapsed = max(time.perf_counter() - self._last_time, 1e-9)
         done = step - self._last_step
         rates = {
             'images_per_second': done * self._batch_size / elapsed,
             'data_wait_share': self._waited / elapsed,
-            'seconds_left': (self._steps - step) * elapsed / max(done, 1),
+            'seconds_left': (self._steps - step) * elapsed / max(done, 1) if self._compiled else math.nan,
         }
+        self._compiled = True
         self._last_step, self._last_time, self._waited = step, time.perf_counter(), 0.0
         return rates
 
     def close(self):
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()
 
 
 def line(step: int, steps: int, scalars: dict[str, float], words: str) -> str:
     """One line of training metrics for people; `words` are the method's own."""
-    minutes, seconds = divmod(round(scalars['seconds_left']), 60)
     parts = [f'step {step}/{steps}', f'loss {scalars["loss"]:.4f}', words]
     if scalars.get('skipped_steps'):
         parts.append(f'{scalars["skipped_steps"]:.0f} steps not applied')
     parts.append(f'{scalars["images_per_second"]:.1f} images/s')
     parts.append(f'waiting for data {scalars["data_wait_share"]:.0%}')
-    parts.append(f'{minutes}:{seconds:02d} left')
+    if math.isfinite(scalars['seconds_left']):
+        minutes, seconds = divmod(round(scalars['seconds_left']), 60)
+        parts.append(f'{minutes}:{seconds:02d} left')
     return '  '.join(filter(None, parts))

@@ -22,6 +22,7 @@ def test_unmatched_clusters_become_void():
 
 def test_classes_come_back_from_json():
     assert classes.from_json(Path('f'), [ROAD]) == (classes.Class('road', (1, 2, 3)),)
+    assert classes.from_json(Path('f'), [ROAD | {'group': 'stuff'}]) == (classes.Class('road', (1, 2, 3), 'stuff'),)
     assert classes.mapping_from_json(Path('f'), [0, -1, 1], 2) == [0, -1, 1]
 
 
@@ -32,7 +33,10 @@ def test_classes_come_back_from_json():
         ({'name': 'road'}, r"a list of at most 255 classes, found \{'name': 'road'\}$"),
         ([ROAD] * 256, 'a list of at most 255 classes, found '),
         *(
-            ([entry], 'a class with a printable "name" and a "colour" of three times 0 to 255, found ')
+            (
+                [entry],
+                'a class with a printable "name" and a "colour" of three times 0 to 255, and perhaps a printable "group", found ',
+            )
             for entry in (
                 None,
                 ROAD | {'name': 3},
@@ -43,6 +47,8 @@ def test_classes_come_back_from_json():
                 ROAD | {'colour': [1, 2, -1]},
                 ROAD | {'colour': [1, 2, 0.5]},
                 ROAD | {'colour': 'red'},
+                ROAD | {'group': 3},
+                ROAD | {'group': 'two\nlines'},
             )
         ),
     ],

@@ -93,7 +93,7 @@ def test_unlabelled_pixels_are_sky_where_iics_code_has_them_so(coco, tmp_path):
         assert (label[outside] == VOID).all() and not example['image'][outside].any()
     with pytest.raises(DataError, match=r"data\.unlabelled is 'void' or, for 3 classes, 'sky'; found 'sky' for 15 classes"):
         _examples(coco, tmp_path, 'val', num_classes=15, unlabelled='sky')
-    with pytest.raises(DataError, match=r"data\.geometry is 'antialiased' or 'iic', found 'opencv'"):
+    with pytest.raises(DataError, match=r"data\.geometry is 'antialiased', 'iic' or 'picie', found 'opencv'"):
         _examples(coco, tmp_path, 'val', geometry='opencv')
 
 
@@ -114,6 +114,39 @@ def test_images_are_a_third_of_their_size_and_padded_to_the_crop(coco, tmp_path)
     np.testing.assert_array_equal(example['image'][:height, :width], np.array(source))
     assert not example['image'][height:].any() and not example['image'][:, width:].any()
     assert (example['label'][height:] == VOID).all() and (example['label'][:, width:] == VOID).all()
+
+
+def test_the_geometry_of_picie_is_a_square_from_the_middle_which_splits_can_have_twice_as_large(coco, tmp_path):
+    options = {'num_classes': 27, 'geometry': 'picie', 'crop_size': 40, 'doubled': ('train',)}
+    examples = _examples(coco, tmp_path, 'train', **options) | _examples(coco, tmp_path, 'val', **options)
+    for split, name, side in (('train', '000000000001', 80), ('val', '000000000005', 40)):
+        source = Image.open(coco / f'{split}2017' / f'{name}.jpg')
+        width, height = int(side * source.width / source.height), side
+        left = round((width - side) / 2)
+        box = (left, 0, left + side, side)
+        ids = np.array(Image.open(coco / 'stuffthingmaps' / f'{split}2017' / f'{name}.png').resize((width, height), 0).crop(box))
+        np.testing.assert_array_equal(
+            examples[name]['image'], source.resize((width, height), Image.Resampling.BILINEAR).crop(box)
+        )
+        np.testing.assert_array_equal(
+            examples[name]['label'], np.vectorize({93: 22, 110: 21, 156: 23, 181: 24, 255: VOID}.get)(ids)
+        )
+    with pytest.raises(DataError, match=r"data\.doubled lists splits, .*; found \('train',\) for 'iic'"):
+        _examples(coco, tmp_path, 'train', **options | {'geometry': 'iic'})
+    with pytest.raises(DataError, match=r"data\.doubled lists splits, 'train' or 'val', .*; found \('test',\) for 'picie'"):
+        _examples(coco, tmp_path, 'train', **options | {'doubled': ('test',)})
+
+
+def test_the_version_of_27_classes_has_12_things_and_15_kinds_of_stuff(coco, tmp_path):
+    def groups(num_classes):
+        data = coco_stuff.builder(data_dir=str(tmp_path / 'tfds'), root=str(coco), num_classes=num_classes)
+        return [entry.group for entry in data.builder_config.classes]
+
+    assert groups(27) == ['things'] * 12 + ['stuff'] * 15
+    assert set(groups(15)) == set(groups(3)) == {''}
+    # COCO itself numbers 91 things before 91 kinds of stuff.
+    for fine, label in coco_stuff.label_mapping(27).items():
+        assert groups(27)[label] == ('things' if fine < 91 else 'stuff')
 
 
 def test_lists_decide_where_they_are_given(coco, tmp_path):

@@ -29,6 +29,12 @@ def test_scales_that_cannot_be_are_refused(rescale):
         images.check_form('data.json', 3, rescale)
 
 
+@pytest.mark.parametrize('side', [-1, 65_536, 1.0, True, '320', None])
+def test_sides_that_cannot_be_are_refused(side):
+    with pytest.raises(DataError, match=r'^data\.json: shorter_side is a number of pixels up to 65535, found '):
+        images.check_form('data.json', 3, 1.0, side)
+
+
 def _record(height=6, width=5, **changes):
     image, label = np.zeros((height, width, 3), np.uint8), np.zeros((height, width), np.uint8)
     return {'id': b'a', 'image': images.encode_png(image), 'label': images.encode_png(label)} | changes

@@ -131,6 +131,19 @@ def test_labels_are_rescaled_to_values_that_were_there():
     assert set(np.unique(images.rescale(label, 0.33, label=True))) <= {0, 7, 255}
 
 
+@pytest.mark.parametrize('height, width', [(20, 33), (31, 20), (20, 20), (64, 99), (15, 40)])
+def test_squares_are_those_of_picie_s_loaders(height, width):
+    """Pillow's resizing to a shorter side of 20 pixels, the longer side cut off, then its crop."""
+    image, label = RNG.integers(0, 256, (height, width, 3), dtype=np.uint8), RNG.integers(0, 9, (height, width), dtype=np.uint8)
+    size = (int(20 * width / height), 20) if height < width else (20, int(20 * height / width))
+    left, top = (round((length - 20) / 2) for length in size)
+    box = (left, top, left + 20, top + 20)
+    expected = Image.fromarray(image).resize(size, Image.Resampling.BILINEAR).crop(box)
+    np.testing.assert_array_equal(images.square(image, 20), expected)
+    expected = Image.fromarray(label).resize(size, Image.Resampling.NEAREST).crop(box)
+    np.testing.assert_array_equal(images.square(label, 20, label=True), expected)
+
+
 def test_files_are_read_by_their_content_whatever_they_are_called(tmp_path):
     Image.fromarray(PIXELS).save(tmp_path / 'image.jpg', 'PNG')
     np.testing.assert_array_equal(images.read_image(tmp_path / 'image.jpg'), PIXELS)
@@ -240,6 +253,9 @@ def test_rescaling_to_more_than_the_limit_is_refused(tmp_path):
     images.check_rescaled(tmp_path / 'image.png', PIXELS, 100.0)
     with pytest.raises(DataError, match=r'image\.png at 9000\.0 times its size: 63000 x 81000 pixels exceed'):
         images.check_rescaled(tmp_path / 'image.png', PIXELS, 9000.0)
+    needle = np.zeros((2, 40_000, 3), np.uint8)
+    with pytest.raises(DataError, match=r'image\.png with 320 pixels on its shorter side: 6400000 x 320 pixels exceed'):
+        images.check_rescaled(tmp_path / 'image.png', needle, 1.0, 320)
 
 
 @pytest.mark.parametrize(('factor', 'size'), [(0.33, (37, 50)), (0.5, (24, 31)), (1.7, (9, 5))])

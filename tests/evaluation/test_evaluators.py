@@ -1,10 +1,12 @@
 """What evaluators say of a state, recomputed from what its method predicts for the images of the splits."""
 
+import copy
 import dataclasses
 
 import jax
 import numpy as np
 import pytest
+from scipy import stats
 
 from ar_seg_jax import build, sharding
 from ar_seg_jax.data import pipeline
@@ -68,6 +70,13 @@ def test_every_protocol_is_scored_and_the_first_names_the_clusters(subject, stat
         np.testing.assert_array_equal(entry['confusion'], confusions['val'])
     assert (held_out['protocol'], own['protocol']) == ('many-to-one:train:val', 'one-to-one:val:val')
     assert held_out['scores']['accuracy'] == pytest.approx(accuracy)
+    pixels = confusions['val'].sum(1)
+    assert own['scores']['cluster_entropy'] == pytest.approx(stats.entropy(pixels))
+    assert own['scores']['empty_clusters'] == np.mean(pixels == 0)
+    assert (
+        sum(f'  clusters: entropy {stats.entropy(pixels):.4f} of at most {np.log(6):.4f} nats' in line for line in found.lines)
+        == 2
+    )
     assert own['scores']['accuracy'] != pytest.approx(accuracy)
     assert found.content['clusters']['mapping'] == mapping.tolist()
     assert [entry['name'] for entry in found.content['clusters']['classes']] == ['brick', 'grass', 'gravel']
@@ -89,9 +98,27 @@ def test_during_training_the_first_protocol_is_followed(subject, state):
     expected = segmentation.report(state, subject.data.evaluation).content['results'][0]['scores']
     assert found.scalars == {f'one-to-one:val:val/{name}': value for name, value in expected.items()}
     assert asked == ['val'] and not found.content and len(found.lines) == 1
-    assert found.lines[0].startswith(
-        f'accuracy {expected["accuracy"]:.4f}  mIoU {expected["mean_iou"]:.4f}  (one-to-one matching'
-    )
+    accuracy, iou, entropy = (expected[name] for name in ('accuracy', 'mean_iou', 'cluster_entropy'))
+    assert found.lines[0].startswith(f'accuracy {accuracy:.4f}  mIoU {iou:.4f}  clusters: entropy {entropy:.4f} of at most ')
+    assert '  (one-to-one matching fitted on' in found.lines[0]
+
+
+def test_groups_of_classes_are_scored_where_the_data_has_some(subject, state, counted):
+    confusions, _ = counted
+    own = [entry._replace(group=group) for entry, group in zip(subject.data.classes, ('things', 'stuff', 'stuff'), strict=True)]
+    builder = copy.copy(subject.data.builder)
+    builder._builder_config = dataclasses.replace(builder.builder_config, classes=tuple(own))
+    subject = dataclasses.replace(subject, data=dataclasses.replace(subject.data, builder=builder))
+    segmentation = Segmentation(subject, protocols=('one-to-one',), baselines=False)
+    followed, found = segmentation.follow(state, subject.data.evaluation), segmentation.report(state, subject.data.evaluation)
+    (entry,) = found.content['results']
+    hits = np.array(entry['class_accuracy']) * confusions['val'].sum(0)
+    for group, members in (('things', [0]), ('stuff', [1, 2])):
+        accuracy, iou = (entry['scores'][f'{group}_{name}'] for name in ('accuracy', 'mean_iou'))
+        assert accuracy == pytest.approx(hits[members].sum() / confusions['val'].sum(0)[members].sum())
+        assert iou == pytest.approx(np.mean([entry['class_iou'][index] for index in members]))
+        assert all(f'{group} {accuracy:.3f}, {iou:.3f}' in ' '.join(lines) for lines in (followed.lines, found.lines))
+    assert [entry['group'] for entry in found.content['clusters']['classes']] == ['things', 'stuff', 'stuff']
 
 
 def test_without_protocols_nothing_is_scored_and_clusters_have_numbers(subject, state, counted):

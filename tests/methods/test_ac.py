@@ -25,11 +25,8 @@ def state():
     return {**params, 'decoder': decoder}, extra
 
 
-def test_the_gradient_is_the_sum_of_those_of_the_two_views(state):
-    """Views are passed one by one here, with parameters of their own; the loss does not care which of the two comes first."""
-    names = ('A1', 'zigzag_D4')
-    method = tiny.ac(orderings=','.join(names), sampling='no_repetition')
-    batch, (params, extra) = tiny.with_void(tiny.random_batch()), state
+def _with_networks_of_their_own(method, extra, batch, names, scores=tiny.scores):
+    """A compiled function of the parameters of two networks, one for each view: the loss with new extra, and both gradients."""
 
     def loss_of_two_networks(first, second):
         outputs = []
@@ -42,12 +39,18 @@ def test_the_gradient_is_the_sum_of_those_of_the_two_views(state):
                 mutable=['batch_stats'],
                 method='scan',
             )
-            outputs.append(tiny.scores(output['decoder'], 16, 16))
-        return method.information(*outputs, batch['mask'])[0], updated
+            outputs.append(scores(output['decoder'], 16, 16))
+        return method.information(*outputs, batch.get('mask'))[0], updated
 
-    (expected, updated), (first, second) = jax.jit(jax.value_and_grad(loss_of_two_networks, argnums=(0, 1), has_aux=True))(
-        params, params
-    )
+    return jax.jit(jax.value_and_grad(loss_of_two_networks, argnums=(0, 1), has_aux=True))
+
+
+def test_the_gradient_is_the_sum_of_those_of_the_two_views(state):
+    """Views are passed one by one here, with parameters of their own; the loss does not care which of the two comes first."""
+    names = ('A1', 'zigzag_D4')
+    method = tiny.ac(orderings=','.join(names), sampling='no_repetition')
+    batch, (params, extra) = tiny.with_void(tiny.random_batch()), state
+    (expected, updated), (first, second) = _with_networks_of_their_own(method, extra, batch, names)(params, params)
     (loss, (new_extra, metrics)), gradients = tiny.stepper(method)(params, extra, batch, jax.random.key(5))
     assert abs(loss) > 1e-3
     np.testing.assert_allclose(loss, expected, rtol=1e-4)
@@ -58,6 +61,30 @@ def test_the_gradient_is_the_sum_of_those_of_the_two_views(state):
     tiny.assert_trees_close(new_extra, twice, rtol=1e-4)
     changed = jax.tree.map(lambda new, old: bool((new != old).any()), new_extra, extra)
     assert all(jax.tree.leaves(changed))
+
+
+@pytest.mark.parametrize('variant', ['F1', 'F2'])
+def test_the_gradient_of_common_taps_leaves_out_those_that_one_view_masks(variant):
+    """A masked tap is known here by its gradient, which is 0 in the view that masks it."""
+    names = ('A1', 'B1')
+    options = {'orderings': ','.join(names), 'sampling': 'no_repetition'}
+    own, common = (tiny.ac({'variant': variant}, common_taps_only=only, **options) for only in (False, True))
+    batch = tiny.random_batch(2)
+    params, extra = jax.jit(own.init, compiler_options=tiny.QUICK)(jax.random.key(0), batch['image'])
+    params = {**params, 'decoder': jax.tree.map(lambda leaf: 10 * leaf, params['decoder'])}  # far from uniform scores
+    scores = lambda maps, *size: jax.nn.softmax(own.model.to_pixels(maps, *size, scanned=True))  # noqa: E731
+    (expected, _), both = _with_networks_of_their_own(own, extra, batch, names, scores)(params, params)
+    (loss, _), found = tiny.stepper(common)(params, extra, batch, jax.random.key(5))
+    np.testing.assert_allclose(loss, expected, rtol=1e-4)
+    masked = [('block_0', 'conv_0')] + ([('stem', 'conv'), ('stem', 'down')] if variant == 'F1' else [])
+    total = jax.tree.map(jnp.add, *both)
+    for part, name in masked:
+        first, second = (gradient[part][name]['kernel'] for gradient in both)
+        seen = (first != 0).any((2, 3)) & (second != 0).any((2, 3))
+        assert seen.sum() == 7 and (total[part][name]['kernel'] != 0).any((2, 3)).all()  # of 9, which one or the other view uses
+        total[part][name]['kernel'] = total[part][name]['kernel'] * seen[:, :, None, None]
+        assert not found[part][name]['kernel'][~np.asarray(seen)].any()
+    tiny.assert_trees_close(found, total, rtol=1e-3)
 
 
 @pytest.mark.parametrize('keep_unused', [False, True])

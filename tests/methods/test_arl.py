@@ -265,11 +265,11 @@ def test_a_config_describes_it():
     method = build.method(config.to_dict())
     assert (method.num_clusters, method.negatives, method.contrast) == (4, 6, ContrastiveLoss(2, 0.5))
     assert method.model.heads == {'decoder': 11}
-    assert method.views == Views(tuple(orderings.RASTER), 'random', 4, 'turn', False)
+    assert method.views == Views(tuple(orderings.RASTER), 'random', 4, 'turn', sobel=False, common_taps_only=False)
     assert isinstance(method.critics, nn.Module)
     config.method = common.arl() | {'depth': 3}
     with pytest.raises(
-        UserError, match=r"config\.method of 'arl': there is no 'depth', the names are candidates, displacement, "
+        UserError, match=r"config\.method of 'arl': there is no 'depth', the names are candidates, common_taps_only, "
     ):
         build.method(config.to_dict())
     config.method.name = 'barl'

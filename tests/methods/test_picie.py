@@ -25,7 +25,7 @@ def _made(monkeypatch, **options):
 
 def _state(method, batch):
     """With a student that is not the teacher, and clusters of different sizes."""
-    params, extra = method.init(jax.random.key(0), batch['image'])
+    _, extra = method.init(jax.random.key(0), batch['image'])
     other, _ = method.init(jax.random.key(5), batch['image'])
     clusters = {
         name: found._replace(sizes=jnp.arange(1.0, 1 + len(found.sizes)), centroids=found.centroids * 0.7)
@@ -34,8 +34,8 @@ def _state(method, batch):
     return other, {**extra, 'clusters': clusters}
 
 
-def _loss(method):
-    return jax.jit(functools.partial(gradients.loss, method, time=tiny.BEGINNING), compiler_options=tiny.QUICK)
+def _compiled(function, method):
+    return jax.jit(functools.partial(function, method, time=tiny.BEGINNING), compiler_options=tiny.QUICK)
 
 
 @pytest.mark.parametrize('void', [False, True])
@@ -80,7 +80,7 @@ def test_the_loss_is_that_of_a_loop(monkeypatch, readout, balance, auxiliary, vo
         both = np.log(3) + np.log(auxiliary)
         expected = np.log(auxiliary) / both * totals['main'] + np.log(3) / both * totals['auxiliary']
 
-    loss, (new_extra, metrics) = _loss(method)(params, extra, batch, key=KEY)
+    loss, (new_extra, metrics) = _compiled(gradients.loss, method)(params, extra, batch, key=KEY)
     np.testing.assert_allclose(loss, expected, rtol=1e-4)
     np.testing.assert_allclose((metrics['within'] + metrics['cross']) / 2, totals['main'], rtol=1e-4)
     counts = [
@@ -119,7 +119,7 @@ def test_void_is_neither_clustered_nor_learned_from(monkeypatch):
 
     def found(batch):
         _, after = method.refresh(params, extra, iter([batch]), key=KEY, time=tiny.BEGINNING)
-        return after['clusters'], _loss(method)(params, extra, batch, key=KEY)[0]
+        return after['clusters'], _compiled(gradients.loss, method)(params, extra, batch, key=KEY)[0]
 
     changed = {**batch, 'image': batch['image'].at[2:].set(7)}
     jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-5), found(changed), found(batch))
@@ -127,15 +127,11 @@ def test_void_is_neither_clustered_nor_learned_from(monkeypatch):
 
 def test_parts_of_a_batch_have_one_loss(monkeypatch):
     """The network has no statistics, and so all numbers are those of the undivided batch."""
-    method, batch = _made(monkeypatch, colours='paper'), tiny.with_void(tiny.random_batch())
+    method, batch = _made(monkeypatch), tiny.with_void(tiny.random_batch())
     params, extra = _state(method, batch)
     parts = {name: array.reshape(2, 4, *array.shape[1:]) for name, array in batch.items()}
-    (loss, (_, metrics)), found = jax.jit(functools.partial(gradients.of_parts, method, time=tiny.BEGINNING))(
-        params, extra, parts, key=KEY
-    )
-    (expected, (_, whole)), gradient = jax.jit(functools.partial(gradients.of_batch, method, time=tiny.BEGINNING))(
-        params, extra, batch, key=KEY
-    )
+    (loss, (_, metrics)), found = _compiled(gradients.of_parts, method)(params, extra, parts, key=KEY)
+    (expected, (_, whole)), gradient = _compiled(gradients.of_batch, method)(params, extra, batch, key=KEY)
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
     jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6), metrics, whole)
     tiny.assert_trees_close(found, gradient, rtol=1e-3)

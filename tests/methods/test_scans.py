@@ -23,7 +23,14 @@ GROUP = {'flip': [_TURNS[0], _MIRRORED[0]], 'turn': _TURNS, 'all': _TURNS + _MIR
 
 
 AS_THEY_ARE = Normalisation()
-PLAIN = {'orderings': ('A1',), 'sampling': 'random', 'candidates': 4, 'transformations': 'none', 'sobel': False}
+PLAIN = {
+    'orderings': ('A1',),
+    'sampling': 'random',
+    'candidates': 4,
+    'transformations': 'none',
+    'sobel': False,
+    'common_taps_only': False,
+}
 
 
 class Witness(nn.Module):
@@ -36,7 +43,7 @@ class Witness(nn.Module):
     def __call__(self, image, *, train=False):
         raise NotImplementedError  # for the unmasked network, which no view asks for
 
-    to_pixels = __call__
+    to_pixels = used_taps = __call__
 
     @nn.compact
     def scan(self, image, views, *, train):

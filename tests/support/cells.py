@@ -33,7 +33,7 @@ class Cells(nn.Module):
 
 
 def by_hand(params, image, crops, view, length=1):
-    """Vectors of this length or of their own, (images, rows, columns, 4), of the first or second view of images in colours of their own.
+    """Vectors, (images, rows, columns, 4), of the first or second view of images whose colours stay; None leaves their lengths.
 
     Parts are taken of pixels for the first view and of cells for the second one, by scipy.
     """

@@ -1,6 +1,8 @@
+import io
 import json
 import logging
 import math
+import sys
 
 import jax.numpy as jnp
 import numpy as np
@@ -134,14 +136,21 @@ def test_only_one_process_writes(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_speed_leaves_out_pauses_and_counts_waiting(monkeypatch):
+@pytest.fixture
+def passes(monkeypatch):
+    """Lets time pass, some seconds."""
     now = [100.0]
     monkeypatch.setattr(metrics.time, 'perf_counter', lambda: now[0])
-    progress = metrics.Progress(start=0, steps=10, batch_size=6)
 
     def passes(seconds):
         now[0] += seconds
 
+    return passes
+
+
+def test_speed_leaves_out_pauses_and_counts_waiting(passes):
+    progress = metrics.Progress(start=0, steps=10, batch_size=6)
+    progress.rates(0)
     with progress.waiting():
         passes(1)
     passes(2)
@@ -149,3 +158,27 @@ def test_speed_leaves_out_pauses_and_counts_waiting(monkeypatch):
         passes(50)
     passes(1)
     assert progress.rates(2) == {'images_per_second': 3.0, 'data_wait_share': 0.25, 'seconds_left': 16.0}
+
+
+@pytest.mark.parametrize(('start', 'left'), [(0, '1:35'), (40, '0:55')])
+def test_no_time_left_is_told_before_a_step_without_compilation(tmp_path, caplog, passes, start, left):
+    caplog.set_level(logging.INFO, 'ar_seg_jax')
+    with Journal(tmp_path, start, 100, 6, lambda _: Remark(), active=True) as journal:
+        for step, seconds in ((start + 1, 60), (start + 5, 4)):
+            passes(seconds)
+            journal.training(step, {'loss': jnp.float32(1)}, recorded=True)
+    first, second = (record.message for record in caplog.records)
+    assert first.endswith('0.1 images/s  waiting for data 0%')
+    assert second.endswith(f'6.0 images/s  waiting for data 0%  {left} left')
+    assert [line['seconds_left'] for line in _lines(tmp_path)] == [None, 95 - start]
+
+
+def test_the_bar_of_a_terminal_begins_after_the_first_step_and_knows_no_time_left_then(monkeypatch):
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, 'stderr', terminal)
+    progress = metrics.Progress(start=3, steps=10, batch_size=6)
+    assert terminal.getvalue() == ''
+    progress.step()
+    assert '4/10' in terminal.getvalue() and '<?' in terminal.getvalue()
+    progress.close()
