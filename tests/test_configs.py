@@ -37,8 +37,8 @@ def _load(name):
 def raw(tmp_path_factory):
     """A directory in which each of the data sets finds files with the names of its images."""
     root = tmp_path_factory.mktemp('raw')
-    (root / 'images').mkdir()
-    for name in ('images/a.png', 'top_potsdam_2_10_RGBIR.tif'):
+    for name in ('images/a.png', 'top_potsdam_2_10_RGBIR.tif', 'leftImg8bit/test/city/a_leftImg8bit.png'):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()
     return root
 
