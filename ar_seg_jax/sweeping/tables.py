@@ -23,8 +23,8 @@ class Row:
 
     kind: 'trained' with the row's overrides; 'untrained', the network of such a run before training; 'baseline', which the
         evaluation of the base run holds under the name `method`; 'not implemented', with the paper's number only.
-    config: another config beside that of the sweep, with '{base}' for its name: '{base}_arl' of configs/coco3.py is
-        configs/coco3_arl.py. '' starts from that of the sweep.
+    config: another config beside that of the sweep, with '{base}' for its name: 'arl_{base}' of configs/coco3.py is
+        configs/arl_coco3.py. '' starts from that of the sweep.
     overrides: values by 'part.key'. A list is a choice by seed; {'times': n, 'of': key} is n times the base config's value.
     matching: 'many-to-one' for a score with that matching; '' for the first protocol of the config.
     paper: accuracy in percent by measure and data set (`column`); a pair is mean and standard deviation.
