@@ -14,7 +14,7 @@ from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import BATCH_STATS, Batch, Extra, Metrics, Model, Outputs, Params
 from ar_seg_jax.methods import clusters, pseudo_labels
 from ar_seg_jax.methods.pseudo_labels import Maps, PseudoLabelled, Search, Variables
-from ar_seg_jax.methods.views import Colours, Drawn, Images, Views
+from ar_seg_jax.methods.views import Colours, Drawn, Images, Seen, Views
 from ar_seg_jax.objectives import clustering, labels
 from ar_seg_jax.objectives.k_means import Block
 from ar_seg_jax.objectives.labels import Balance
@@ -66,23 +66,20 @@ class PiCIE(PseudoLabelled):
 
     def forward(self, params: Params, extra: Extra, batch: Batch, *, key, time, part=0):
         image, drawn = batch['image'], self.drawn(extra, batch['image'])
-        labelled, _ = self.pair(extra['teacher'], image, drawn)
-        pair, updated = self.pair(self.student(params, extra), image, drawn, jax.random.fold_in(key, part))
+        seen = self.seen(image, drawn)
+        labelled, _ = self.pair(extra['teacher'], image, seen, drawn)
+        pair, updated = self.pair(self.student(params, extra), image, seen, drawn, jax.random.fold_in(key, part))
         counted = self.views.counted(self.model, pair[_VIEWS[0]], batch, drawn)
         outputs = {level: self._compared(extra, level, labelled, pair, counted) for level in self._levels()}
         return outputs, {**extra, BATCH_STATS: {'network': updated[BATCH_STATS]}}
 
     def objective(self, outputs: Any, batch: Batch, *, time) -> tuple[jax.Array, Metrics]:
-        levels = self._levels()
-        logarithms = {level: math.log(count) for level, count in levels.items()}
         loss, metrics = jnp.zeros(()), {}
-        for level in levels:
+        for level, share in self._shares().items():
             entropies = [[outputs[level]['cross_entropy'][f'{one} by {other}'].mean() for other in _VIEWS] for one in _VIEWS]
-            within, cross = entropies[0][0] + entropies[1][1], entropies[0][1] + entropies[1][0]
-            others = sum(logarithms.values()) - logarithms[level]
-            share = others / sum(logarithms.values()) if len(levels) > 1 else 1.0
-            loss += share * (within + cross) / 4
-            found = {'within': within / 2, 'cross': cross / 2, **_of_both(outputs[level]['seen'])}
+            within, cross = (entropies[0][0] + entropies[1][1]) / 2, (entropies[0][1] + entropies[1][0]) / 2
+            loss += share * (within + cross) / 2
+            found = {'within': within, 'cross': cross, **_of_both(outputs[level]['seen'])}
             metrics |= found if level == _MAIN else {f'{level}_{name}': value for name, value in found.items()}
         return loss, metrics
 
@@ -98,17 +95,16 @@ class PiCIE(PseudoLabelled):
         scores = jax.nn.softmax(self.to_pixels(self._scores(extra['centroids'], vectors), *image.shape[1:3]))
         return Outputs(scores=scores, features=features, logits=vectors)
 
+    def seen(self, image: Images, drawn: Drawn) -> tuple[Seen, Seen]:
+        """Both views as the network sees them; the second one is still whole."""
+        return self.views.first(self.model, image, drawn), self.views.second(self.model, image, drawn)
+
     def pair(
-        self,
-        variables: Variables,
-        image: Images,
-        drawn: Drawn,
-        key: Key[Array, ''] | None = None,
+        self, variables: Variables, image: Images, seen: tuple[Seen, Seen], drawn: Drawn, key: Key[Array, ''] | None = None
     ) -> tuple[dict[str, Maps], Variables]:
-        """z1 and z2 by the name of their view, of length 1; the network sees the views one after the other, see `vectors`."""
-        one, variables = self.vectors(variables, self.views.first(self.model, image, drawn), key)
-        key = None if key is None else jax.random.fold_in(key, 1)
-        other, variables = self.vectors(variables, self.views.second(self.model, image, drawn), key)
+        """z1 and z2 by the name of their view, of length 1; the network looks at one after the other, see `vectors`."""
+        one, variables = self.vectors(variables, seen[0], key)
+        other, variables = self.vectors(variables, seen[1], None if key is None else jax.random.fold_in(key, 1))
         other = self.views.cut(self.model, other, image, drawn)
         return dict(zip(_VIEWS, map(clustering.unit, (one, other)), strict=True)), variables
 
@@ -116,6 +112,13 @@ class PiCIE(PseudoLabelled):
         """Numbers of clusters of the clusterings of each view."""
         levels = {_MAIN: self.num_clusters}
         return levels | {_AUXILIARY: self.auxiliary_clusters} if self.auxiliary_clusters else levels
+
+    def _shares(self) -> dict[str, float]:
+        """Of the losses of both levels in the whole."""
+        if not self.auxiliary_clusters:
+            return {_MAIN: 1.0}
+        main, auxiliary = math.log(self.num_clusters), math.log(self.auxiliary_clusters)
+        return {_MAIN: auxiliary / (main + auxiliary), _AUXILIARY: main / (main + auxiliary)}
 
     def _wanted(self) -> dict[str, tuple[str, int]]:
         return {_name(level, view): (view, count) for level, count in self._levels().items() for view in _VIEWS}
@@ -152,7 +155,7 @@ def _of_both(seen: dict[str, labels.Seen]) -> Metrics:
 def _blocks(method: PiCIE, extra: Extra, batch: Batch) -> dict[str, Block]:
     """Vectors of both views of a batch as the teacher sees them."""
     drawn = method.drawn(extra, batch['image'])
-    pair, _ = method.pair(extra['teacher'], batch['image'], drawn)
+    pair, _ = method.pair(extra['teacher'], batch['image'], method.seen(batch['image'], drawn), drawn)
     counted = method.views.counted(method.model, pair[_VIEWS[0]], batch, drawn)
     return {view: method.search.drawn(vectors, counted, drawn.places) for view, vectors in pair.items()}
 

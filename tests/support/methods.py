@@ -29,7 +29,6 @@ SMALL = {
     'isola': {'num_clusters': 3, 'patch': 3, 'width': 8, 'head': 'full', **_CALM},
     'deep_cluster': {**_SMALL_SEARCH, 'num_clusters': 3, 'training_clusters': 4},
     'picie': {**_SMALL_SEARCH, 'num_clusters': 3, 'auxiliary_clusters': 4},
-    'resnet_fpn': {'width': 4, 'base_channels': 4},
     'autoregressive': {'blocks': 1},
     'vgg': {'channels': 2},
 }
@@ -59,8 +58,11 @@ def made(name: str, deviation: tuple[float, ...] = ()) -> Method:
 
 @functools.cache
 def _configs() -> list[Mapping[str, Any]]:
-    """Of the program, the one with all defaults first, and those of the methods that are not of it."""
-    names = sorted((path.stem for path in (ROOT / 'configs').glob('[!_]*.py')), key=lambda name: (name != 'common', name))
+    """Of the program, the one with all defaults first, then those of collages, whose networks are small; and those of the methods
+    that are not of it."""
+    order = ('common', 'textures')
+    names = sorted(path.stem for path in (ROOT / 'configs').glob('[!_]*.py'))
+    names.sort(key=lambda name: order.index(start) if (start := name.partition('_')[0]) in order else len(order))
     modules = [*(importlib.import_module(f'configs.{name}') for name in names), examples.modules()['configs/mirror.py']]
     own = {'method': {'name': 'turned'}, 'model': {'name': 'plain', 'channels': 8}}
     return [*(module.get_config().to_dict() for module in modules), own]
