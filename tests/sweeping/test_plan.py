@@ -1,5 +1,6 @@
 """Which runs a table needs, recomputed by hand."""
 
+import importlib
 import re
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from ar_seg_jax import orderings
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.sweeping import plan, tables
 from ar_seg_jax.sweeping.tables import Row, Table
-from configs import arl_potsdam3, common, folder, potsdam3, textures
+from configs import common, folder, potsdam3, textures
 
 FILE = Path(potsdam3.__file__)
 POTSDAM = potsdam3.get_config().to_dict()
@@ -17,9 +18,12 @@ CONFIG = POTSDAM | {'model': POTSDAM['model'] | {'attention': False, 'output_str
 
 
 def _sweep(config, file=FILE):
-    """A sweep of a config, whose rows find configs/arl_potsdam3.py beside it."""
-    others = {str(FILE.with_name('arl_potsdam3.py')): arl_potsdam3.get_config().to_dict()}
-    return plan.Sweep(Path('unused'), plan.Base(str(file), config), {}, others.__getitem__)
+    """A sweep of a config, whose rows find the other configs beside it."""
+
+    def load(other):
+        return importlib.import_module(f'configs.{Path(other).stem}').get_config().to_dict()
+
+    return plan.Sweep(Path('unused'), plan.Base(str(file), config), {}, load)
 
 
 def _slug(row, config, seed=0):
@@ -33,7 +37,8 @@ def _flat(tree, prefix=''):
 
 
 def _all_trainings(seeds):
-    return {name: plan.trainings(tables.load(name), _sweep(CONFIG), seeds) for name in tables.names()}
+    sweep = _sweep(CONFIG)
+    return {name: plan.trainings(sweep.available(tables.load(name)), sweep, seeds) for name in tables.names()}
 
 
 @pytest.mark.parametrize('name', tables.names())
@@ -41,7 +46,7 @@ def test_every_override_names_a_key_that_configs_have(name):
     config = common.get_config().to_dict()
     known = {'': set(_flat(config)), 'arl_{base}': set(_flat(config | {'method': common.arl()}))}
     for row in tables.load(name).rows:
-        assert row.overrides.keys() <= known[row.config]
+        assert not row.overrides or row.overrides.keys() <= known[row.config]
 
 
 def test_overrides_that_the_config_has_already_are_dropped_so_that_tables_share_the_base_run():
@@ -58,7 +63,8 @@ def test_overrides_that_the_config_has_already_are_dropped_so_that_tables_share_
         'method.orderings=A1,B1,C3,D3',
         'method.orderings=all',
     }
-    assert shared['comparison'] == {'base'}
+    others = {'arl', 'deep_cluster', 'doersch', 'iic', 'isola'}
+    assert shared['comparison'] == {'base', 'method.auxiliary_clusters=15', *(f'{name}_potsdam3' for name in others)}
 
 
 def test_a_row_takes_the_config_beside_that_of_the_sweep_which_its_name_tells():
@@ -111,6 +117,15 @@ def test_the_subsets_of_orderings_have_the_numbers_that_their_rows_say():
     assert dict(subset.split(',') for subset in tables.load('num_orderings').rows[0].overrides['method.orderings']) == reverse
 
 
+def test_optional_rows_are_trained_where_they_have_a_config():
+    table = Table('t', 't', 's', tuple(Row(name, config=f'{name}_{{base}}', optional=True) for name in ('iic', 'picie')))
+    available = _sweep(CONFIG).available(table)
+    assert [row.kind for row in available.rows] == ['trained', 'no config'] and available.rows[0] == table.rows[0]
+    assert [one.slug for one in plan.trainings(available, _sweep(CONFIG), [0])] == ['iic_potsdam3']
+    with pytest.raises(UserError, match=r"the row 'picie' needs the config .*picie_potsdam3\.py, which does not exist"):
+        plan.trainings(table, _sweep(CONFIG), [0])
+
+
 def test_multiples_follow_the_config():
     config = CONFIG | {'method': CONFIG['method'] | {'num_clusters': 7}}
     slugs = [_slug(row, config) for row in tables.load('overclustering').rows]
@@ -146,7 +161,7 @@ def test_a_shared_run_holds_what_all_its_rows_want():
     objectives = plan.trainings(tables.load('objectives'), _sweep(CONFIG), [0])[0]
     assert objectives.untrained
     assert objectives.probes == ('linear:logits', 'non-linear:logits', 'linear:features', 'non-linear:features')
-    (comparison,) = plan.trainings(tables.load('comparison'), _sweep(CONFIG), [0])
+    comparison = {one.slug: one for one in _all_trainings([0])['comparison']}['base']
     assert comparison.untrained and comparison.probes == ()
     assert comparison.methods == ('k-means on pixels', 'k-means on SIFT')
 

@@ -146,6 +146,7 @@ def test_the_best_step_by_the_scored_labels_is_shown_only_where_a_table_says_so(
 
 def test_the_comparison_takes_its_rows_from_where_they_are(sweep):
     table = tables.load('comparison')
+    table = dataclasses.replace(table, rows=tuple(row for row in table.rows if not row.config or row.name == 'PiCIE 2021'))
     table = sweep.available(table)
     training, auxiliary = plan.trainings(table, sweep, [0])
     assert auxiliary.overrides == {'method.auxiliary_clusters': 15}
@@ -155,7 +156,7 @@ def test_the_comparison_takes_its_rows_from_where_they_are(sweep):
     found = {line.row.name: [score.values['accuracy'] for score in line.scores['segmentation']] for line in lines}
     assert found['AC'] == [0.6] and found['random CNN (untrained)'] == [0.35] and found['k-means on pixels'] == [0.3]
     text = summary.markdown(table, sweep, [0], lines)
-    assert '| IIC 2019 | no config | - | - | 65.1 | - |' in text
+    assert '| PiCIE 2021 | no config | - | - | - | - |' in text
     assert '| k-means on SIFT | failed | - | - | 38.2 | - |' in text and 'has no k-means on SIFT score' in text
 
 
