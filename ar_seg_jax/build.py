@@ -10,7 +10,7 @@ from flax.core import FrozenDict
 from ar_seg_jax.configuration import check_types, choose
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Method, Model
-from ar_seg_jax.methods import ac, arl, clusters, doersch, iic, isola
+from ar_seg_jax.methods import ac, arl, clusters, deep_cluster, doersch, iic, isola, picie
 from ar_seg_jax.models.autoregressive import Autoregressive
 from ar_seg_jax.models.resnet_fpn import ResNetFPN
 from ar_seg_jax.models.vgg import VGG
@@ -19,8 +19,16 @@ from ar_seg_jax.training import optimizer
 
 Config = Mapping[str, Any]
 
-MODELS = {'autoregressive': Autoregressive, 'vgg': VGG, 'resnet_fpn': ResNetFPN, 'vit': ViT}
-METHODS = {'ac': ac.build, 'arl': arl.build, 'iic': iic.build, 'doersch': doersch.build, 'isola': isola.build}
+MODELS = {'autoregressive': Autoregressive, 'resnet_fpn': ResNetFPN, 'vgg': VGG, 'vit': ViT}
+METHODS = {
+    'ac': ac.build,
+    'arl': arl.build,
+    'deep_cluster': deep_cluster.build,
+    'doersch': doersch.build,
+    'iic': iic.build,
+    'isola': isola.build,
+    'picie': picie.build,
+}
 
 # Of every optimiser, besides its own options.
 _OPTIMIZER = {

@@ -52,7 +52,7 @@ def main() -> int:
     workdir.check_config(sweep.directory, base.config)
     with workdir.claim(sweep.directory):
         workdir.save_config(sweep.directory, base.config)
-        complete, failed = _make(table, sweep)
+        complete, failed = _make(sweep.available(table), sweep)
     if not complete:
         return os.EX_TEMPFAIL
     return 1 if failed else 0

@@ -228,6 +228,44 @@ def vgg() -> dict[str, Any]:
     }
 
 
+def pseudo_labels() -> dict[str, Any]:
+    """How DeepCluster and PiCIE see images, and how they seek clusters."""
+    return {
+        'width': 0,  # channels of a linear map of the features that is clustered; 0 clusters the features themselves
+        'colours': 'paper',  # how those of views change: none, paper or released (PiCIE's paper or its released code)
+        'smallest_crop': 0.5,  # least side of the part that views show, as a share of that of the image
+        'shrink': 1,  # pixels of an image to one that the network sees, along each side
+        'initial_batches': 20,  # that k-means begins with; it goes once over the others
+        'iterations': 20,  # of k-means on the initial batches
+        'vectors_of_image': 400,  # places of each image that k-means sees; 0 for all, which may not fit into memory
+    }
+
+
+def deep_cluster() -> dict[str, Any]:
+    """DeepCluster for pixels. With frequency for class_weights it is the baseline MDC of PiCIE's paper."""
+    return {
+        'name': 'deep_cluster',
+        'num_clusters': 3,  # into which k-means sorts what was learned
+        'training_clusters': 0,  # that are learned; 0 is as many
+        'head': 'fresh',  # the classifier: fresh in each epoch, or the centroids themselves
+        'pca_whiten': 0,  # principal components that are clustered; 0 clusters what there is
+        'class_weights': 'inverse',  # of pixels by the size of their cluster: none, inverse or frequency
+        **pseudo_labels(),
+    }
+
+
+def picie() -> dict[str, Any]:
+    """PiCIE, and with auxiliary clusters PiCIE+H."""
+    return {
+        'name': 'picie',
+        'num_clusters': 3,
+        'auxiliary_clusters': 0,  # of a second clustering of each view (100 in PiCIE+H); 0 has none
+        'readout': 'cosine',  # scores of clusters: cosine (paper) or dot (released code)
+        'balance': 'frequency',  # weights of pixels by the size of their cluster: none, inverse or frequency (released code)
+        **pseudo_labels(),
+    }
+
+
 def adam() -> dict[str, Any]:
     """Adam with the papers' defaults, but for epsilon.
 

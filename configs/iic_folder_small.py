@@ -1,4 +1,4 @@
-"""IIC on the data of configs/folder_small.py, with a network a quarter as wide and the same budget.
+"""IIC on the data of configs/folder_small.py, with as many images and a network of the same size.
 
 python -m ar_seg_jax.main --config configs/iic_folder_small.py --config.data.root=/path/to/images --workdir runs/mine_iic
 """

@@ -1,5 +1,6 @@
-"""Mini-batch k-means of vectors, and the nearest of its centroids."""
+"""Mini-batch k-means of vectors, the nearest of its centroids, and what clusters are like."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -7,6 +8,11 @@ from jaxtyping import Array, Float, Int
 from ar_seg_jax.errors import UserError
 
 Centroids = Float[Array | np.ndarray, 'clusters channels']
+
+# The entropy of clusters below this share of log K means that nearly all pixels are in one of them.
+_COLLAPSED = 0.1
+# Added to squared lengths, so that the gradient at zero is finite.
+_SMALLEST_LENGTH = 1e-12
 
 
 def find_centroids(features: Float[np.ndarray, 'vectors channels'], num_clusters: int, seed: int) -> Centroids:
@@ -36,5 +42,19 @@ def nearest(centroids: Centroids, vectors: Float[Array, '*places channels']) -> 
 def nearness(centroids: Centroids, vectors: Float[Array, '*places channels']) -> Float[Array, '*places clusters']:
     """Minus the squared distance to each centroid, up to |x|^2, which is the same for all of them; linear in the vectors."""
     lengths = jnp.sum(centroids**2, axis=1)
-    products = jnp.matmul(vectors, centroids.T, precision='highest')
-    return 2 * products - jnp.expand_dims(lengths, range(vectors.ndim - 1))
+    return 2 * products(centroids, vectors) - jnp.expand_dims(lengths, range(vectors.ndim - 1))
+
+
+def products(centroids: Centroids, vectors: Float[Array, '*places channels']) -> Float[Array, '*places clusters']:
+    """The inner product with each centroid."""
+    return jnp.matmul(vectors, centroids.T, precision='highest')
+
+
+def unit(vectors: Float[Array, '*places channels']) -> Float[Array, '*places channels']:
+    """Vectors of length 1; those of length 0, which a ReLU may give, stay so."""
+    return vectors * jax.lax.rsqrt(jnp.sum(vectors**2, axis=-1, keepdims=True) + _SMALLEST_LENGTH)
+
+
+def collapsed(entropy: float, bound: float) -> bool:
+    """Whether nearly all pixels are in one cluster, from the entropy of the clusters and the most it can be."""
+    return entropy < _COLLAPSED * bound

@@ -10,12 +10,10 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float
 
 from ar_seg_jax.interfaces import Remark
-from ar_seg_jax.objectives import displacements
+from ar_seg_jax.objectives import clustering, displacements
 
 # Probabilities below this count as this in a logarithm: keeps gradients finite, changes MI by less than K^2 * 2e-9 nats.
 _SMALLEST = 1e-10
-# H(y) below this share of log K means that nearly all pixels are in one cluster.
-_COLLAPSED = 0.1
 
 Assignment = Float[Array, 'batch height width clusters']  # probabilities of the clusters at each pixel
 Mask = Bool[Array, 'batch height width']  # True where a pixel counts
@@ -150,7 +148,7 @@ def in_words(metrics: Mapping[str, float]) -> Remark:
     """What people should read of the metrics of `InformationLoss`."""
     information, bound, entropy = (metrics[name] for name in ('mutual_information', 'mutual_information_bound', 'entropy'))
     words = f"MI {information:.4f} of at most {bound:.4f} nats  H(y) {entropy:.3f}  H(y|y') {metrics['conditional_entropy']:.3f}"
-    if entropy >= _COLLAPSED * bound:
+    if not clustering.collapsed(entropy, bound):
         return Remark(words)
     return Remark(
         words,

@@ -83,7 +83,7 @@ def lines(table: Table, sweep: Sweep, seeds: Sequence[int], outcomes: Outcomes) 
 
 def _line(row: Row, table: Table, sweep: Sweep, seeds: Sequence[int], outcomes: Outcomes) -> Line:
     scores: dict[str, list[Score]] = {measure: [] for measure in table.measures}
-    if row.kind == 'not implemented':
+    if row.kind == 'no config':
         return Line(row, scores)
     base = sweep.of(row)
     keys = [key(row, base, seed) for seed in seeds]

@@ -43,11 +43,19 @@ class Sweep:
         """The config that a row starts from; UserError if its file does not exist."""
         if not row.config:
             return self.base
-        file = Path(self.base.file)
-        other = file.with_name(f'{row.config.format(base=file.stem)}.py')
+        other = self._file(row)
         if not other.is_file():
             raise UserError(f'the row {row.name!r} needs the config {other}, which does not exist')
         return Base(str(other), self.load(str(other)))
+
+    def available(self, table: Table) -> Table:
+        """The table as it is where optional rows lack their config."""
+        rows = (row.without_config() if row.optional and not self._file(row).is_file() else row for row in table.rows)
+        return dataclasses.replace(table, rows=tuple(rows))
+
+    def _file(self, row: Row) -> Path:
+        file = Path(self.base.file)
+        return file.with_name(f'{row.config.format(base=file.stem)}.py')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,11 +82,11 @@ class Training:
 
 def trainings(table: Table, sweep: Sweep, seeds: Sequence[int]) -> list[Training]:
     """Those of a table, each once: the first seed of all rows, then the second, so that an early end leaves most."""
-    bases = {row.config: sweep.of(row) for row in table.rows if row.kind != 'not implemented'}
+    bases = {row.config: sweep.of(row) for row in table.rows if row.kind != 'no config'}
     found: dict[Key, Training] = {}
     for seed in seeds:
         for row in table.rows:
-            if row.kind != 'not implemented':
+            if row.kind != 'no config':
                 one = _training(row, table, bases[row.config], seed)
                 found[one.key] = _joined(found[one.key], one) if one.key in found else one
     return list(found.values())

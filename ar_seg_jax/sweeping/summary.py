@@ -108,7 +108,7 @@ def _ours(line: Line, found: Sequence[Score], scores: Sequence[str]) -> list[str
     """The scores, or why there are none; a row that is incomplete says so."""
     failed = 'failed' if line.failures else ''
     if not found:
-        reason = 'not implemented' if line.row.kind == 'not implemented' else failed or 'not yet run'
+        reason = 'no config' if line.row.kind == 'no config' else failed or 'not yet run'
         return [reason, *[_NOTHING] * (len(scores) - 1)]
     more = f', {len(line.failures)} failed' if failed else f', {line.waiting} not yet run' if line.waiting else ''
     first, *others = (percent(spread([score.values[name] for score in found])) for name in scores)

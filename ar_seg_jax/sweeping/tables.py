@@ -9,7 +9,7 @@ from ar_seg_jax import files
 from ar_seg_jax.errors import UserError
 
 FILE = Path(__file__).with_name('tables.json')
-KINDS = ('trained', 'untrained', 'baseline', 'not implemented')
+KINDS = ('trained', 'untrained', 'baseline', 'no config')
 SELECTIONS = ('last', 'best_on_scored_labels')
 SEGMENTATION = 'segmentation'  # the measure that baselines and the run itself have
 
@@ -22,10 +22,11 @@ class Row:
     """A row of a table.
 
     kind: 'trained' with the row's overrides; 'untrained', the network of such a run before training; 'baseline', which the
-        evaluation of the base run holds under the name `method`; 'not implemented', with the paper's number only.
-    config: another config beside that of the sweep, with '{base}' for its name: '{base}_arl' of configs/coco3.py is
-        configs/coco3_arl.py. '' starts from that of the sweep.
+        evaluation of the base run holds under the name `method`; 'no config', with the paper's number only.
+    config: another config beside that of the sweep, with '{base}' for its name: 'arl_{base}' of configs/coco3.py is
+        configs/arl_coco3.py. '' starts from that of the sweep.
     overrides: values by 'part.key'. A list is a choice by seed; {'times': n, 'of': key} is n times the base config's value.
+    optional: whether the table can do without the row where there is no such other config; it then is of the kind 'no config'.
     matching: 'many-to-one' for a score with that matching; '' for the first protocol of the config.
     paper: accuracy in percent by measure and data set (`column`); a pair is mean and standard deviation.
     """
@@ -34,6 +35,7 @@ class Row:
     kind: str = 'trained'
     overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     config: str = ''
+    optional: bool = False
     matching: str = ''
     method: str = ''
     paper: Mapping[str, Mapping[str, float | list[float]]] = dataclasses.field(default_factory=dict)
@@ -49,6 +51,10 @@ class Row:
             raise UserError(f"row {self.name!r}: matching is 'many-to-one' or '', found {self.matching!r}")
         if any(key == 'seed' or key.startswith(('evaluation.', 'evaluators.')) for key in self.overrides):
             raise UserError(f'row {self.name!r}: seed, evaluation and evaluators are set by the sweep and cannot be overrides')
+
+    def without_config(self) -> 'Row':
+        """The row with nothing but its name and the paper's number."""
+        return Row(self.name, 'no config', paper=self.paper)
 
     def reference(self, measure: str, column: str | None) -> tuple[float, float | None] | None:
         """The paper's accuracy in percent and its standard deviation, each None where the paper has none."""

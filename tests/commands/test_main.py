@@ -78,7 +78,7 @@ def test_arl_stops_goes_on_to_the_very_same_centroids_and_predicts(trained):
     whole, halves = trained.base / 'runs' / 'arl', trained.base / 'runs' / 'arl_halves'
 
     def train(directory, steps, pictures=WITHOUT_PICTURES):
-        return commands.train(trained.data_dir, directory, steps, *method, *PLAIN, pictures, config='textures_arl')
+        return commands.train(trained.data_dir, directory, steps, *method, *PLAIN, pictures, config='arl_textures')
 
     done = train(whole, 4, '--config.evaluation.pictures=1')
     assert 'ARL, step 4' in done.stdout and 'probe' not in done.stdout

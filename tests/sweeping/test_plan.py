@@ -9,7 +9,7 @@ from ar_seg_jax import orderings
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.sweeping import plan, tables
 from ar_seg_jax.sweeping.tables import Row, Table
-from configs import common, folder, potsdam3, potsdam3_arl, textures
+from configs import arl_potsdam3, common, folder, potsdam3, textures
 
 FILE = Path(potsdam3.__file__)
 POTSDAM = potsdam3.get_config().to_dict()
@@ -17,8 +17,8 @@ CONFIG = POTSDAM | {'model': POTSDAM['model'] | {'attention': False, 'output_str
 
 
 def _sweep(config, file=FILE):
-    """A sweep of a config, whose rows find configs/potsdam3_arl.py beside it."""
-    others = {str(FILE.with_name('potsdam3_arl.py')): potsdam3_arl.get_config().to_dict()}
+    """A sweep of a config, whose rows find configs/arl_potsdam3.py beside it."""
+    others = {str(FILE.with_name('arl_potsdam3.py')): arl_potsdam3.get_config().to_dict()}
     return plan.Sweep(Path('unused'), plan.Base(str(file), config), {}, others.__getitem__)
 
 
@@ -39,7 +39,7 @@ def _all_trainings(seeds):
 @pytest.mark.parametrize('name', tables.names())
 def test_every_override_names_a_key_that_configs_have(name):
     config = common.get_config().to_dict()
-    known = {'': set(_flat(config)), '{base}_arl': set(_flat(config | {'method': common.arl()}))}
+    known = {'': set(_flat(config)), 'arl_{base}': set(_flat(config | {'method': common.arl()}))}
     for row in tables.load(name).rows:
         assert row.overrides.keys() <= known[row.config]
 
@@ -63,21 +63,21 @@ def test_overrides_that_the_config_has_already_are_dropped_so_that_tables_share_
 
 def test_a_row_takes_the_config_beside_that_of_the_sweep_which_its_name_tells():
     found = {training.slug: training for training in plan.trainings(tables.load('objectives'), _sweep(CONFIG), [0])}
-    assert found.keys() == {'base', 'potsdam3_arl+model.attention=False'}
-    other = found['potsdam3_arl+model.attention=False']
+    assert found.keys() == {'base', 'arl_potsdam3+model.attention=False'}
+    other = found['arl_potsdam3+model.attention=False']
     # What is dropped, and the protocols, follow from the row's own config: that of ARL has attention, as Potsdam-3's.
-    assert (other.base.file, other.overrides) == (str(FILE.with_name('potsdam3_arl.py')), {'model.attention': False})
+    assert (other.base.file, other.overrides) == (str(FILE.with_name('arl_potsdam3.py')), {'model.attention': False})
     assert other.base.config['method']['name'] == 'arl' and found['base'].base.config is CONFIG
     assert other.protocols == ('one-to-one:labelled_test:labelled_test', 'many-to-one:labelled_train:labelled_test')
     # A change of the number of clusters is that of the row's own config too.
-    double = Row('r', config='{base}_arl', overrides={'method.num_clusters': {'times': 2, 'of': 'method.num_clusters'}})
+    double = Row('r', config='arl_{base}', overrides={'method.num_clusters': {'times': 2, 'of': 'method.num_clusters'}})
     config = CONFIG | {'method': CONFIG['method'] | {'num_clusters': 7}}
-    assert _slug(double, config) == 'potsdam3_arl+method.num_clusters=6'
+    assert _slug(double, config) == 'arl_potsdam3+method.num_clusters=6'
 
 
 def test_a_config_that_is_not_beside_that_of_the_sweep_is_named(tmp_path):
-    table = Table('t', 't', 's', (Row('mine', config='{base}_other'),))
-    with pytest.raises(UserError, match=rf"^the row 'mine' needs the config {tmp_path}/base_other\.py, which does not exist$"):
+    table = Table('t', 't', 's', (Row('mine', config='other_{base}'),))
+    with pytest.raises(UserError, match=rf"^the row 'mine' needs the config {tmp_path}/other_base\.py, which does not exist$"):
         plan.trainings(table, _sweep(CONFIG, tmp_path / 'base.py'), [0])
 
 

@@ -15,7 +15,7 @@ from ar_seg_jax.sweeping import collect, drawing, plan, state, summary, tables
 from ar_seg_jax.sweeping.collect import Spread
 from ar_seg_jax.sweeping.runner import Outcome, scoring_command, training_command
 from ar_seg_jax.sweeping.tables import Row, Table
-from configs import potsdam3, potsdam3_arl
+from configs import arl_potsdam3, potsdam3
 
 FIRST, SECOND = 'one-to-one:labelled_test:labelled_test', 'many-to-one:labelled_train:labelled_test'
 PROBES = ('linear:logits', 'non-linear:logits', 'linear:features', 'non-linear:features')
@@ -68,7 +68,7 @@ def _with_protocols(sweep, *protocols):
 
 @pytest.fixture
 def sweep(tmp_path):
-    """Of configs/potsdam3.py with the network of the paper's tables, for 7 steps; rows find configs/potsdam3_arl.py."""
+    """Of configs/potsdam3.py with the network of the paper's tables, for 7 steps; rows find configs/arl_potsdam3.py."""
 
     def shortened(module):
         config = module.get_config()
@@ -77,7 +77,7 @@ def sweep(tmp_path):
         return config.to_dict()
 
     base = plan.Base(potsdam3.__file__, shortened(potsdam3))
-    return plan.Sweep(tmp_path, base, {'steps': 7}, {potsdam3_arl.__file__: shortened(potsdam3_arl)}.__getitem__)
+    return plan.Sweep(tmp_path, base, {'steps': 7}, {arl_potsdam3.__file__: shortened(arl_potsdam3)}.__getitem__)
 
 
 def test_mean_and_sample_standard_deviation():
@@ -146,14 +146,16 @@ def test_the_best_step_by_the_scored_labels_is_shown_only_where_a_table_says_so(
 
 def test_the_comparison_takes_its_rows_from_where_they_are(sweep):
     table = tables.load('comparison')
-    (training,) = plan.trainings(table, sweep, [0])
+    table = sweep.available(table)
+    training, auxiliary = plan.trainings(table, sweep, [0])
+    assert auxiliary.overrides == {'method.auxiliary_clusters': 15}
     _finish(sweep, training, 0.6)
     _leave(sweep, training.key, 0, [_entry('AC, step 0', FIRST, 0.35, 0.12)])
     lines = collect.lines(table, sweep, [0], {training.key: DONE})
     found = {line.row.name: [score.values['accuracy'] for score in line.scores['segmentation']] for line in lines}
     assert found['AC'] == [0.6] and found['random CNN (untrained)'] == [0.35] and found['k-means on pixels'] == [0.3]
     text = summary.markdown(table, sweep, [0], lines)
-    assert '| IIC 2019 | not implemented | - | - | 65.1 | - |' in text
+    assert '| IIC 2019 | no config | - | - | 65.1 | - |' in text
     assert '| k-means on SIFT | failed | - | - | 38.2 | - |' in text and 'has no k-means on SIFT score' in text
 
 
@@ -168,10 +170,10 @@ def test_an_untrained_network_that_could_not_be_scored_fails_its_own_row_only(sw
 
 
 def test_a_row_of_another_config_has_the_score_and_the_time_of_its_own_run(sweep):
-    theirs = sweep.load(potsdam3_arl.__file__)
+    theirs = sweep.load(arl_potsdam3.__file__)
     evaluators = theirs['evaluators'] | {'segmentation': {'protocols': ('many-to-one:labelled_train',), 'baselines': True}}
     theirs |= {'pipeline': theirs['pipeline'] | {'batch_size': 10}, 'evaluators': evaluators}
-    sweep = dataclasses.replace(sweep, load={potsdam3_arl.__file__: theirs}.__getitem__)
+    sweep = dataclasses.replace(sweep, load={arl_potsdam3.__file__: theirs}.__getitem__)
     table = tables.load('objectives')
     own, other = plan.trainings(table, sweep, [0])
     probes = [_probe(name, 0.5) for name in PROBES]
@@ -276,7 +278,7 @@ def test_commands_are_those_that_a_person_would_type(sweep):
     evaluators = sweep.base.config['evaluators']
     same = _changed(sweep, probed, evaluators=evaluators | {'probes': evaluators['probes'] | {'names': PROBES}})
     assert not any('probes' in argument for argument in training_command(sweep, same))  # they are what the table shows
-    assert training_command(sweep, other)[1:5] == ['-m', 'ar_seg_jax.main', '--config', potsdam3_arl.__file__]
+    assert training_command(sweep, other)[1:5] == ['-m', 'ar_seg_jax.main', '--config', arl_potsdam3.__file__]
     matched = plan.trainings(tables.load('overclustering'), _with_protocols(sweep, 'one-to-one'), [4])[0]
     both = ('one-to-one:labelled_test:labelled_test', 'many-to-one:unlabelled_train+labelled_train:labelled_test')
     assert f'--config.evaluators.segmentation.protocols={both}' in training_command(sweep, matched)

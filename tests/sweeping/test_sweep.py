@@ -16,8 +16,8 @@ OPTIONS = (*commands.TINY, *QUIET)
 TABLES = {
     'two': {'title': 'Two', 'source': 'none', 'rows': [{'name': 'good'}, {'name': 'bad', 'overrides': {'model.vairant': 'F2'}}]},
     'one': {'title': 'One', 'source': 'none', 'rows': [{'name': 'good'}]},
-    'other': {'title': 'Other', 'source': 'none', 'rows': [{'name': 'theirs', 'config': '{base}_arl'}]},
-    'lost': {'title': 'Lost', 'source': 'none', 'rows': [{'name': 'theirs', 'config': '{base}_lost'}]},
+    'other': {'title': 'Other', 'source': 'none', 'rows': [{'name': 'theirs', 'config': 'arl_{base}'}]},
+    'lost': {'title': 'Lost', 'source': 'none', 'rows': [{'name': 'theirs', 'config': 'lost_{base}'}]},
 }
 
 
@@ -101,11 +101,11 @@ def test_a_signal_is_handed_on_and_the_same_command_goes_on(base, failing):
             1,
             'config.evaluators.segmentation.protocols is empty, and a table needs scores',
         ),
-        (['--table=lost'], 1, "the row 'theirs' needs the config configs/textures_lost.py, which does not exist"),
+        (['--table=lost'], 1, "the row 'theirs' needs the config configs/lost_textures.py, which does not exist"),
         (
             ['--table=other', '--config.method.entropy_steps=5'],
             1,
-            'configs/textures_arl.py, which a row of the table takes, does not fit the overrides of --config',
+            'configs/arl_textures.py, which a row of the table takes, does not fit the overrides of --config',
         ),
     ],
 )

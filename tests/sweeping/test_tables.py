@@ -77,7 +77,7 @@ def _table(**changes):
         ),
         (_table(rows=[{'name': 'r', 'kind': 'baseline'}]), "row 'r': a baseline, and nothing else, has a method"),
         (
-            _table(rows=[{'name': 'r', 'kind': 'not implemented', 'config': '{base}_arl'}]),
+            _table(rows=[{'name': 'r', 'kind': 'no config', 'config': 'arl_{base}'}]),
             "row 'r': only a network has overrides, or a config",
         ),
         (_table(rows=[{'name': 'r', 'matching': 'one-to-one'}]), "row 'r': matching is 'many-to-one' or '', found 'one-to-one'"),

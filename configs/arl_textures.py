@@ -1,6 +1,6 @@
 """ARL on the data of configs/textures.py, with the same network and budget.
 
-    python -m ar_seg_jax.main --config configs/textures_arl.py
+    python -m ar_seg_jax.main --config configs/arl_textures.py
 
 Minutes on two CPU cores.
 """

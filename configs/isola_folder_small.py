@@ -1,6 +1,6 @@
 """Isola's pretext task on the data of configs/folder_small.py, with the same network and budget.
 
-python -m ar_seg_jax.main --config configs/folder_small_isola.py --config.data.root=/path/to/images --workdir runs/mine_isola
+python -m ar_seg_jax.main --config configs/isola_folder_small.py --config.data.root=/path/to/images --workdir runs/mine_isola
 """
 
 from configs import common, folder_small

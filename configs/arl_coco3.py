@@ -1,6 +1,6 @@
 """ARL on the data of configs/coco3.py, with the same network and budget.
 
-    python -m ar_seg_jax.main --config configs/coco3_arl.py --config.data.root=/path/to/coco --workdir runs/coco3_arl
+    python -m ar_seg_jax.main --config configs/arl_coco3.py --config.data.root=/path/to/coco --workdir runs/arl_coco3
 
 The papers give no ARL number for COCO-Stuff. Our score: not yet measured. Pixels outside the three classes take part in the
 loss, unlike in coco3.

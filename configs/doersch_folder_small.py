@@ -1,6 +1,6 @@
 """Doersch's pretext task on the data of configs/folder_small.py, with the same network and budget.
 
-python -m ar_seg_jax.main --config configs/folder_small_doersch.py --config.data.root=/path/to/images --workdir runs/mine_doersch
+python -m ar_seg_jax.main --config configs/doersch_folder_small.py --config.data.root=/path/to/images --workdir runs/mine_doersch
 """
 
 from configs import common, folder_small

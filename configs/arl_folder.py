@@ -1,6 +1,6 @@
 """ARL on the data of configs/folder.py, with the same network and budget.
 
-python -m ar_seg_jax.main --config configs/folder_arl.py --config.data.root=/path/to/images --workdir runs/mine_arl
+python -m ar_seg_jax.main --config configs/arl_folder.py --config.data.root=/path/to/images --workdir runs/mine_arl
 """
 
 from configs import common, folder

@@ -1,8 +1,8 @@
 """ARL on the data of configs/potsdam6.py, with the same network and budget.
 
-    python -m ar_seg_jax.main --config configs/potsdam6_arl.py --config.data.root=/path/to/potsdam --workdir runs/potsdam6_arl
+    python -m ar_seg_jax.main --config configs/arl_potsdam6.py --config.data.root=/path/to/potsdam --workdir runs/arl_potsdam6
 
-Paper: 45.1 % pixel accuracy for clusters of ARL features (slides). Our score: not yet measured. See potsdam3_arl.
+Paper: 45.1 % pixel accuracy for clusters of ARL features (slides). Our score: not yet measured. See arl_potsdam3.
 """
 
 from configs import common, potsdam6

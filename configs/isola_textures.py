@@ -1,6 +1,6 @@
 """Isola's pretext task on the data of configs/textures.py, with the same network and budget.
 
-    python -m ar_seg_jax.main --config configs/textures_isola.py
+    python -m ar_seg_jax.main --config configs/isola_textures.py
 
 Minutes on two CPU cores.
 """

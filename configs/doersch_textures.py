@@ -1,6 +1,6 @@
 """Doersch's pretext task on the data of configs/textures.py, with the same network and budget.
 
-    python -m ar_seg_jax.main --config configs/textures_doersch.py
+    python -m ar_seg_jax.main --config configs/doersch_textures.py
 
 Minutes on two CPU cores.
 """

@@ -1,0 +1,16 @@
+"""PiCIE on the data of configs/folder_small.py, with as many images and a network of the same size.
+
+    python -m ar_seg_jax.main --config configs/picie_folder_small.py --config.data.root=/path/to/images --workdir runs/mine
+
+Minutes on two CPU cores.
+"""
+
+from configs import common, folder_small
+
+
+def get_config():
+    config = folder_small.get_config()
+    config.model.variant = 'F4'  # nothing masked, since no orderings are followed
+    config.method = common.picie() | {'width': 64, 'initial_batches': 8, 'vectors_of_image': 100}
+    config.optimizer.eps = 1e-8  # that of the published runs: these gradients are not as small as those of AC
+    return config
