@@ -1,0 +1,124 @@
+"""The IIC training step in JAX and in PyTorch, measured side by side.
+
+    python -m benchmarks.iic_step --batch 4 --side 128 --rounds 10
+
+Both train the heads in turn, the next one in every step. Ours changes the second view within the step; PyTorch gets it changed,
+since IIC leaves that to its loader. Neither appends Sobel gradients. Prints a table of medians and quartiles, and writes
+benchmarks/results/iic_step_<sizes>_<platform>.json. `--against` without a form leaves out PyTorch, which requirements.txt does
+not have (`pip install torch`). Preparation is compilation in JAX, and the first step of each head in PyTorch.
+"""
+
+import argparse
+import dataclasses
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks import report, timing
+from configs import common
+
+FORMS = ('eager', 'compiled')
+
+
+@dataclasses.dataclass(frozen=True)
+class Workload:
+    """Sizes of an IIC training step with two heads; clusters, auxiliary and displacement as on COCO-Stuff-3."""
+
+    batch: int = 4
+    side: int = 128
+    channels: int = 3
+    width: int = 64
+    clusters: int = 3
+    auxiliary: int = 15
+    displacement: int = 10
+    dtype: str = 'float32'
+
+    def to_config(self) -> dict[str, Any]:
+        """What `build.method` makes the method of the step from."""
+        model = {**common.vgg(), 'channels': self.width, 'geometry': 'paper', 'dtype': self.dtype}
+        sizes = {'num_clusters': self.clusters, 'auxiliary_clusters': self.auxiliary, 'displacement': self.displacement}
+        plain = {'entropy_weight': 1.0, 'auxiliary_entropy_weight': 1.0, 'sobel': False}
+        return {'model': model, 'method': {**common.iic(), **sizes, **plain}}
+
+    @property
+    def name(self) -> str:
+        sizes = f'{self.batch}x{self.side}x{self.side}_width_{self.width}_{self.clusters}_and_{self.auxiliary}_clusters'
+        return f'{sizes}_displacement_{self.displacement}_{self.dtype}'
+
+
+def contestants(workload: Workload, forms: Sequence[str]) -> list[timing.Contestant]:
+    """JAX first, then the forms of PyTorch, in float32 and from the same weights."""
+    import jax
+
+    from benchmarks.package_step import RATE, package_step, random_images
+
+    ours, variables = package_step(workload)
+    if not forms:
+        return [ours]
+    import torch
+
+    from benchmarks import pytorch_iic
+
+    device = 'cuda' if jax.default_backend() == 'gpu' else 'cpu'
+    image = torch.tensor(random_images(workload), device=device).permute(0, 3, 1, 2).float() / 255
+    flipped = torch.arange(workload.batch, device=device) % 2 == 0
+    changed = torch.where(flipped[:, None, None, None], image.flip(3), image)
+    # In the order in which IIC trains them.
+    heads = {'auxiliary_decoder_0': workload.auxiliary, 'decoder_0': workload.clusters}
+    steps = [ours]
+    for form in forms:
+        network = pytorch_iic.Network(workload.channels, workload.width, heads).to(device)
+        pytorch_iic.load(network, variables['params'], variables['batch_stats'])
+        steps.append(pytorch_iic.step(form, image, changed, flipped, network, workload.displacement, RATE))
+    return steps
+
+
+def measure(workload: Workload, forms: Sequence[str], rounds: int) -> dict[str, Any]:
+    """All that is written down."""
+    steps = contestants(workload, forms)
+    seconds = timing.interleave(steps, rounds)
+    rows = [
+        {
+            'name': step.name,
+            **step.facts,
+            'seconds': seconds[step.name],
+            'times_jax': seconds[step.name]['median'] / seconds['JAX']['median'],
+        }
+        for step in steps
+    ]
+    return {'workload': dataclasses.asdict(workload), 'rounds': rounds, 'steps': rows}
+
+
+def show(measured: dict[str, Any]):
+    titles = ('step', 'median, s', 'quartiles, s', 'times JAX', 'preparation, s')
+    rows = [
+        (
+            row['name'],
+            f'{row["seconds"]["median"]:.4g}',
+            report.quartiles(row['seconds']),
+            f'{row["times_jax"]:.2f}',
+            f'{row["preparation_seconds"]:.1f}',
+        )
+        for row in measured['steps']
+    ]
+    print(report.table(titles, rows))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for field in dataclasses.fields(Workload):
+        parser.add_argument(f'--{field.name}', type=field.type, default=field.default, help='default: %(default)s')
+    parser.add_argument('--rounds', type=int, default=10, help='at least 2; default: %(default)s')
+    parser.add_argument('--against', nargs='*', default=FORMS, choices=FORMS, help='forms of PyTorch; default: all')
+    arguments = vars(parser.parse_args())
+    os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')  # leaves PyTorch its memory; read when jax starts
+    rounds, forms = arguments.pop('rounds'), arguments.pop('against')
+    workload = Workload(**arguments)
+    measured = measure(workload, forms, rounds)
+    show(measured)
+    report.save('iic_step', measured, workload.name)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
