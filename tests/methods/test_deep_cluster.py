@@ -10,9 +10,10 @@ from sklearn.decomposition import PCA
 
 from ar_seg_jax import build
 from ar_seg_jax.errors import UserError
-from ar_seg_jax.training import gradients
+from ar_seg_jax.training import gradients, optimizer
+from ar_seg_jax.training.checkpoint import Checkpoints
 from configs import common
-from tests.support import cells, tiny
+from tests.support import cells, feeds, tiny
 
 KEY = jax.random.key(1)
 SMALL = {'colours': 'none', 'vectors_of_image': 0, 'iterations': 3, 'initial_batches': 1, 'training_clusters': 5}
@@ -102,6 +103,36 @@ def test_later_batches_move_the_clusters_and_a_refresh_draws_another_classifier(
     assert bool((both['clusters']['first'].centroids != one['clusters']['first'].centroids).any())
     again, _ = method.refresh(*state, iter(halves[:1]), key=jax.random.key(7), time=tiny.BEGINNING)
     assert bool((again['head']['kernel'] != first['head']['kernel']).all())
+
+
+def test_a_run_that_stops_in_the_middle_of_an_epoch_goes_on_with_the_same_bits(monkeypatch, tmp_path):
+    """Three batches are an epoch; it stops after one of the second epoch. Labels and classifier are those of its beginning."""
+    method = _made(monkeypatch)
+
+    def batch(index):
+        image = np.random.default_rng(index).integers(0, 256, (4, 16, 16, 3), np.uint8)
+        return {'image': image, 'label': np.zeros((4, 16, 16), np.uint8)}
+
+    tx = optimizer.optimizer(**common.adam(), steps=6, restarted=method.restarted)
+    data = feeds.Numbered(batch, feeds.mesh_of(1))
+
+    def trained(state, steps):
+        task = feeds.task(method, tx, data)
+        step = task.compiled_step()
+        for number, placed in zip(steps, data.placed(steps.start), strict=False):
+            state = task.refreshed(state, iter) if task.refreshes(number) else state
+            state, _, _ = step(state, placed)
+        return state
+
+    begun = trained(feeds.task(method, tx, data).initial_state(), range(4))
+    checkpoints = Checkpoints(tmp_path / 'checkpoints', writable=True)
+    checkpoints.save(begun)
+    checkpoints.close()
+    restored = Checkpoints(tmp_path / 'checkpoints').restore(feeds.task(method, tx, data).shapes())
+    expected = trained(begun, range(4, 6))
+    found = trained(restored, range(4, 6))
+    jax.tree.map(np.testing.assert_array_equal, (found.params, found.opt_state), (expected.params, expected.opt_state))
+    assert int(found.step) == 6 and int(found.skipped) == 0
 
 
 @pytest.mark.parametrize('count', [5, 64])
