@@ -5,6 +5,7 @@ make smaller.
 """
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -112,6 +113,30 @@ def test_eight_devices_compute_what_one_does(case):
         found = case.method.refresh(*state, iter([sharded]), key=key_there, time=tiny.BEGINNING)
         expected = case.method.refresh(case.params, case.extra, iter([batch]), key=key, time=tiny.BEGINNING)
         _assert_close(found, expected)
+
+
+def test_training_sees_no_labels(case):
+    """Nor do the clusters that are sought, before training and for predictions."""
+    batch = tiny.random_batch()
+    other = {**batch, 'label': (batch['label'] + 1) % 3}
+    found, expected = (case.step(case.params, case.extra, one, jax.random.key(4)) for one in (other, batch))
+    _assert_equal(found, expected)
+    for seek in (case.method.readout, functools.partial(case.method.refresh, time=tiny.BEGINNING)):
+        found, expected = (seek(case.params, case.extra, iter([one]), key=jax.random.key(4)) for one in (other, batch))
+        _assert_equal(found, expected)
+
+
+def test_networks_compute_in_half_precision_and_losses_in_full(case):
+    """With the same parameters; a few percent of the gradient are lost."""
+    if 'dtype' not in methods.config(case.name)['model']:
+        pytest.skip('its model has one precision')
+    half = methods.made(case.name, dtype='bfloat16')
+    step, batch = tiny.stepper(half), tiny.random_batch()
+    (loss, (extra, metrics)), gradients = step(case.params, case.extra, batch, jax.random.key(4))
+    assert loss.dtype == jnp.float32 and all(value.dtype == jnp.float32 for value in metrics.values())
+    assert (_forms(extra), _forms(gradients)) == (_forms(case.extra), _forms(case.params)) and _finite((loss, extra, gradients))
+    (expected, _), _ = case.step(case.params, case.extra, batch, jax.random.key(4))
+    np.testing.assert_allclose(loss, expected, rtol=0.1, atol=0.02)
 
 
 def test_a_refresh_keeps_the_form_of_the_state_and_follows_from_its_key(case):

@@ -42,9 +42,13 @@ def config(name: str) -> dict[str, Any]:
     raise LookupError(f'no config in configs/ has the method {name!r}')
 
 
-def made(name: str, deviation: tuple[float, ...] = ()) -> Method:
-    """The method, built anew from its config; `deviation`: that of the input of its model, instead of the model's own."""
+def made(name: str, deviation: tuple[float, ...] = (), dtype: str = '') -> Method:
+    """The method, built anew from its config.
+
+    deviation: that of the input of its model, instead of the model's own. dtype: of its computation, instead of the config's.
+    """
     options, page = config(name), examples.modules()
+    options['model'] |= {'dtype': dtype} if dtype else {}
     known = {**build.MODELS, 'plain': page['ar_seg_jax/models/plain.py'].Plain}
     if deviation:
         kind = options['model']['name']
@@ -60,9 +64,8 @@ def made(name: str, deviation: tuple[float, ...] = ()) -> Method:
 def _configs() -> list[Mapping[str, Any]]:
     """Of the program, the one with all defaults first, then those of collages, whose networks are small; and those of the methods
     that are not of it."""
-    order = ('common', 'textures')
     names = sorted(path.stem for path in (ROOT / 'configs').glob('[!_]*.py'))
-    names.sort(key=lambda name: order.index(start) if (start := name.partition('_')[0]) in order else len(order))
+    names.sort(key=lambda name: (name != 'common', not name.endswith('textures')))
     modules = [*(importlib.import_module(f'configs.{name}') for name in names), examples.modules()['configs/mirror.py']]
     own = {'method': {'name': 'turned'}, 'model': {'name': 'plain', 'channels': 8}}
     return [*(module.get_config().to_dict() for module in modules), own]
