@@ -9,8 +9,18 @@ from configs import common, textures
 
 
 def get_config():
-    config = textures.get_config()
+    return small(textures.get_config())
+
+
+def small(config):
+    """The config with DeepCluster as its method."""
     config.model.variant = 'F4'  # nothing masked, since no orderings are followed
-    config.method = common.deep_cluster() | {'width': 64, 'initial_batches': 8, 'vectors_of_image': 100}
+    num_clusters = config.method.num_clusters
+    config.method = common.deep_cluster() | {
+        'num_clusters': num_clusters,
+        'width': 64,
+        'initial_batches': 8,
+        'vectors_of_image': 100,
+    }
     config.optimizer.eps = 1e-8  # that of the published runs: these gradients are not as small as those of AC
     return config

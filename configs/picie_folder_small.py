@@ -5,12 +5,8 @@
 Minutes on two CPU cores.
 """
 
-from configs import common, folder_small
+from configs import folder_small, picie_textures
 
 
 def get_config():
-    config = folder_small.get_config()
-    config.model.variant = 'F4'  # nothing masked, since no orderings are followed
-    config.method = common.picie() | {'width': 64, 'initial_batches': 8, 'vectors_of_image': 100}
-    config.optimizer.eps = 1e-8  # that of the published runs: these gradients are not as small as those of AC
-    return config
+    return picie_textures.small(folder_small.get_config())
