@@ -1,16 +1,15 @@
-"""IIC on Potsdam-3 as its published run had it, under its protocol, see configs/iic_coco3.py.
+"""IIC on Potsdam-3 as its published run had it, on the data and with the evaluation of configs/potsdam3.py.
 
     python -m ar_seg_jax.main --config configs/iic_potsdam3.py --config.data.root=/path/to/potsdam --workdir runs/iic_potsdam3
 
-IIC: 65.1 % pixel accuracy, the highest of all epochs by labels; the mean from the third on is 63.2 (its log). Our score: not yet
-measured. 4,516,992 parameters.
+IIC's scores are of another protocol, see configs/iic_potsdam3_iic_protocol.py. Our score: not yet measured. 4,516,992 parameters.
 """
 
-from configs import iic_coco3, potsdam3_iic_protocol
+from configs import iic_coco3, potsdam3
 
 
 def get_config():
-    return on_potsdam(potsdam3_iic_protocol.get_config())
+    return on_potsdam(potsdam3.get_config())
 
 
 def on_potsdam(config):

@@ -5,8 +5,8 @@
       --workdir runs/picie_coco27
 
 Paper: 48.1 % pixel accuracy, 13.8 mIoU after one-to-one matching; its released logs 50.4 / 15.0. Our score: not yet measured.
-11.3 M parameters; made for accelerators. The ResNet-18 of the paper is the one of ImageNet, which has seen labels; without the
-file all weights are drawn. The lists are IIC's (Coco164kFull_Stuff_Coarse_7).
+11.3 M parameters; made for accelerators. The ResNet-18 of the paper is the one of ImageNet, which has seen labels;
+--config.initial_weights.layout=own begins with random weights instead. The lists are IIC's (Coco164kFull_Stuff_Coarse_7).
 
 Images have 640 pixels a side, of which the network sees 320, in views and in predictions. The released code scores images and
 labels of 320 pixels; here these have 640 too. It seeks clusters in batches of 256 images, 20 at first, and takes all places of

@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -125,3 +126,9 @@ def test_commands_import_nothing_heavy_before_their_flags_are_parsed(command):
             if name.startswith('ar_seg_jax.'):
                 inside = name.removeprefix('ar_seg_jax.')
                 ahead += [inside, inside.rpartition('.')[0]]
+
+
+def test_the_wheel_has_every_package():
+    listed = set(tomllib.loads((ROOT.parent / 'pyproject.toml').read_text())['tool']['setuptools']['packages'])
+    found = {'.'.join(path.parent.relative_to(ROOT.parent).parts) for path in ROOT.rglob('__init__.py')}
+    assert listed == found | {'ar_seg_jax.configs'}

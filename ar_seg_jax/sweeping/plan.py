@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ar_seg_jax.configuration import unknown
+from ar_seg_jax.configuration import differences, in_words, unknown
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.evaluation.protocols import Protocol
 from ar_seg_jax.sweeping.tables import Row, Table
 
 BASE = 'base'
 BASELINES = ('k-means on pixels',)  # what every evaluation with baselines holds
+_SCORED = ('data.', 'evaluation.split', 'evaluation.crop_size')  # keys that say what is learned from and what is scored
 _PROBES = 'probes'  # the evaluator whose results are chosen by name
 
 Config = Mapping[str, Any]
@@ -40,13 +41,18 @@ class Sweep:
     load: Callable[[str], Config]
 
     def of(self, row: Row) -> Base:
-        """The config that a row starts from; UserError if its file does not exist."""
+        """The config that a row starts from; UserError if its file does not exist, or has other images than the base."""
         if not row.config:
             return self.base
         other = self._file(row)
         if not other.is_file():
             raise UserError(f'the row {row.name!r} needs the config {other}, which does not exist')
-        return Base(str(other), self.load(str(other)))
+        config = self.load(str(other))
+        unlike = [found for found in differences(self.base.config, config) if found[0].startswith(_SCORED)]
+        if unlike:
+            words = in_words(unlike, Path(self.base.file).name, other.name)
+            raise UserError(f'the scores of row {row.name!r} would be of other images: {words}')
+        return Base(str(other), config)
 
     def available(self, table: Table) -> Table:
         """The table as it is where optional rows lack their config."""

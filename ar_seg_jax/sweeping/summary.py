@@ -56,7 +56,7 @@ def _facts(table: Table, sweep: Sweep, seeds: Sequence[int], lines: Sequence[Lin
     return [
         f'- Data: {data["name"]}{classes}; trained on {data["train_split"]!r}',
         f'- Protocol: {_listed(score.protocol for score in scores)}',
-        f'- Budget: {_steps(lines)} of {config["pipeline"]["batch_size"]} images, seeds {_listed(seeds, ", ")}',
+        f'- Budget: {_steps(lines)} of {_batches(sweep, lines)} images, seeds {_listed(seeds, ", ")}',
         f'- Device: {_listed(score.device for score in scores)}',
         f'- Config: `{Path(sweep.base.file).name}`{f" with {changed}" if changed else ""}',
         f'- Paper: {table.source}; {known}, one-to-one matching' if known else '- Paper: it has no numbers for this data',
@@ -159,6 +159,11 @@ def _record(table: Table, sweep: Sweep, line: Line, measure: str, lines: Sequenc
 def _steps(lines: Sequence[Line]) -> str:
     trained = [score.step for line in lines if line.row.kind == 'trained' for found in line.scores.values() for score in found]
     return f'{_listed(sorted(trained), " and ")} steps'
+
+
+def _batches(sweep: Sweep, lines: Sequence[Line]) -> str:
+    sizes = {sweep.of(line.row).config['pipeline']['batch_size'] for line in lines if line.row.kind == 'trained'}
+    return _listed(sorted(sizes), ' or ')
 
 
 def _listed(values: Iterable, separator: str = '; ', nothing: str = 'not yet known') -> str:

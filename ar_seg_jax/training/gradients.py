@@ -41,15 +41,19 @@ def of_parts(method: Method, params: Params, extra: Extra, batch: Batch, *, key,
     def forward(params, batch, part):
         return method.forward(params, extra, batch, key=key, time=time, part=part)
 
-    def first_pass(_, xs):
-        return None, forward(params, *xs)
+    def first_pass(moves, xs):
+        outputs, after = forward(params, *xs)
+        return jax.tree.map(
+            lambda total, before, after: total + (after - before) if _is_float(after) else after, moves, extra, after
+        ), outputs
 
     def second_pass(total, xs):
         part, cotangent = xs
         _, pullback = jax.vjp(lambda params: _split(forward(params, *part)[0])[0], params)
         return jax.tree.map(jnp.add, total, pullback(cotangent)[0]), None
 
-    _, (outputs, extras) = jax.lax.scan(first_pass, None, parts)
+    still = jax.tree.map(lambda leaf: jnp.zeros_like(leaf) if _is_float(leaf) else leaf, extra)
+    moves, outputs = jax.lax.scan(first_pass, still, parts)
     floats, others = _split(outputs)
     value, pullback, metrics = jax.vjp(
         lambda floats: method.objective(_merged(_joined(floats, others)), _merged(batch), time=time), floats, has_aux=True
@@ -57,12 +61,10 @@ def of_parts(method: Method, params: Params, extra: Extra, batch: Batch, *, key,
     (cotangents,) = pullback(jnp.ones_like(value))
     gradients, _ = jax.lax.scan(second_pass, jax.tree.map(jnp.zeros_like, params), (parts, cotangents))
 
-    def moved(before, after):
-        if not _is_float(after):
-            return after[-1]
-        return before + jnp.mean(after - before[None], axis=0).astype(before.dtype)  # just `before` where no part moves it
+    def moved(before, move):
+        return before + (move / count).astype(before.dtype) if _is_float(move) else move  # just `before` where no part moves it
 
-    return (value, (jax.tree.map(moved, extra, extras), metrics)), gradients
+    return (value, (jax.tree.map(moved, extra, moves), metrics)), gradients
 
 
 def _is_float(leaf) -> bool:

@@ -47,6 +47,11 @@ class InitialWeights:
         """UserError if the file is not there, or none that can be read; its content is not looked at."""
         if self.file:
             _check_source(Path(self.file).expanduser())
+        elif self.layout != 'own':
+            raise UserError(
+                f'--config.initial_weights.layout is {self.layout!r}, but --config.initial_weights.file names no file to begin '
+                'with; name one, or begin with random weights by --config.initial_weights.layout=own'
+            )
 
     def put(self, state: ModelState) -> ModelState:
         """`state` with what is in the file in place of its own; tells what was loaded, left out, and missing.

@@ -126,6 +126,15 @@ def test_optional_rows_are_trained_where_they_have_a_config():
         plan.trainings(table, _sweep(CONFIG), [0])
 
 
+def test_rows_of_other_images_are_refused():
+    row = Row('theirs', config='arl_{base}')
+    sweep = _sweep(CONFIG | {'evaluation': CONFIG['evaluation'] | {'split': 'unlabelled_train'}})
+    wanted = r"^the scores of row 'theirs' would be of other images: evaluation\.split is 'unlabelled_train' in potsdam3\.py, "
+    with pytest.raises(UserError, match=wanted):
+        sweep.of(row)
+    assert _sweep(CONFIG | {'pipeline': {**CONFIG['pipeline'], 'batch_size': 4}}).of(row).config['method']['name'] == 'arl'
+
+
 def test_multiples_follow_the_config():
     config = CONFIG | {'method': CONFIG['method'] | {'num_clusters': 7}}
     slugs = [_slug(row, config) for row in tables.load('overclustering').rows]

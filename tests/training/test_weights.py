@@ -112,6 +112,10 @@ def test_without_a_file_nothing_is_done():
     model = _model()
     assert InitialWeights('', '', '', (), 'own').put(model) is model
     InitialWeights('', '', '', (), 'own').check()
+    with pytest.raises(
+        UserError, match=r"layout is 'vit', but --config\.initial_weights\.file names no file to begin with; name one"
+    ):
+        InitialWeights('', '', '', (), 'vit').check()
 
 
 def test_names_of_other_programs_have_points_and_no_collection(tmp_path):
