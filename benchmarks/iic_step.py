@@ -8,17 +8,13 @@ benchmarks/results/iic_step_<sizes>_<platform>.json. `--against` without a form 
 not have (`pip install torch`). Preparation is compilation in JAX, and the first step of each head in PyTorch.
 """
 
-import argparse
 import dataclasses
-import os
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks import report, timing
+from benchmarks import comparison, timing
 from configs import common
-
-FORMS = ('eager', 'compiled')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +54,7 @@ def contestants(workload: Workload, forms: Sequence[str]) -> list[timing.Contest
         return [ours]
     import torch
 
-    from benchmarks import pytorch_iic
+    from benchmarks import pytorch_iic, pytorch_reference
 
     device = 'cuda' if jax.default_backend() == 'gpu' else 'cpu'
     image = torch.tensor(random_images(workload), device=device).permute(0, 3, 1, 2).float() / 255
@@ -69,55 +65,13 @@ def contestants(workload: Workload, forms: Sequence[str]) -> list[timing.Contest
     steps = [ours]
     for form in forms:
         network = pytorch_iic.Network(workload.channels, workload.width, heads).to(device)
-        pytorch_iic.load(network, variables['params'], variables['batch_stats'])
+        pytorch_reference.load(network, variables['params'], variables['batch_stats'])
         steps.append(pytorch_iic.step(form, image, changed, flipped, network, workload.displacement, RATE))
     return steps
 
 
-def measure(workload: Workload, forms: Sequence[str], rounds: int) -> dict[str, Any]:
-    """All that is written down."""
-    steps = contestants(workload, forms)
-    seconds = timing.interleave(steps, rounds)
-    rows = [
-        {
-            'name': step.name,
-            **step.facts,
-            'seconds': seconds[step.name],
-            'times_jax': seconds[step.name]['median'] / seconds['JAX']['median'],
-        }
-        for step in steps
-    ]
-    return {'workload': dataclasses.asdict(workload), 'rounds': rounds, 'steps': rows}
-
-
-def show(measured: dict[str, Any]):
-    titles = ('step', 'median, s', 'quartiles, s', 'times JAX', 'preparation, s')
-    rows = [
-        (
-            row['name'],
-            f'{row["seconds"]["median"]:.4g}',
-            report.quartiles(row['seconds']),
-            f'{row["times_jax"]:.2f}',
-            f'{row["preparation_seconds"]:.1f}',
-        )
-        for row in measured['steps']
-    ]
-    print(report.table(titles, rows))
-
-
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for field in dataclasses.fields(Workload):
-        parser.add_argument(f'--{field.name}', type=field.type, default=field.default, help='default: %(default)s')
-    parser.add_argument('--rounds', type=int, default=10, help='at least 2; default: %(default)s')
-    parser.add_argument('--against', nargs='*', default=FORMS, choices=FORMS, help='forms of PyTorch; default: all')
-    arguments = vars(parser.parse_args())
-    os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')  # leaves PyTorch its memory; read when jax starts
-    rounds, forms = arguments.pop('rounds'), arguments.pop('against')
-    workload = Workload(**arguments)
-    measured = measure(workload, forms, rounds)
-    show(measured)
-    report.save('iic_step', measured, workload.name)
+    comparison.main('iic_step', __doc__, Workload, contestants)
 
 
 if __name__ == '__main__':

@@ -10,16 +10,14 @@ Images and maps are (batch, channels, height, width).
 import itertools
 import time
 from collections.abc import Mapping
-from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks import pytorch_reference as reference
+from benchmarks.comparison import Form
 from benchmarks.timing import Contestant
-
-Form = Literal['eager', 'compiled']
 
 _LAYERS = ((1, 1), (2, 1), (4, 1), (4, 1), (8, 2), (8, 2))  # width, in shares of the first, and dilation
 
@@ -45,12 +43,6 @@ class Network(nn.Module):
             if index == 1:
                 x = F.max_pool2d(x, 2)
         return F.interpolate(getattr(self, head)(x).softmax(1), image.shape[2:], mode='bilinear', align_corners=False)
-
-
-def load(network: Network, params: Mapping[str, Any], batch_stats: Mapping[str, Any]):
-    """Copies the package's parameters and batch statistics into the network; RuntimeError unless each has its place."""
-    counts = {f'norm_{index}.num_batches_tracked': torch.tensor(0) for index in range(len(_LAYERS))}
-    network.load_state_dict(reference.as_torch(params) | reference.as_torch(batch_stats) | counts)
 
 
 def loss(network: Network, image: Tensor, changed: Tensor, flipped: Tensor, head: str, displacement: int) -> Tensor:

@@ -226,6 +226,8 @@ def as_torch(variables: Mapping[str, Any]) -> dict[str, Tensor]:
     return state
 
 
-def load(model: Autoregressive, params: Mapping[str, Any], batch_stats: Mapping[str, Any]):
+def load(model: nn.Module, params: Mapping[str, Any], batch_stats: Mapping[str, Any]):
     """Copies the package's parameters and batch statistics into the model; RuntimeError unless each has its place."""
-    model.load_state_dict(as_torch(params) | as_torch(batch_stats) | {'stem.norm.num_batches_tracked': torch.tensor(0)})
+    norms = (name for name, module in model.named_modules() if isinstance(module, nn.BatchNorm2d))
+    counts = {f'{name}.num_batches_tracked': torch.tensor(0) for name in norms}  # the package does not count them
+    model.load_state_dict(as_torch(params) | as_torch(batch_stats) | counts)

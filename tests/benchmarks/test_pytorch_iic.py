@@ -18,6 +18,7 @@ from tests.support import tiny
 
 torch = pytest.importorskip('torch', reason='PyTorch, which only benchmarks need, is not installed')
 iic = importlib.import_module('benchmarks.pytorch_iic')
+reference = importlib.import_module('benchmarks.pytorch_reference')
 torch.set_num_threads(1)  # on tiny maps more of them wait for each other
 
 WORKLOAD = Workload(batch=3, side=16, width=2, clusters=3, auxiliary=5, displacement=2, dtype='float64')
@@ -40,7 +41,7 @@ def test_training_steps_have_the_same_losses(flip, monkeypatch):
         step = jax.jit(make_train_step(method, Optimizer(tx), epochs=epochs), compiler_options=tiny.QUICK)
 
         other = iic.Network(3, WORKLOAD.width, {'decoder_0': 3, 'auxiliary_decoder_0': 5}).double()
-        iic.load(other, params, extra['batch_stats'])
+        reference.load(other, params, extra['batch_stats'])
         adam = torch.optim.Adam(other.parameters(), 1e-3)
         for parameter in other.parameters():  # PyTorch's Adam counts the steps of a weight from its first gradient on
             parameter.grad = torch.zeros_like(parameter)
