@@ -113,7 +113,7 @@ def test_without_a_file_nothing_is_done():
     assert InitialWeights('', '', '', (), 'own').put(model) is model
     InitialWeights('', '', '', (), 'own').check()
     with pytest.raises(
-        UserError, match=r'layout is .vit., but --config\.initial_weights\.file names no file to begin with; name one"
+    with pytest.raises(UserError, match=r'layout is .vit., but --config\.initial_weights\.file names no file'):
     ):
         InitialWeights('', '', '', (), 'vit').check()
 
