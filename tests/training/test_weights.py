@@ -112,9 +112,7 @@ def test_without_a_file_nothing_is_done():
     model = _model()
     assert InitialWeights('', '', '', (), 'own').put(model) is model
     InitialWeights('', '', '', (), 'own').check()
-    with pytest.raises(
     with pytest.raises(UserError, match=r'layout is .vit., but --config\.initial_weights\.file names no file'):
-    ):
         InitialWeights('', '', '', (), 'vit').check()
 
 
