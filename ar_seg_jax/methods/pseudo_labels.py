@@ -101,6 +101,13 @@ class PseudoLabelled(Method):
     def output_stride(self) -> int:
         return self.views.shrink * super().output_stride
 
+    @property
+    def first_cell(self) -> float | None:
+        return self.views.first_cell(self.model)
+
+    def check(self, image_shape, micro_batches):
+        self.views.check(self.model)
+
     def to_pixels(self, maps, height, width):
         return self.views.to_pixels(self.model, maps, height, width)
 

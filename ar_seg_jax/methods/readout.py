@@ -36,4 +36,4 @@ def by_k_means(method: Method, params: Params, extra: Extra, batches: Iterable[B
 def _vectors(method: Method, params: Params, extra: Extra, batch: Batch):
     """Logits, and whether they count; compiled once for all readouts."""
     logits = method.predict(params, extra, batch['image'])['logits']
-    return logits, void.at_cells(batch, *logits.shape[1:3])
+    return logits, void.at_cells(batch, *logits.shape[1:3], method.first_cell)

@@ -39,7 +39,7 @@ class Views:
         320, so that parts of half the width have all their detail.
 
     PiCIE rounds the part to pixels of the image and to cells of the map, by itself each, which may be a cell apart. Here
-    both are exact, for a network whose cell i looks at pixel `output_stride` * i.
+    both are exact for a network whose cells look where its `first_cell` and `output_stride` say.
     """
 
     colours: Colours
@@ -51,6 +51,14 @@ class Views:
             raise UserError(f'method.smallest_crop is a share of the sides of an image, above 0 to 1; found {self.smallest_crop}')
         if self.shrink < 1:
             raise UserError(f'method.shrink is at least 1 pixel, found {self.shrink}')
+
+    def check(self, model: Model):
+        """UserError for a model of whose maps no part can be cut exactly."""
+        if model.first_cell is None:
+            raise UserError(
+                'two views need a model whose cells lie on a regular grid of pixels, but the maps of this one are stretched over '
+                "the image; choose another model, or set model.geometry to 'aligned'"
+            )
 
     def draw(self, image: Images, key: Key[Array, '']) -> Drawn:
         """Of each image by its pixels and the key, which is that of an epoch."""
@@ -93,12 +101,15 @@ class Views:
         if self.shrink == 1:
             return model.to_pixels(maps, height, width)
         seen = model.to_pixels(maps, *(-(-side // self.shrink) for side in (height, width)))
-        return layers.upsample(seen, self.shrink, height, width, first=self._first)
+        return layers.upsample(seen, self.shrink, height, width, first=self._at(0.0))
 
-    @property
-    def _first(self) -> float:
-        """The pixel of the image at which the first pixel that the network sees is centred."""
-        return (self.shrink - 1) / 2
+    def first_cell(self, model: Model) -> float | None:
+        """Pixel of the image, see `interfaces.Model`."""
+        return None if model.first_cell is None else self._at(model.first_cell)
+
+    def _at(self, pixel: float) -> float:
+        """Where a pixel that the network sees is centred in the image."""
+        return self.shrink * pixel + (self.shrink - 1) / 2
 
     def _coloured(self, image, keys):
         return image if self.colours == 'none' else photometric.PICIE[self.colours](keys, image)
@@ -113,11 +124,11 @@ class Views:
     def _seen(self, image) -> Grid:
         """The pixels that the network sees, among those of the image."""
         height, width = image.shape[1:3]
-        return Grid((-(-height // self.shrink), -(-width // self.shrink)), (height, width), self.shrink, self._first)
+        return Grid((-(-height // self.shrink), -(-width // self.shrink)), (height, width), self.shrink, self._at(0.0))
 
     def _cells(self, model: Model, maps: Maps, image) -> Grid:
         """The cells of the maps of a model, among the pixels of the image."""
-        return Grid(maps.shape[1:3], image.shape[1:3], self.shrink * model.output_stride, self._first)
+        return Grid(maps.shape[1:3], image.shape[1:3], self.shrink * model.output_stride, self.first_cell(model))
 
 
 def _pixels(image) -> Grid:
