@@ -7,7 +7,7 @@ import pytest
 from flax.core import FrozenDict
 
 from ar_seg_jax.errors import UserError
-from ar_seg_jax.methods.views import Views
+from ar_seg_jax.methods.views import PairedViews
 from tests.support import tiny
 from tests.support.cells import Cells
 
@@ -46,7 +46,7 @@ def _cells(view, model=MODEL):
 @pytest.mark.parametrize(('model', 'shrink'), [(MODEL, 1), (MODEL, 2), (PATCHES, 1), (PATCHES, 2)])
 def test_cells_of_both_views_show_the_same_places(model, shrink):
     """Rows and columns of the image, which interpolation does not change away from its edges."""
-    image, views = _ramps(), Views('none', 0.5, shrink)
+    image, views = _ramps(), PairedViews('none', 0.5, 0.5, shrink)
     drawn = views.draw(image, KEY)
     stride = model.output_stride * shrink
     first = _cells(views.first(model, image, drawn), model)
@@ -66,7 +66,7 @@ def test_cells_of_both_views_show_the_same_places(model, shrink):
 @pytest.mark.parametrize(('model', 'shrink'), [(MODEL, 1), (MODEL, 2), (PATCHES, 1), (PATCHES, 2)])
 def test_what_counts_follows_its_pixels(model, shrink):
     """Only pixels of rows from 20 to 27 and columns from 24 on count."""
-    image, views = _ramps(), Views('none', 0.5, shrink)
+    image, views = _ramps(), PairedViews('none', 0.5, 0.5, shrink)
     drawn = views.draw(image, KEY)
     rows, columns = np.mgrid[:48, :48]
     mask = jnp.asarray(np.broadcast_to((rows >= 20) & (rows < 28) & (columns >= 24), (6, 48, 48)))
@@ -79,7 +79,7 @@ def test_what_counts_follows_its_pixels(model, shrink):
 
 
 def test_images_are_seen_smaller_by_averages_and_their_maps_lie_where_they_were():
-    image, views = _ramps(1), Views('none', 0.5, 2)
+    image, views = _ramps(1), PairedViews('none', 0.5, 0.5, 2)
     seen = views.whole(MODEL, image)
     expected = jax.image.resize(jnp.float32(image) / 255, (1, 24, 24, 3), 'linear', antialias=True)
     np.testing.assert_allclose(seen, expected, atol=1e-6)
@@ -87,11 +87,11 @@ def test_images_are_seen_smaller_by_averages_and_their_maps_lie_where_they_were(
     np.testing.assert_allclose(found[:, 6:-8, 6:-8], image[:, 6:-8, 6:-8], atol=1e-3)
     odd = views.to_pixels(MODEL, _cells(views.whole(MODEL, image[:, :41, :37])), 41, 37)
     np.testing.assert_allclose(odd[:, 6:-8, 6:-8], image[:, 6:33, 6:29], atol=1e-3)
-    assert Views('none', 0.5, 1).reach(MODEL) == 2 and views.reach(MODEL) == 8
+    assert PairedViews('none', 0.5, 0.5, 1).reach(MODEL) == 2 and views.reach(MODEL) == 8
 
 
 def test_views_follow_from_pixels_and_key_and_colours_differ_between_the_two():
-    image, views = tiny.random_batch()['image'], Views('paper', 0.5, 1)
+    image, views = tiny.random_batch()['image'], PairedViews('paper', 0.5, 0.5, 1)
     drawn, again = views.draw(image, KEY), views.draw(image[::-1], KEY)
     first = views.first(MODEL, image, drawn)
     np.testing.assert_allclose(views.first(MODEL, image[::-1], again)[::-1], first, atol=1e-6)
@@ -106,16 +106,17 @@ def test_stretched_maps_have_no_parts():
     with pytest.raises(
         UserError, match=r"on a regular grid of pixels, .*; choose another model, or set model\.geometry to 'alig"
     ):
-        Views('none', 0.5, 1).check(Stretched(FrozenDict()))
+        PairedViews('none', 0.5, 0.5, 1).check(Stretched(FrozenDict()))
 
 
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (('none', 0.0, 1), r'method\.smallest_crop is a share of the sides of an image, above 0 to 1; found 0\.0'),
-        (('none', 0.5, 0), r'method\.shrink is at least 1 pixel, found 0'),
+        (('none', 0.0, 0.5, 1), r'method\.smallest_crop is a share of the sides of an image, above 0 to 1; found 0\.0'),
+        (('none', 0.5, 0.5, 0), r'method\.shrink is at least 1 pixel, found 0'),
+        (('none', 0.5, 1.5, 1), r'method\.flip is a probability, 0 to 1; found 1\.5'),
     ],
 )
 def test_what_cannot_be_is_explained(options, message):
     with pytest.raises(UserError, match=message):
-        Views(*options)
+        PairedViews(*options)
