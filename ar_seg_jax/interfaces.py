@@ -56,6 +56,8 @@ class Model(Protocol):
 
     heads: widths by name of the maps that a method wants besides the features, each a linear map of these.
     output_stride: pixels from one cell of the maps to the next, about; `to_pixels` knows exactly.
+    first_cell: the pixel at which cell 0 is centred, for rows and for columns, so that cell i is at `first_cell` + i *
+        `output_stride`; it may be between two pixels. None where maps are stretched over the image. As `to_pixels` has it.
     reach: pixels beyond which, on any side, what is interpolated from cells to a pixel does not depend on the image; None where
         it depends on all of it.
     normalisation: of its input. dtype: of the computation.
@@ -66,6 +68,7 @@ class Model(Protocol):
 
     heads: Mapping[str, int]
     output_stride: int
+    first_cell: float | None
     reach: int | None
     normalisation: Normalisation
     dtype: jax.typing.DTypeLike
@@ -188,9 +191,9 @@ class Method(Protocol):
     makes the model of config.model with the heads that the method wants.
 
     title: what tables call it. loss_in_words: what the loss is, and its unit. num_clusters: of the scores of `predict`, 0
-    where it predicts none. reach: as that of a model, of the scores. output_stride: as that of a model. refresh_when: before
-    which steps `refresh` is called, None for never. restarted: the groups of parameters that `refresh` draws anew, by their
-    paths ('head', 'network/decoder'): whatever lies below, whose moments in the optimiser then begin anew too.
+    where it predicts none. reach: as that of a model, of the scores. output_stride and first_cell: as those of a model.
+    refresh_when: before which steps `refresh` is called, None for never. restarted: the groups of parameters that `refresh` draws
+    anew, by their paths ('head', 'network/decoder'): whatever lies below, whose moments in the optimiser then begin anew too.
 
     `extra` is a mapping of arrays of any type, which forward, refresh and readout give again in the shapes and types of init.
     These depend neither on the size of batches nor on the data set: a state is evaluated, and goes on, with others. Its
@@ -209,6 +212,11 @@ class Method(Protocol):
         """That of its `model`, where a method does not say another. Images are cut at multiples of it, so that a network with
         larger cells inside than those it gives out wants theirs, its `tile_stride`."""
         return getattr(self.model, 'tile_stride', self.model.output_stride)
+
+    @property
+    def first_cell(self) -> float | None:
+        """That of its `model`, where a method does not say another."""
+        return self.model.first_cell
 
     def check(self, image_shape: tuple[int, int, int, int], micro_batches: int):
         """UserError if it cannot be trained with batches of this shape in so many parts. The first step need not say it then."""

@@ -223,7 +223,9 @@ def vgg() -> dict[str, Any]:
     return {
         'name': 'vgg',
         'channels': 64,  # of the first convolution; the others have 2, 4, 4, 8 and 8 times as many
-        'geometry': 'aligned',  # where cells are taken to be: aligned (where they are) or paper (stretched, with a ring of 1/K)
+        # where cells are taken to be: aligned (where they are: each covers two pixels, where cells of other models
+        # are 'centred' at one) or paper (stretched, with a ring of 1/K)
+        'geometry': 'aligned',
         'dtype': 'float32',  # of the computation: float32 or bfloat16
     }
 
@@ -234,6 +236,7 @@ def pseudo_labels() -> dict[str, Any]:
         'width': 0,  # channels of a linear map of the features that is clustered; 0 clusters the features themselves
         'colours': 'paper',  # how those of views change: none, paper or released (PiCIE's paper or its released code)
         'smallest_crop': 0.5,  # least side of the part that views show, as a share of that of the image
+        'flip': 0.5,  # probability
         'shrink': 1,  # pixels of an image to one that the network sees, along each side
         'initial_batches': 20,  # that k-means begins with; it goes once over the others
         'iterations': 20,  # of k-means on the initial batches
@@ -242,14 +245,14 @@ def pseudo_labels() -> dict[str, Any]:
 
 
 def deep_cluster() -> dict[str, Any]:
-    """DeepCluster for pixels. With frequency for class_weights it is the baseline MDC of PiCIE's paper."""
+    """DeepCluster for pixels. With frequency for balance it is the baseline MDC of PiCIE's paper."""
     return {
         'name': 'deep_cluster',
         'num_clusters': 3,  # into which k-means sorts what was learned
         'training_clusters': 0,  # that are learned; 0 is as many
         'head': 'fresh',  # the classifier: fresh in each epoch, or the centroids themselves
         'pca_whiten': 0,  # principal components that are clustered; 0 clusters what there is
-        'class_weights': 'inverse',  # of pixels by the size of their cluster: none, inverse or frequency
+        'balance': 'inverse',  # weights of pixels by the size of their cluster: none, inverse or frequency
         **pseudo_labels(),
     }
 
@@ -260,7 +263,7 @@ def picie() -> dict[str, Any]:
         'name': 'picie',
         'num_clusters': 3,
         'auxiliary_clusters': 0,  # of a second clustering of each view (100 in PiCIE+H); 0 has none
-        'readout': 'cosine',  # scores of clusters: cosine (paper) or dot (released code)
+        'scores': 'cosine',  # of clusters: cosine (paper) or dot (released code)
         'balance': 'frequency',  # weights of pixels by the size of their cluster: none, inverse or frequency (released code)
         **pseudo_labels(),
     }

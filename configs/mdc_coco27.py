@@ -13,6 +13,6 @@ from configs import common, picie_coco27
 
 def get_config():
     config = picie_coco27.get_config()
-    chosen = {'num_clusters': 27, 'shrink': 2, 'initial_batches': 40, 'class_weights': 'frequency'}
+    chosen = {'num_clusters': 27, 'shrink': 2, 'initial_batches': 40, 'balance': 'frequency'}
     config.method = common.deep_cluster() | chosen
     return config

@@ -10,5 +10,5 @@ from configs import deep_cluster_folder_small
 
 def get_config():
     config = deep_cluster_folder_small.get_config()
-    config.method.class_weights = 'frequency'
+    config.method.balance = 'frequency'
     return config

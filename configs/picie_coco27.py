@@ -10,8 +10,8 @@ Paper: 48.1 % pixel accuracy, 13.8 mIoU after one-to-one matching; its released 
 
 Images have 640 pixels a side, of which the network sees 320, in views and in predictions. The released code scores images and
 labels of 320 pixels; here these have 640 too. It seeks clusters in batches of 256 images, 20 at first, and takes all places of
-them; here batches are those of training, 40 at first, and places are drawn. Its readout and colours are those of
---config.method.readout=dot --config.method.colours=released.
+them; here batches are those of training, 40 at first, and places are drawn. Its scores and colours are those of
+--config.method.scores=dot --config.method.colours=released.
 """
 
 from configs import common

@@ -58,14 +58,15 @@ class Crop(NamedTuple):
     flipped: Bool[Array, 'batch']
 
 
-def draw_crops(keys: Keys, smallest: float) -> Crop:
-    """Parts whose sides are a share between `smallest` and 1 of those of the image, the same for both, anywhere in it."""
+def draw_crops(keys: Keys, smallest: float, flip: float) -> Crop:
+    """Parts whose sides are a share between `smallest` and 1 of those of the image, the same for both, anywhere in it; flipped
+    with the probability `flip`."""
 
     def one(key):
         side_key, place_key, flip_key = jax.random.split(key, 3)
         side = jax.random.uniform(side_key, minval=smallest, maxval=1)
         top, left = (1 - side) * jax.random.uniform(place_key, (2,))
-        return Crop(top, left, side, side, jax.random.bernoulli(flip_key))
+        return Crop(top, left, side, side, jax.random.bernoulli(flip_key, flip))
 
     return jax.vmap(one)(keys)
 

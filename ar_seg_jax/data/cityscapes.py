@@ -55,7 +55,6 @@ _OPTIONAL = ('test', 'train_extra')  # whose labels are withheld, or a download 
 @dataclasses.dataclass(eq=False, kw_only=True, repr=False)
 class CityscapesConfig(SegmentationConfig):
     files: dict[str, dict[Path, Path | None]]  # images of each split, with their label maps
-    doubled: tuple[str, ...]
 
 
 class Cityscapes(SegmentationBuilder):
@@ -68,7 +67,7 @@ class Cityscapes(SegmentationBuilder):
 
     def _generate_examples(self, split: str):
         config = self.builder_config
-        side = config.shorter_side * (2 if split in config.doubled else 1)
+        side = config.shorter_side
         for path, label_path in config.files[split].items():
             image, label = images.read_image(path), None
             if label_path is not None:
@@ -82,16 +81,15 @@ class Cityscapes(SegmentationBuilder):
             yield example(_name(path), image, label)
 
 
-def builder(*, data_dir: str, root: str, side: int = 320, doubled: tuple[str, ...] = ()) -> Cityscapes:
+def builder(*, data_dir: str, root: str, side: int = 320) -> Cityscapes:
     """Builder for Cityscapes; splits train, val, test and train_extra, as far as leftImg8bit has them.
 
     PiCIE's code trains on test+train_extra, without labels, and scores train+val; others, such as STEGO, train on train and score
     val.
 
     side: images get so many pixels on their shorter side and are cut to a square around the centre, see `images.square`; 0
-        keeps them as they are.
-    doubled: splits whose images get twice as many, for methods that cut and shrink their views themselves: PiCIE's training
-        images have 640 pixels, those that are scored 320.
+        keeps them as they are. PiCIE trains on 640 pixels, which its views shrink to 320, and scores at 320; here all splits
+        have the same size.
 
     Images of test and train_extra without labels count as not annotated; train and val have labels. Raises DataError for what
     is missing or does not fit. Prepared files depend on the options and on the names of the files, so a completed download is
@@ -101,11 +99,9 @@ def builder(*, data_dir: str, root: str, side: int = 320, doubled: tuple[str, ..
     if side < 0:
         raise DataError(f'data.side is a number of pixels, or 0 to keep images as they are; found {side}')
     found = _splits(directory)
-    if unknown := [split for split in doubled if split not in found]:
-        raise DataError(f'data.doubled names splits; there is no {unknown[0]!r}, the splits are {", ".join(found)}')
     names = {split: [(path.name, label is not None) for path, label in pairs.items()] for split, pairs in found.items()}
-    name = config_name('cityscapes27', root=directory, side=side, doubled=sorted(doubled), names=names)
-    config = CityscapesConfig(name=name, classes=CLASSES, shorter_side=side, files=found, doubled=tuple(doubled))
+    name = config_name('cityscapes27', root=directory, side=side, names=names)
+    config = CityscapesConfig(name=name, classes=CLASSES, shorter_side=side, files=found)
     return Cityscapes(config=config, data_dir=data_dir)
 
 

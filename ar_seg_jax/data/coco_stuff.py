@@ -64,7 +64,6 @@ class CocoStuffConfig(SegmentationConfig):
     lists: dict[str, str]
     crop_size: int
     geometry: str
-    doubled: tuple[str, ...]
     unlabelled: str
 
 
@@ -88,20 +87,19 @@ class CocoStuff(SegmentationBuilder):
                 continue
             image = images.read_image(image_path)
             images.check_same_size(label_path, ids, image)
-            yield example(identifier, *self._sized(split, image_path, image, images.map_ids(label_path, ids, mapping)))
+            yield example(identifier, *self._sized(image_path, image, images.map_ids(label_path, ids, mapping)))
             kept += 1
         if not kept:
             rule = 'no image passes the rule (sides, share of classes)'
             reason = f'{config.lists[split]} lists no ids' if config.lists[split] else rule
             raise DataError(f'{config.root}: split {split!r} is empty: {reason}')
 
-    def _sized(self, split: str, path: Path, image: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _sized(self, path: Path, image: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Image and label map at the size of the geometry."""
         config = self.builder_config
         if config.geometry == 'picie':
-            side = config.crop_size * (2 if split in config.doubled else 1)
-            images.check_rescaled(path, image, 1.0, side)
-            return images.square(image, side), images.square(label, side, label=True)
+            images.check_rescaled(path, image, 1.0, config.crop_size)
+            return images.square(image, config.crop_size), images.square(label, config.crop_size, label=True)
         resize = images.resample if config.geometry == 'iic' else images.rescale
         image, label = resize(image, config.rescale), resize(label, config.rescale, label=True)
         return _padded(image, label, config.crop_size, centred=config.geometry == 'iic')
@@ -135,7 +133,6 @@ def builder(
     rescale: float = 0.33,
     crop_size: int = 128,
     geometry: str = 'antialiased',
-    doubled: tuple[str, ...] = (),
     unlabelled: str = 'void',
 ) -> CocoStuff:
     """Builder for COCO-Stuff with 27, 15 or 3 classes (sky, plant, ground); splits train and val.
@@ -149,10 +146,8 @@ def builder(
     crop_size: smaller images are padded with black, unlabelled pixels to this size.
     geometry: 'antialiased' (bilinear with antialiasing; padding at the right and at the bottom), 'iic' (bilinear without, see
         `images.resample`; padding on all sides), which is what IIC's published runs saw, or 'picie': squares of `crop_size`
-        pixels (320 in its runs) from the middle of images whose shorter side has as many, see `images.square`. `rescale` has
-        no say then.
-    doubled: splits whose squares get twice as many pixels, for methods that cut and shrink their views themselves: PiCIE's
-        training images have 640. Only for 'picie'.
+        pixels from the middle of images whose shorter side has as many, see `images.square`. `rescale` has no say then. PiCIE
+        trains on 640 pixels, which its views shrink to 320, and scores at 320; here both splits have the same size.
     unlabelled: 'void', or 'sky' for IIC's code, whose table of 3 classes has sky where nothing is labelled, and so lets these
         pixels count in loss and score. Only for 3 classes.
 
@@ -163,10 +158,6 @@ def builder(
         raise DataError(f'COCO-Stuff comes with 3, 15 or 27 classes, found data.num_classes={num_classes}')
     if geometry not in ('antialiased', 'iic', 'picie'):
         raise DataError(f"data.geometry is 'antialiased', 'iic' or 'picie', found {geometry!r}")
-    if doubled and (geometry != 'picie' or not {'train', 'val'}.issuperset(doubled)):
-        raise DataError(
-            f"data.doubled lists splits, 'train' or 'val', for data.geometry='picie' alone; found {doubled} for {geometry!r}"
-        )
     if unlabelled != 'void' and (unlabelled, num_classes) != ('sky', 3):
         raise DataError(f"data.unlabelled is 'void' or, for 3 classes, 'sky'; found {unlabelled!r} for {num_classes} classes")
     directory = existing_directory(root, 'set --config.data.root to the directory of COCO, see the README')
@@ -175,7 +166,7 @@ def builder(
         if not Path(path).is_file():
             raise DataError(f'{path}: no such list of image ids')
     options = {'root': directory, 'lists': lists, 'rescale': rescale, 'crop_size': crop_size, 'geometry': geometry}
-    options |= {'doubled': tuple(doubled), 'unlabelled': unlabelled}
+    options |= {'unlabelled': unlabelled}
     contents = [
         Path(path).read_text() if path else sorted(image.name for image in (directory / f'{split}2017').glob('*.jpg'))
         for split, path in lists.items()

@@ -110,7 +110,7 @@ class ARL(Method):
     def _with_keys(self, anchors: Maps, positives: Maps, batch: Batch, key, part) -> Compared:
         images, height, width, depth = positives.shape
         places = height * width
-        mask = void.at_cells(batch, height, width)
+        mask = void.at_cells(batch, height, width, self.first_cell)
         keys, key_mask = positives.reshape(images, places, depth), mask.reshape(images, places)
         if 0 < self.negatives < places:
             key = jax.random.fold_in(jax.random.fold_in(key, 3), part)

@@ -59,8 +59,8 @@ class PatchPairs(Method):
     The features of an image are interpolated to its pixels; of these two patches are cut, and a comparator is trained to say a
     label that follows from their places, as in the released code of IIC (Ji et al. 2019). What is learned is the network below
     it, whose features are clustered by k-means for evaluation. IIC's code gives k-means a single vector of each batch, many
-    times over, since it draws one number where it wants as many as there are pixels; here vectors at many places of all images
-    are drawn, see `readout.by_k_means`, and there is no other way.
+    times over, since it draws one number where it wants as many as there are pixels; here vectors at many places of some training
+    batches are drawn, see `readout.by_k_means`, and there is no other way.
 
     chance: share of the pairs that are told by guessing.
     model: its features are what is compared; it needs no heads. comparator: see `models.patch_comparator`.

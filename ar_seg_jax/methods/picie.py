@@ -1,7 +1,6 @@
 """PiCIE: the clusters of two views of an image label both views."""
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable
 from typing import Any, Literal
@@ -14,12 +13,11 @@ from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import BATCH_STATS, Batch, Extra, Metrics, Model, Outputs, Params
 from ar_seg_jax.methods import clusters, pseudo_labels
 from ar_seg_jax.methods.pseudo_labels import Maps, PseudoLabelled, Search, Variables
-from ar_seg_jax.methods.views import Colours, Drawn, Images, Seen, Views
+from ar_seg_jax.methods.views import Colours, Drawn, Images, Input, PairedViews
 from ar_seg_jax.objectives import clustering, labels
-from ar_seg_jax.objectives.k_means import Block
 from ar_seg_jax.objectives.labels import Balance
 
-Readout = Literal['cosine', 'dot']
+Scores = Literal['cosine', 'dot']
 
 _VIEWS = ('first', 'second')
 _MAIN, _AUXILIARY = 'main', 'auxiliary'
@@ -36,8 +34,8 @@ class PiCIE(PseudoLabelled):
     auxiliary_clusters: of a second clustering of each view (PiCIE+H, 100 in the paper); 0 has none. With K and K2 clusters the
         loss is the mean of both with the weights log K2 and log K, since a cross-entropy grows with the logarithm of the number.
         It is not part of the released code.
-    readout: scores of clusters before the softmax. 'cosine': minus the cosine distance (paper). 'dot': the product with
-        the centroid, which is shorter than 1, so that wide clusters score lower (released code).
+    scores: of clusters before the softmax. 'cosine': minus the cosine distance (paper). 'dot': the product with the
+        centroid, which is shorter than 1, so that wide clusters score lower (released code).
     balance: see `labels.class_weights`. The paper says no more than that there is one by the size of clusters; 'frequency' is
         what the released code does. It counts when it labels; here the counts are those of the search.
 
@@ -48,12 +46,14 @@ class PiCIE(PseudoLabelled):
     loss_in_words = 'the cross-entropy of clusters within and across two views in nats'
 
     auxiliary_clusters: int
-    readout_by: Readout
+    scores: Scores
     balance: Balance
 
     def __post_init__(self):
-        if self.auxiliary_clusters and not 2 <= self.auxiliary_clusters <= 10_000:
-            raise UserError(f'method.auxiliary_clusters is 2 to 10000, or 0 for none; found {self.auxiliary_clusters}')
+        if self.auxiliary_clusters and not 2 <= self.auxiliary_clusters <= labels.MOST_CLUSTERS:
+            raise UserError(
+                f'method.auxiliary_clusters is 2 to {labels.MOST_CLUSTERS}, or 0 for none; found {self.auxiliary_clusters}'
+            )
 
     @property
     def title(self) -> str:
@@ -65,10 +65,10 @@ class PiCIE(PseudoLabelled):
         return {'network': variables['params']}, self.init_extra(key, variables, wanted, channels)
 
     def forward(self, params: Params, extra: Extra, batch: Batch, *, key, time, part=0):
-        image, drawn = batch['image'], self.drawn(extra, batch['image'])
-        seen = self.seen(image, drawn)
-        labelled, _ = self.pair(extra['teacher'], image, seen, drawn)
-        pair, updated = self.pair(self.student(params, extra), image, seen, drawn, jax.random.fold_in(key, part))
+        image, drawn = batch['image'], self.draw(extra, batch['image'])
+        views = self.inputs(image, drawn)
+        labelled, _ = self.pair(extra['teacher'], image, views, drawn)
+        pair, updated = self.pair(self.student(params, extra), image, views, drawn, jax.random.fold_in(key, part))
         counted = self.views.counted(self.model, pair[_VIEWS[0]], batch, drawn)
         outputs = {level: self._compared(extra, level, labelled, pair, counted) for level in self._levels()}
         return outputs, {**extra, BATCH_STATS: {'network': updated[BATCH_STATS]}}
@@ -79,14 +79,14 @@ class PiCIE(PseudoLabelled):
             entropies = [[outputs[level]['cross_entropy'][f'{one} by {other}'].mean() for other in _VIEWS] for one in _VIEWS]
             within, cross = (entropies[0][0] + entropies[1][1]) / 2, (entropies[0][1] + entropies[1][0]) / 2
             loss += share * (within + cross) / 2
-            found = {'within': within, 'cross': cross, **_of_both(outputs[level]['seen'])}
+            found = {'within': within, 'cross': cross, **_of_both(outputs[level]['labels'])}
             metrics |= found if level == _MAIN else {f'{level}_{name}': value for name, value in found.items()}
         return loss, metrics
 
     def refresh(self, params: Params, extra: Extra, batches, *, key, time) -> tuple[Params, Extra]:
         epoch_key, search_key = jax.random.split(key)
-        extra = {**extra, 'teacher': self.student(params, extra), 'epoch_key': jax.random.key_data(epoch_key)}
-        found = self.search.clusters((_blocks(self, extra, batch) for batch in batches), self._wanted(), key=search_key)
+        extra, blocks = self.begin_epoch(params, extra, batches, key=epoch_key)
+        found = self.search.clusters(blocks, self._wanted(), key=search_key)
         return params, {**extra, 'clusters': found}
 
     def predict(self, params: Params, extra: Extra, image) -> Outputs:
@@ -95,16 +95,19 @@ class PiCIE(PseudoLabelled):
         scores = jax.nn.softmax(self.to_pixels(self._scores(extra['centroids'], vectors), *image.shape[1:3]))
         return Outputs(scores=scores, features=features, logits=vectors)
 
-    def seen(self, image: Images, drawn: Drawn) -> tuple[Seen, Seen]:
+    def inputs(self, image: Images, drawn: Drawn) -> tuple[Input, Input]:
         """Both views as the network sees them; the second one is still whole."""
         return self.views.first(self.model, image, drawn), self.views.second(self.model, image, drawn)
 
+    def vectors_of_views(self, variables, image, drawn, key=None):
+        return self.pair(variables, image, self.inputs(image, drawn), drawn, key)
+
     def pair(
-        self, variables: Variables, image: Images, seen: tuple[Seen, Seen], drawn: Drawn, key: Key[Array, ''] | None = None
+        self, variables: Variables, image: Images, views: tuple[Input, Input], drawn: Drawn, key: Key[Array, ''] | None = None
     ) -> tuple[dict[str, Maps], Variables]:
         """z1 and z2 by the name of their view, of length 1; the network looks at one after the other, see `vectors`."""
-        one, variables = self.vectors(variables, seen[0], key)
-        other, variables = self.vectors(variables, seen[1], None if key is None else jax.random.fold_in(key, 1))
+        one, variables = self.vectors(variables, views[0], key)
+        other, variables = self.vectors(variables, views[1], None if key is None else jax.random.fold_in(key, 1))
         other = self.views.cut(self.model, other, image, drawn)
         return dict(zip(_VIEWS, map(clustering.unit, (one, other)), strict=True)), variables
 
@@ -125,19 +128,19 @@ class PiCIE(PseudoLabelled):
 
     def _compared(self, extra: Extra, level: str, labelled: dict[str, Maps], pair: dict[str, Maps], counted):
         """Cross-entropies of each view by the labels of each, and what `labels.metrics` needs."""
-        cross_entropy, seen = {}, {}
+        cross_entropy, statistics = {}, {}
         for other in _VIEWS:
             found = extra['clusters'][_name(level, other)]
             classes = clustering.nearest(found.centroids, labelled[other])
             weights = labels.class_weights(found.sizes, self.balance)
-            seen[other] = labels.seen(labelled[other], classes, found.centroids, counted)
+            statistics[other] = labels.statistics(labelled[other], classes, found.centroids, counted)
             for one in _VIEWS:
                 logits = self._scores(found.centroids, pair[one])
                 cross_entropy[f'{one} by {other}'] = labels.cross_entropy(logits, classes, weights, counted)
-        return {'cross_entropy': cross_entropy, 'seen': seen}
+        return {'cross_entropy': cross_entropy, 'labels': statistics}
 
     def _scores(self, centroids: Float[Array, 'clusters channels'], vectors: Maps) -> Maps:
-        if self.readout_by == 'dot':
+        if self.scores == 'dot':
             return clustering.products(centroids, vectors)
         return clustering.products(clustering.unit(centroids), vectors) - 1
 
@@ -146,18 +149,9 @@ def _name(level: str, view: str) -> str:
     return f'{level} of the {view} view'
 
 
-def _of_both(seen: dict[str, labels.Seen]) -> Metrics:
+def _of_both(statistics: dict[str, labels.Statistics]) -> Metrics:
     """The mean over the views."""
-    return jax.tree.map(lambda *each: sum(each) / len(each), *(labels.metrics(seen[view]) for view in _VIEWS))
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _blocks(method: PiCIE, extra: Extra, batch: Batch) -> dict[str, Block]:
-    """Vectors of both views of a batch as the teacher sees them."""
-    drawn = method.drawn(extra, batch['image'])
-    pair, _ = method.pair(extra['teacher'], batch['image'], method.seen(batch['image'], drawn), drawn)
-    counted = method.views.counted(method.model, pair[_VIEWS[0]], batch, drawn)
-    return {view: method.search.drawn(vectors, counted, drawn.places) for view, vectors in pair.items()}
+    return jax.tree.map(lambda *each: sum(each) / len(each), *(labels.metrics(statistics[view]) for view in _VIEWS))
 
 
 def build(
@@ -165,24 +159,25 @@ def build(
     *,
     num_clusters: int,
     auxiliary_clusters: int,
-    readout: Readout,
+    scores: Scores,
     balance: Balance,
     width: int,
     colours: Colours,
     smallest_crop: float,
+    flip: float,
     shrink: int,
     initial_batches: int,
     iterations: int,
     vectors_of_image: int,
 ) -> PiCIE:
-    """From the options of config.method; see `PiCIE`, `Views`, `Search` and `pseudo_labels.heads`."""
+    """From the options of config.method; see `PiCIE`, `PairedViews`, `Search` and `pseudo_labels.heads`."""
     clusters.check(num_clusters)
     return PiCIE(
         make_model(heads=pseudo_labels.heads(width)),
         num_clusters,
-        Views(colours, smallest_crop, shrink),
+        PairedViews(colours, smallest_crop, flip, shrink),
         Search(initial_batches, iterations, vectors_of_image),
         auxiliary_clusters,
-        readout,
+        scores,
         balance,
     )

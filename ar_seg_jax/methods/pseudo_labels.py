@@ -6,7 +6,9 @@ labelled and learned from in the same colours and the same part. (Cho et al. 202
 epoch.)
 """
 
+import abc
 import dataclasses
+import functools
 import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -16,9 +18,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
 from ar_seg_jax.errors import UserError
-from ar_seg_jax.interfaces import BATCH_STATS, Cadence, Extra, Method, Model, Params
+from ar_seg_jax.interfaces import BATCH_STATS, Batch, Cadence, Extra, Method, Model, Params
 from ar_seg_jax.methods import readout
-from ar_seg_jax.methods.views import Drawn, Images, Seen, Views
+from ar_seg_jax.methods.views import Drawn, Images, Input, PairedViews
 from ar_seg_jax.objectives import clustering, k_means, labels
 from ar_seg_jax.objectives.k_means import Block, Clusters
 
@@ -33,9 +35,11 @@ class Search:
     """How clusters are sought.
 
     initial_batches, iterations: see `k_means.find`, which begins with so many batches; each of the others of an epoch then moves
-        the centroids once.
+        the centroids once. The whitening of `deep_cluster` is of the initial batches too, and so are the statistics of the
+        network, see `PseudoLabelled`.
     vectors_of_image: places of each image that are drawn for it; 0 takes all. PiCIE's 20 batches of 256 images with 6400
-        places each are 17 GB, and neighbouring places say nearly the same.
+        places each are 17 GB, and neighbouring places say nearly the same. k-means also needs one
+        number for each vector of a batch and each cluster.
     """
 
     initial_batches: int
@@ -47,7 +51,7 @@ class Search:
             if getattr(self, name) < least:
                 raise UserError(f'method.{name} is at least {least}, found {getattr(self, name)}')
 
-    def drawn(self, maps: Maps, counted: Bool[Array, 'batch map_height map_width'], keys: Key[Array, 'batch']) -> Block:
+    def sampled(self, maps: Maps, counted: Bool[Array, 'batch map_height map_width'], keys: Key[Array, 'batch']) -> Block:
         """Places of each image; if there are enough, all of them count."""
         images, height, width, channels = maps.shape
         places = height * width
@@ -79,18 +83,22 @@ class PseudoLabelled(Method):
 
     model: what is clustered is its head 'projection' or, without one, its features. Both are divided by their length, in
         float32 whatever the network computes in.
-    num_clusters: for evaluation k-means sorts what was learned into so many, as PiCIE and MDC do at their end.
+    num_clusters: for evaluation k-means sorts what was learned into so many, see `readout.by_k_means`: of vectors from some
+        training batches. The released code of PiCIE and MDC makes one more pass of its search at the end, over places of all
+        training images.
 
-    Teachers look through running statistics, both for clusters and for labels. The released code of PiCIE labels in this way too
-    but seeks clusters in the mode of training, in which those of each batch count and the running ones move: its centroids are
-    not those of what is labelled.
+    Teachers look through running statistics, both for clusters and for labels. Before clusters are sought, the network looks at
+    the initial batches of the search in the mode of training, which moves these statistics, so that those of a network drawn at
+    random are not 0 and 1 when it labels the first epoch; training goes on from them. The released code of PiCIE labels through
+    running statistics too, but seeks clusters in the mode of training, which moves them in every batch of the epoch: its
+    centroids are not those of what is labelled. Statistics that config.frozen keeps stay in training; the teacher's move.
     """
 
     refresh_when = Cadence()
 
     model: Model
     num_clusters: int
-    views: Views
+    views: PairedViews
     search: Search
 
     @property
@@ -100,6 +108,13 @@ class PseudoLabelled(Method):
     @property
     def output_stride(self) -> int:
         return self.views.shrink * super().output_stride
+
+    @property
+    def first_cell(self) -> float | None:
+        return self.views.first_cell(self.model)
+
+    def check(self, image_shape, micro_batches):
+        self.views.check(self.model)
 
     def to_pixels(self, maps, height, width):
         return self.views.to_pixels(self.model, maps, height, width)
@@ -115,7 +130,7 @@ class PseudoLabelled(Method):
     def init_extra(self, key: Key[Array, ''], variables: Variables, wanted: Mapping[str, int], channels: int) -> Extra:
         """What is kept besides parameters. `wanted`: numbers of clusters by name, which are drawn until they are sought."""
 
-        def drawn(number: int, count: int):
+        def random_centroids(number: int, count: int):
             return clustering.unit(jax.random.normal(jax.random.fold_in(key, number), (count, channels)))
 
         return {
@@ -123,20 +138,21 @@ class PseudoLabelled(Method):
             'teacher': variables,
             'epoch_key': jax.random.key_data(key),
             'clusters': {
-                name: Clusters(drawn(number, count), jnp.ones(count)) for number, (name, count) in enumerate(wanted.items(), 1)
+                name: Clusters(random_centroids(number, count), jnp.ones(count))
+                for number, (name, count) in enumerate(wanted.items(), 1)
             },
-            'centroids': drawn(0, self.num_clusters),
+            'centroids': random_centroids(0, self.num_clusters),
         }
 
     def student(self, params: Params, extra: Extra) -> Variables:
         """The network as it is trained."""
         return {'params': params['network'], BATCH_STATS: extra[BATCH_STATS]['network']}
 
-    def drawn(self, extra: Extra, image: Images) -> Drawn:
+    def draw(self, extra: Extra, image: Images) -> Drawn:
         """What is random about images in this epoch."""
         return self.views.draw(image, jax.random.wrap_key_data(extra['epoch_key']))
 
-    def vectors(self, variables: Variables, view: Seen, key: Key[Array, ''] | None = None) -> tuple[Maps, Variables]:
+    def vectors(self, variables: Variables, view: Input, key: Key[Array, ''] | None = None) -> tuple[Maps, Variables]:
         """What is clustered of a view, before it is divided by its length. With a key, that of dropout, the network is in
         training, and its statistics are new."""
         if key is None:
@@ -145,6 +161,31 @@ class PseudoLabelled(Method):
         maps, updated = self.model.apply(variables, view, **options)
         return _clustered(maps), {**variables, **updated}
 
+    @abc.abstractmethod
+    def vectors_of_views(
+        self, variables: Variables, image: Images, drawn: Drawn, key: Key[Array, ''] | None = None
+    ) -> tuple[dict[str, Maps], Variables]:
+        """What is clustered of each view of images by its name, in cells that show the same places; see `vectors`."""
+
+    def begin_epoch(
+        self, params: Params, extra: Extra, batches: Iterator[Batch], *, key: Key[Array, '']
+    ) -> tuple[Extra, Iterator[dict[str, Block]]]:
+        """A new teacher, with statistics that the initial batches have moved, and what it makes of all batches.
+
+        For networks with statistics the initial batches stay in memory until they are clustered: 40 of 128 images of 640 x 640
+        pixels are 6.3 GB over all devices.
+        """
+        epoch_key, dropout_key = jax.random.split(key)
+        extra = {**extra, 'epoch_key': jax.random.key_data(epoch_key)}
+        student = self.student(params, extra)
+        if jax.tree.leaves(student[BATCH_STATS]):
+            initial = list(itertools.islice(batches, self.search.initial_batches))
+            for number, batch in enumerate(initial):
+                student = _settled(self, student, extra, batch, jax.random.fold_in(dropout_key, number))
+            batches = itertools.chain(initial, batches)
+        extra = {**extra, BATCH_STATS: {'network': student[BATCH_STATS]}, 'teacher': student}
+        return extra, (_blocks(self, extra, batch) for batch in batches)
+
     def predicted(self, params: Params, extra: Extra, image) -> tuple[Maps, Maps]:
         """Of unchanged images: the features, and what is clustered, before it is divided by its length."""
         maps = self.model.apply(self.student(params, extra), self.views.whole(self.model, image))
@@ -152,6 +193,22 @@ class PseudoLabelled(Method):
 
     def describe(self, metrics):
         return labels.in_words(metrics)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _settled(method: PseudoLabelled, variables: Variables, extra: Extra, batch: Batch, key: Key[Array, '']) -> Variables:
+    """With the statistics that a batch of training leaves behind."""
+    image = batch['image']
+    return method.vectors_of_views(variables, image, method.draw(extra, image), key)[1]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _blocks(method: PseudoLabelled, extra: Extra, batch: Batch) -> dict[str, Block]:
+    """Vectors of the views of a batch as the teacher sees them."""
+    drawn = method.draw(extra, batch['image'])
+    vectors, _ = method.vectors_of_views(extra['teacher'], batch['image'], drawn)
+    counted = method.views.counted(method.model, next(iter(vectors.values())), batch, drawn)
+    return {view: method.search.sampled(maps, counted, drawn.places) for view, maps in vectors.items()}
 
 
 def heads(width: int) -> dict[str, int]:

@@ -18,7 +18,10 @@ _VECTORS_OF_BATCH = 2500  # features of each batch that k-means sees
 def by_k_means(method: Method, params: Params, extra: Extra, batches: Iterable[Batch], *, key: Key[Array, '']) -> Extra:
     """`extra` with 'centroids' found by k-means, a few starts, of the logits that a method predicts at places of batches.
 
-    Places are drawn from those that count. The papers do not say how features become clusters.
+    Of each batch 2500 places are drawn from those that count. Training gives `Feed.sample` for `batches`: its first batches, with
+    their random crops. These may be a small part of the data set. The released code of PiCIE and MDC seeks the last clusters in
+    the same way as those of training, in all places of all images; that of IIC draws vectors from all batches of its data set,
+    see `patch_pairs.PatchPairs`.
     """
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     drawn = []
@@ -36,4 +39,4 @@ def by_k_means(method: Method, params: Params, extra: Extra, batches: Iterable[B
 def _vectors(method: Method, params: Params, extra: Extra, batch: Batch):
     """Logits, and whether they count; compiled once for all readouts."""
     logits = method.predict(params, extra, batch['image'])['logits']
-    return logits, void.at_cells(batch, *logits.shape[1:3])
+    return logits, void.at_cells(batch, *logits.shape[1:3], method.first_cell)

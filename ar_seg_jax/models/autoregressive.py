@@ -98,6 +98,11 @@ class Autoregressive(nn.Module):
             return resnet.dilated(self.output_stride, self.dtype).reach + between * self.output_stride
         return self.output_stride * (self.blocks + 2)  # the stem, and interpolation, look less than one cell further each
 
+    @property
+    def first_cell(self) -> float:
+        """See `interfaces.Model`."""
+        return self._between if self.geometry == 'paper' else 0.0
+
     def setup(self):
         variant, stride, dtype = self.variant, self.output_stride, self.dtype
         if variant == 'F1':
@@ -145,8 +150,8 @@ class Autoregressive(nn.Module):
         In F1 these stand for the first visited pixel of a cell, which is its other end in half of the orderings: on average
         over all of them they are centred between the two.
         """
-        between = self.geometry == 'paper' or (scanned and self.variant == 'F1')
-        return layers.upsample(maps, self.output_stride, height, width, first=(self.output_stride - 1) / 2 if between else 0.0)
+        first = self._between if scanned and self.variant == 'F1' else self.first_cell
+        return layers.upsample(maps, self.output_stride, height, width, first=first)
 
     def _encode(self, x, momentum: float, train: bool):
         """h: what is before the masked part."""
@@ -180,6 +185,11 @@ class Autoregressive(nn.Module):
             if index == 1 and self.attention:
                 x = self.attend(x, ordering)
         return x
+
+    @property
+    def _between(self) -> float:
+        """The middle of the pixels of cell 0."""
+        return (self.output_stride - 1) / 2
 
     @property
     def _unmasked(self) -> int:

@@ -79,6 +79,11 @@ class ResNetFPN(nn.Module):
         to_pixels = _STRIDE + (1 if self.geometry == 'paper' else -1)
         return resnet.strided(self.base_channels, self.dtype).reach + between_levels + to_pixels
 
+    @property
+    def first_cell(self) -> float:
+        """See `interfaces.Model`."""
+        return self._first(_STRIDE)
+
     def setup(self):
         self.resnet = resnet.strided(self.base_channels, self.dtype)
         self.lateral = {
@@ -100,7 +105,7 @@ class ResNetFPN(nn.Module):
         self, maps: Float[Array, 'batch map_height map_width channels'], height: int, width: int
     ) -> Float[Array, 'batch {height} {width} channels']:
         """See `interfaces.Model`."""
-        return layers.upsample(maps, _STRIDE, height, width, first=self._first(_STRIDE))
+        return layers.upsample(maps, _STRIDE, height, width, first=self.first_cell)
 
     @nn.nowrap
     def _first(self, stride: int) -> float:

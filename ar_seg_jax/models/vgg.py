@@ -55,6 +55,11 @@ class VGG(nn.Module):
         interpolated from. The paper's stretching depends on the size of the image."""
         return None if self.geometry == 'paper' else 2 + self.output_stride * (1 + 1 + 2 + 2) + 2
 
+    @property
+    def first_cell(self) -> float | None:
+        """See `interfaces.Model`."""
+        return None if self.geometry == 'paper' else _HALF_CELL
+
     @nn.compact
     def __call__(self, image: Float[Array, 'batch height width channels'], *, train: bool = False):
         """See `interfaces.Model`."""
@@ -80,7 +85,7 @@ class VGG(nn.Module):
         """See `interfaces.Model`."""
         if self.geometry == 'paper':
             return jax.image.resize(maps, (len(maps), height, width, maps.shape[-1]), 'linear', antialias=False)
-        return layers.upsample(maps, self.output_stride, height, width, first=_HALF_CELL)
+        return layers.upsample(maps, self.output_stride, height, width, first=self.first_cell)
 
 
 class _Conv(nn.Module):

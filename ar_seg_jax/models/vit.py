@@ -80,6 +80,11 @@ class ViT(nn.Module):
         """See `interfaces.Model`."""
         return self.patch
 
+    @property
+    def first_cell(self) -> float:
+        """See `interfaces.Model`."""
+        return (self.patch - 1) / 2
+
     def setup(self):
         self.encoder = Encoder(
             self.patch,
@@ -106,7 +111,7 @@ class ViT(nn.Module):
         self, maps: Float[Array, 'batch map_height map_width channels'], height: int, width: int
     ) -> Float[Array, 'batch {height} {width} channels']:
         """See `interfaces.Model`."""
-        return layers.upsample(maps, self.patch, height, width, first=(self.patch - 1) / 2)
+        return layers.upsample(maps, self.patch, height, width, first=self.first_cell)
 
 
 class Encoder(nn.Module):

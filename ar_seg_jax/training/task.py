@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from ar_seg_jax import sharding
 from ar_seg_jax.interfaces import Batch, Epochs, Method, Params, Time
-from ar_seg_jax.training.optimizer import Optimizer, restart
+from ar_seg_jax.training.optimizer import Optimizer, restart, with_frozen_statistics
 from ar_seg_jax.training.replacing import replaced
 from ar_seg_jax.training.state import TrainState, create_state
 from ar_seg_jax.training.step import make_train_step
@@ -82,17 +82,19 @@ class Task:
         return self.method.refresh_when is not None and self.method.refresh_when.due(step, self.data.epochs)
 
     def refreshed(self, state: TrainState, guard: Guard) -> TrainState:
-        """The state after `Method.refresh`, with which the next step begins. `guard` is around the batches.
+        """The state after `Method.refresh`, with which the next step begins, but for statistics of frozen groups, which stay.
+        `guard` is around the batches.
 
         Raises ValueError, and names the array, if the method gives a state of another form.
         """
-        key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), _REFRESH)
+        before, key = state.extra, jax.random.fold_in(jax.random.fold_in(state.key, state.step), _REFRESH)
         batches = guard(self.data.epoch(self.data.epochs.of(int(state.step))))
         with jax.set_mesh(self.mesh):
             params, extra = self.method.refresh(
                 state.params, state.extra, batches, key=key, time=Time.at(state.step, self.data.epochs)
             )
         state = self._replaced(state, 'refresh', params=params, extra=extra)
+        state = state.replace(extra=with_frozen_statistics(state.extra, before, self.optimizer.frozen))
         return state.replace(opt_state=self._restart(state.opt_state, state.params)) if self.optimizer.restarted else state
 
     def read_out(self, state: TrainState) -> TrainState:

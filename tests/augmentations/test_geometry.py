@@ -73,14 +73,14 @@ def test_labels_are_those_of_the_nearest_pixels():
 
 
 def test_parts_lie_in_the_image_and_are_as_large_as_wanted():
-    crops = geometry.draw_crops(_keys(2000), 0.5)
+    crops = geometry.draw_crops(_keys(2000), 0.5, 0.3)
     assert float(crops.height.min()) >= 0.5 and float(crops.height.max()) <= 1
     np.testing.assert_array_equal(crops.height, crops.width)
     for start in (crops.top, crops.left):
         assert float(start.min()) >= 0 and float((start + crops.height).max()) <= 1
         np.testing.assert_allclose((start / (1 - crops.height)).mean(), 0.5, atol=0.03)
     np.testing.assert_allclose(crops.height.mean(), 0.75, atol=0.01)
-    np.testing.assert_allclose(crops.flipped.mean(), 0.5, atol=0.04)
+    np.testing.assert_allclose(crops.flipped.mean(), 0.3, atol=0.04)
 
 
 def test_turns_are_those_of_numpy_and_are_undone():

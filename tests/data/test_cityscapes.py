@@ -81,16 +81,6 @@ def test_splits_without_labels_are_not_annotated_and_coarse_labels_are_read_wher
     np.testing.assert_array_equal(example['label'], np.where(ids < 7, VOID, ids - 7))
 
 
-def test_splits_can_have_twice_the_side(download, tmp_path):
-    splits = _examples(download, tmp_path, side=10, doubled=('test', 'train_extra'))
-    sides = {split: {example['image'].shape for example in examples.values()} for split, examples in splits.items()}
-    assert sides == {'train': {(10, 10, 3)}, 'val': {(10, 10, 3)}, 'test': {(20, 20, 3)}, 'train_extra': {(20, 20, 3)}}
-    with pytest.raises(
-        DataError, match=r"data\.doubled names splits; there is no 'extra', the splits are train, val, test, train_"
-    ):
-        _examples(download, tmp_path, doubled=('extra',))
-
-
 def test_classes_are_those_of_the_data_set_and_things_are_those_with_instances():
     assert ', '.join(entry.name for entry in cityscapes.CLASSES) == NAMES
     assert ', '.join(entry.name for entry in cityscapes.CLASSES if entry.group == 'things') == INSTANCES

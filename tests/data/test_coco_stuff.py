@@ -116,10 +116,11 @@ def test_images_are_a_third_of_their_size_and_padded_to_the_crop(coco, tmp_path)
     assert (example['label'][height:] == VOID).all() and (example['label'][:, width:] == VOID).all()
 
 
-def test_the_geometry_of_picie_is_a_square_from_the_middle_which_splits_can_have_twice_as_large(coco, tmp_path):
-    options = {'num_classes': 27, 'geometry': 'picie', 'crop_size': 40, 'doubled': ('train',)}
+def test_the_geometry_of_picie_is_a_square_from_the_middle(coco, tmp_path):
+    side = 40
+    options = {'num_classes': 27, 'geometry': 'picie', 'crop_size': side}
     examples = _examples(coco, tmp_path, 'train', **options) | _examples(coco, tmp_path, 'val', **options)
-    for split, name, side in (('train', '000000000001', 80), ('val', '000000000005', 40)):
+    for split, name in (('train', '000000000001'), ('val', '000000000005')):
         source = Image.open(coco / f'{split}2017' / f'{name}.jpg')
         width, height = int(side * source.width / source.height), side
         left = round((width - side) / 2)
@@ -131,10 +132,6 @@ def test_the_geometry_of_picie_is_a_square_from_the_middle_which_splits_can_have
         np.testing.assert_array_equal(
             examples[name]['label'], np.vectorize({93: 22, 110: 21, 156: 23, 181: 24, 255: VOID}.get)(ids)
         )
-    with pytest.raises(DataError, match=r"data\.doubled lists splits, .*; found \('train',\) for 'iic'"):
-        _examples(coco, tmp_path, 'train', **options | {'geometry': 'iic'})
-    with pytest.raises(DataError, match=r"data\.doubled lists splits, 'train' or 'val', .*; found \('test',\) for 'picie'"):
-        _examples(coco, tmp_path, 'train', **options | {'doubled': ('test',)})
 
 
 def test_the_version_of_27_classes_has_12_things_and_15_kinds_of_stuff(coco, tmp_path):

@@ -43,10 +43,10 @@ def _unit(vectors):
 @pytest.mark.parametrize('components', [0, 3])
 @pytest.mark.parametrize(('head', 'balance'), [('fresh', 'inverse'), ('centroids', 'frequency'), ('fresh', 'none')])
 def test_the_loss_is_that_of_a_loop(monkeypatch, head, balance, components):
-    method = _made(monkeypatch, head=head, class_weights=balance, pca_whiten=components)
+    method = _made(monkeypatch, head=head, balance=balance, pca_whiten=components)
     batch = tiny.random_batch(3)
     params, extra = _state(method, batch)
-    crops = method.drawn(extra, batch['image']).crops
+    crops = method.draw(extra, batch['image']).crops
     centroids, sizes = (np.asarray(array) for array in extra['clusters']['first'])
 
     def embedded(weights):
@@ -75,7 +75,7 @@ def test_the_loss_is_that_of_a_loop(monkeypatch, head, balance, components):
 def test_whitening_is_that_of_scikit_learn(monkeypatch):
     method, batch = _made(monkeypatch, pca_whiten=2), tiny.random_batch(6)
     _, extra = _state(method, batch)
-    crops = method.drawn(extra, batch['image']).crops
+    crops = method.draw(extra, batch['image']).crops
     vectors = cells.by_hand(extra['teacher']['params'], batch['image'], crops, 'first', length=None).reshape(-1, 4)
     expected = _unit(PCA(2, whiten=True).fit_transform(vectors))
     found = _unit((vectors - np.asarray(extra['whitening'].mean)) @ np.asarray(extra['whitening'].matrix))
@@ -83,11 +83,11 @@ def test_whitening_is_that_of_scikit_learn(monkeypatch):
 
 
 def test_a_new_classifier_is_small_and_has_no_bias(monkeypatch):
-    method, batch = _made(monkeypatch, training_clusters=2000, num_clusters=3), tiny.random_batch(2)
+    method, batch = _made(monkeypatch, training_clusters=1000, num_clusters=3), tiny.random_batch(2)
     params, _ = method.init(KEY, batch['image'])
     other, _ = method.init(jax.random.key(2), batch['image'])
     kernel = np.asarray(params['head']['kernel'])
-    assert kernel.shape == (4, 2000) and (kernel != np.asarray(other['head']['kernel'])).all()
+    assert kernel.shape == (4, 1000) and (kernel != np.asarray(other['head']['kernel'])).all()
     np.testing.assert_allclose((kernel.mean(), kernel.std()), (0, 0.01), atol=5e-4)
     assert not np.asarray(params['head']['bias']).any()
 
@@ -157,7 +157,7 @@ def test_it_is_scored_by_clusters_of_their_own(monkeypatch):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        ({'training_clusters': 1}, r'method\.training_clusters is 2 to 10000, or 0 for num_clusters; found 1'),
+        ({'training_clusters': 1}, r'method\.training_clusters is 2 to 1000, or 0 for num_clusters; found 1'),
         ({'pca_whiten': -1}, r'method\.pca_whiten is a number of components, or 0 for none; found -1'),
         ({'head': 'new'}, r"config\.method\.head is one of fresh, centroids; found 'new'"),
         ({'pca_whiten': 9}, r'method\.pca_whiten is at most the 4 channels that are clustered, found 9'),
@@ -170,6 +170,29 @@ def test_what_cannot_be_is_explained(monkeypatch, options, message):
 
 def test_as_many_clusters_are_learned_as_predicted_where_nothing_else_is_said(monkeypatch):
     assert _made(monkeypatch, training_clusters=0, num_clusters=7).training_clusters == 7
+
+
+def test_initial_batches_move_the_statistics_before_clusters_are_sought():
+    """As passes of training do, one after the other; those of the other batches do not. Then the teacher sees through them."""
+    method = tiny.method(common.deep_cluster() | SMALL | {'width': 5, 'initial_batches': 2}, {'variant': 'F4'})
+    images = [jnp.asarray(np.random.default_rng(number).integers(0, 256, (2, 16, 16, 3), np.uint8)) for number in range(3)]
+    batches = [{'image': image, 'label': image[..., 0]} for image in images]
+    params, extra = jax.jit(method.init, compiler_options=tiny.QUICK)(KEY, images[0])
+    _, after = method.refresh(params, extra, iter(batches), key=KEY, time=tiny.BEGINNING)
+
+    variables = {'params': params['network'], 'batch_stats': extra['batch_stats']['network']}
+    for image in images[:2]:
+        view = method.views.first(method.model, image, method.draw(after, image))
+        variables |= method.model.apply(variables, view, train=True, mutable=['batch_stats'])[1]
+    tiny.assert_trees_close(after['batch_stats']['network'], variables['batch_stats'], rtol=1e-4)
+    jax.tree.map(np.testing.assert_array_equal, after['teacher']['batch_stats'], after['batch_stats']['network'])
+    assert float(after['clusters']['first'].sizes.sum()) == 3 * 2 * 16
+
+    view = method.views.first(method.model, images[0], method.draw(after, images[0]))
+    vectors = _unit(np.asarray(method.model.apply(variables, view)['projection']))
+    outputs, _ = method.forward(params, after, batches[0], key=KEY, time=tiny.BEGINNING)
+    expected = np.bincount(cells.nearest(after['clusters']['first'].centroids, vectors).ravel(), minlength=5)
+    np.testing.assert_array_equal(outputs['labels'].counts.sum(0), expected)
 
 
 def test_the_state_is_that_of_a_training():

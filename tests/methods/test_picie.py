@@ -40,14 +40,14 @@ def _compiled(function, method):
 
 @pytest.mark.parametrize('void', [False, True])
 @pytest.mark.parametrize(
-    ('readout', 'balance', 'auxiliary'), [('cosine', 'frequency', 0), ('dot', 'none', 0), ('cosine', 'inverse', 5)]
+    ('scores', 'balance', 'auxiliary'), [('cosine', 'frequency', 0), ('dot', 'none', 0), ('cosine', 'inverse', 5)]
 )
-def test_the_loss_is_that_of_a_loop(monkeypatch, readout, balance, auxiliary, void):
-    method = _made(monkeypatch, readout=readout, balance=balance, auxiliary_clusters=auxiliary)
+def test_the_loss_is_that_of_a_loop(monkeypatch, scores, balance, auxiliary, void):
+    method = _made(monkeypatch, scores=scores, balance=balance, auxiliary_clusters=auxiliary)
     batch = tiny.random_batch(3)
     batch = tiny.with_void(batch, below=7) if void else batch
     params, extra = _state(method, batch)
-    crops = method.drawn(extra, batch['image']).crops
+    crops = method.draw(extra, batch['image']).crops
     views = ('first', 'second')
     learned, labelled = (
         {view: cells.by_hand(weights, batch['image'], crops, view) for view in views}
@@ -73,7 +73,7 @@ def test_the_loss_is_that_of_a_loop(monkeypatch, readout, balance, auxiliary, vo
             for one in views:
                 products = learned[one] @ centroids.T
                 distances = 1 - products / np.linalg.norm(centroids, axis=1)
-                logits = products if readout == 'dot' else -distances
+                logits = products if scores == 'dot' else -distances
                 totals[level] += cells.label_entropy(logits, classes, weights, counted) / 4
     expected = totals['main']
     if auxiliary:
@@ -104,11 +104,11 @@ def test_what_is_clustered_is_what_is_labelled(monkeypatch, colours):
     for level in ('main', 'auxiliary'):
         for view in ('first', 'second'):
             found = after['clusters'][f'{level} of the {view} view']
-            np.testing.assert_array_equal(outputs[level]['seen'][view].counts.sum(0), found.sizes)
+            np.testing.assert_array_equal(outputs[level]['labels'][view].counts.sum(0), found.sizes)
             assert 0 < float(found.sizes.sum()) < 4 * 64
     assert (jax.random.key_data(KEY) != after['epoch_key']).any()
     _, again = method.refresh(params, after, iter([batch]), key=jax.random.key(9), time=tiny.BEGINNING)
-    crops, others = (method.drawn(each, batch['image']).crops.top for each in (after, again))
+    crops, others = (method.draw(each, batch['image']).crops.top for each in (after, again))
     assert (crops != others).all()
 
 
@@ -167,8 +167,8 @@ def test_bfloat16_clusters_and_compares_in_float32():
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        ({'auxiliary_clusters': 1}, r'method\.auxiliary_clusters is 2 to 10000, or 0 for none; found 1'),
-        ({'readout': 'near'}, r"config\.method\.readout is one of cosine, dot; found 'near'"),
+        ({'auxiliary_clusters': 1}, r'method\.auxiliary_clusters is 2 to 1000, or 0 for none; found 1'),
+        ({'scores': 'near'}, r"config\.method\.scores is one of cosine, dot; found 'near'"),
         ({'balance': 'even'}, r"config\.method\.balance is one of none, inverse, frequency; found 'even'"),
         ({'initial_batches': 0}, r'method\.initial_batches is at least 1, found 0'),
         ({'width': -1}, r'method\.width is at most 4096, or 0 for the features themselves; found -1'),

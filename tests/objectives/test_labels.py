@@ -48,7 +48,7 @@ def test_what_is_told_of_labels():
     vectors = jnp.asarray([[0, 1]] * 6 + [[4, 2]] * 2 + [[7, 7]], jnp.float32).reshape(1, 3, 3, 2)
     classes = jnp.asarray([0] * 6 + [1] * 2 + [2]).reshape(1, 3, 3)
     counted = jnp.arange(9).reshape(1, 3, 3) < 8
-    found = labels.metrics(labels.seen(vectors, classes, centroids, counted))
+    found = labels.metrics(labels.statistics(vectors, classes, centroids, counted))
     expected = {
         'label_entropy': -0.75 * np.log(0.75) - 0.25 * np.log(0.25),
         'label_entropy_bound': np.log(3),

@@ -18,6 +18,7 @@ class Cells(nn.Module):
     heads: Mapping[str, int]
 
     output_stride = 2
+    first_cell = 0.0
     reach = 2
     normalisation = Normalisation()
     dtype = jnp.float32

@@ -72,6 +72,18 @@ class Toy(Method):
         return {}
 
 
+@dataclasses.dataclass(frozen=True)
+class Settling(Toy):
+    """Its refresh moves batch statistics."""
+
+    def init(self, key, image):
+        params, extra = super().init(key, image)
+        return params, {**extra, 'batch_stats': {'body': jnp.zeros(2), 'head': jnp.zeros(2)}}
+
+    def refresh(self, params, extra, batches, *, key, time):
+        return params, {**extra, 'batch_stats': jax.tree.map(lambda leaf: leaf + 1, extra['batch_stats'])}
+
+
 def _batch(index):
     """Images that follow from the number of the batch, and are labelled with it."""
     image = np.random.default_rng(index).integers(0, 256, (8, 2, 2, 3), dtype=np.uint8)
@@ -140,6 +152,13 @@ def _stepped(task, state):
     with jax.set_mesh(task.mesh):
         state, metrics, _ = task.compiled_step()(jax.tree.map(jnp.copy, state), batch)
     return state, metrics
+
+
+def test_statistics_of_frozen_groups_stay_in_a_refresh():
+    task = _task(Settling(EACH_EPOCH), frozen=('body',))
+    found = task.refreshed(task.initial_state(), iter).extra['batch_stats']
+    np.testing.assert_array_equal(found['body'], 0)
+    np.testing.assert_array_equal(found['head'], 1)
 
 
 @pytest.mark.parametrize(('images', 'batch_size'), [(100, 60), (60, 60), (119, 60), (18, 4), (7, 1), (1000, 37)])
