@@ -93,11 +93,12 @@ class IIC(Method):
     def forward(self, params: Params, extra: Extra, batch: Batch, *, key, time, part=0) -> tuple[Heads, Extra]:
         size = batch['image'].shape[1:3]
         image = inputs.to_unit(batch['image'])
-        changed, undo = self.change(image, jax.random.fold_in(key, part))
+        change_key, *dropout_keys = jax.random.split(jax.random.fold_in(key, part), 3)
+        changed, undo = self.change(image, change_key)
         statistics, views = extra[BATCH_STATS], []
-        for view in (image, changed):
-            variables = {'params': params, BATCH_STATS: statistics}
-            maps, updated = self.model.apply(variables, self._input(view), train=True, mutable=[BATCH_STATS])
+        for view, dropout_key in zip((image, changed), dropout_keys, strict=True):
+            variables, options = {'params': params, BATCH_STATS: statistics}, {'train': True, 'mutable': [BATCH_STATS]}
+            maps, updated = self.model.apply(variables, self._input(view), rngs={'dropout': dropout_key}, **options)
             statistics = updated.get(BATCH_STATS, {})
             views.append({head: self.model.to_pixels(nn.softmax(maps[head]), *size) for head in self.model.heads})
         first, second = views

@@ -139,6 +139,16 @@ def test_networks_compute_in_half_precision_and_losses_in_full(case):
     np.testing.assert_allclose(loss, expected, rtol=0.1, atol=0.02)
 
 
+def test_dropout_is_drawn_with_the_key_of_the_step(case):
+    if 'dropout' not in methods.config(case.name)['model']:
+        pytest.skip('its model has no dropout')
+    step, batch = tiny.stepper(methods.made(case.name, dropout=0.5)), tiny.random_batch()
+    found = step(case.params, case.extra, batch, jax.random.key(4))
+    assert _finite(found)
+    _assert_equal(step(case.params, case.extra, batch, jax.random.key(4)), found)
+    assert found[0][0] != case.step(case.params, case.extra, batch, jax.random.key(4))[0][0]
+
+
 def test_a_refresh_keeps_the_form_of_the_state_and_follows_from_its_key(case):
     def refreshed(seed):
         batches = iter([tiny.random_batch(), tiny.random_batch()])

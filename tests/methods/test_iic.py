@@ -156,6 +156,18 @@ def test_wrong_options_are_explained(options, message):
         _iic(**options)
 
 
+def test_each_view_and_each_part_of_a_batch_has_dropout_of_its_own():
+    """Of two views without any change; what was not dropped would be the same."""
+    still = {'brightness': 0.0, 'contrast': 0.0, 'saturation': 0.0, 'hue': 0.0, 'flip': 0.0}
+    method = tiny.method({**common.iic(), 'displacement': 2, **still}, {'variant': 'F4', 'dropout': 0.5})
+    batch = tiny.random_batch()
+    params, extra = jax.jit(method.init, compiler_options=tiny.QUICK)(jax.random.key(0), batch['image'])
+    forward = jax.jit(method.forward, compiler_options=tiny.QUICK)
+    scores = [forward(params, extra, batch, key=jax.random.key(1), time=_at(0), part=part)[0]['decoder_0'] for part in range(2)]
+    (first, second), (other, _) = scores
+    assert np.abs(first - second).max() > 1e-3 and np.abs(first - other).max() > 1e-3
+
+
 def test_a_window_larger_than_the_image_is_refused_before_the_first_step():
     with pytest.raises(UserError, match='found 16 for a map of 16 x 16'):
         _iic(displacement=16).check((8, 16, 16, 3), 1)

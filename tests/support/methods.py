@@ -42,13 +42,13 @@ def config(name: str) -> dict[str, Any]:
     raise LookupError(f'no config in configs/ has the method {name!r}')
 
 
-def made(name: str, deviation: tuple[float, ...] = (), dtype: str = '') -> Method:
+def made(name: str, deviation: tuple[float, ...] = (), **model: Any) -> Method:
     """The method, built anew from its config.
 
-    deviation: that of the input of its model, instead of the model's own. dtype: of its computation, instead of the config's.
+    deviation: that of the input of its model, instead of the model's own. model: options of it, instead of the config's.
     """
     options, page = config(name), examples.modules()
-    options['model'] |= {'dtype': dtype} if dtype else {}
+    options['model'] |= model
     known = {**build.MODELS, 'plain': page['ar_seg_jax/models/plain.py'].Plain}
     if deviation:
         kind = options['model']['name']
