@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 from flax.core import FrozenDict
 
 from ar_seg_jax.configuration import check_types, choose
@@ -72,6 +73,11 @@ def transformation(config: Config, method: Method, steps: int) -> optimizer.Opti
 
 def _model(config: Config, heads: Mapping[str, int]) -> Model:
     made = choose(MODELS, 'config.model', config['model'], heads=FrozenDict(heads))  # hashable, as all that jit closes over
+    if made.dtype == 'float64' and not jax.config.jax_enable_x64:
+        raise UserError(
+            "config.model.dtype 'float64' needs the environment variable JAX_ENABLE_X64=1; without it JAX computes in float32. "
+            'Choose float32 or bfloat16'
+        )
     mean, deviation = made.normalisation
     if len(mean) != len(deviation):
         raise UserError(

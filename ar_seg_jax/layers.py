@@ -18,9 +18,11 @@ from ar_seg_jax.errors import UserError
 from ar_seg_jax.orderings import Ordering
 
 Dtype = jax.typing.DTypeLike
+Precision = Literal['float32', 'bfloat16', 'float64']  # that models can compute in, the last one where JAX has it
 Lowering = Literal['auto', 'convolution', 'patches']
 Merge = Literal['concatenate', 'add']
 xavier = nn.initializers.xavier_normal()
+kaiming = nn.initializers.variance_scaling(2.0, 'fan_in', 'normal')  # as IIC draws all its convolutions
 
 # Queries whose scores against all keys are held at once; the memory of attention is linear in the number of tokens.
 ATTENTION_CHUNK = 256

@@ -190,15 +190,14 @@ def iic() -> dict[str, Any]:
     }
 
 
-def isola() -> dict[str, Any]:
-    """Isola et al. 2016 as IIC adapted it: are two patches of the features neighbours?"""
+def patch_pairs() -> dict[str, Any]:
+    """What the methods of Doersch and of Isola share."""
     return {
-        'name': 'isola',
         'num_clusters': 3,  # into which k-means sorts the features
         'patch': 11,  # side of the patches, pixels, odd
         'locations': 'image',  # a pair of patches for each image (the papers) or one for the batch (code of IIC)
-        'head': 'pooled',  # compares the patches' means over places; full: all of them (IIC), 250 million parameters more
-        'width': 1024,  # channels of what compares patches
+        'comparator': 'pooled',  # compares the patches' means over places; full: all of them (IIC), 250 million parameters more
+        'comparator_width': 1024,  # channels of what compares patches
         # changes of images: factors of colours are from 1 - x to 1 + x, hue is a share of the circle; IIC's on COCO-Stuff
         'brightness': 0.4,
         'contrast': 0.4,
@@ -209,9 +208,14 @@ def isola() -> dict[str, Any]:
     }
 
 
+def isola() -> dict[str, Any]:
+    """Isola et al. 2016 as IIC adapted it: are two patches of the features neighbours?"""
+    return patch_pairs() | {'name': 'isola'}
+
+
 def doersch() -> dict[str, Any]:
     """Doersch et al. 2015 as IIC adapted it: in which direction does one patch of the features lie from another?"""
-    return isola() | {
+    return patch_pairs() | {
         'name': 'doersch',
         'directions': 9,  # 8, or 9 of which the last is the first again (IIC)
         'colour_dropping': True,  # two of three colours become noise

@@ -3,10 +3,8 @@
 python -m ar_seg_jax.main --config configs/doersch_folder_small.py --config.data.root=/path/to/images --workdir runs/mine_doersch
 """
 
-from configs import common, folder_small
+from configs import common, doersch_textures, folder_small
 
 
 def get_config():
-    config = folder_small.get_config()
-    config.method = common.doersch()
-    return config
+    return doersch_textures.small(folder_small.get_config(), common.doersch())

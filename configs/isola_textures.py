@@ -5,10 +5,8 @@
 Minutes on two CPU cores.
 """
 
-from configs import common, textures
+from configs import common, doersch_textures, textures
 
 
 def get_config():
-    config = textures.get_config()
-    config.method = common.isola()
-    return config
+    return doersch_textures.small(textures.get_config(), common.isola())

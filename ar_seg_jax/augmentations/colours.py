@@ -1,6 +1,7 @@
 """Random changes of colours. All take images in [0, 1] and a key for each; channels after R, G, B keep their values."""
 
 import dataclasses
+import math
 from typing import Literal
 
 import jax
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from ar_seg_jax.augmentations.inputs import GREY, Images
+from ar_seg_jax.errors import UserError
 
 Keys = Key[Array, 'batch']
 Colours = Float[Array, 'height width 3']
@@ -18,10 +20,12 @@ Order = Literal['fixed', 'random']
 class Jitter:
     """Colour jitter, defined as torchvision's.
 
-    brightness, contrast, saturation: factors are drawn from 1 - b to 1 + b, uniformly, with none below 0.
-    hue: a turn is drawn from -h to h, a share of the circle.
+    brightness, contrast, saturation: factors are drawn uniformly from max(0, 1 - b) to 1 + b; at least 0.
+    hue: a turn is drawn from -h to h, a share of the circle; 0 to 0.5.
     probability: of each of the four by itself.
     order: in which they follow one another, this one or a 'random' one for each image.
+
+    Raises UserError for strengths out of their ranges, which are options of methods by the same names.
     """
 
     brightness: float
@@ -31,6 +35,13 @@ class Jitter:
     probability: float = 1.0
     order: Order = 'fixed'
 
+    def __post_init__(self):
+        for name in ('brightness', 'contrast', 'saturation'):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UserError(f'method.{name} is a number of at least 0, found {getattr(self, name)}')
+        if not 0 <= self.hue <= 0.5:
+            raise UserError(f'method.hue is a share of the circle, 0 to 0.5; found {self.hue}')
+
     def __call__(self, keys: Keys, image: Images) -> Images:
         changes, orders = jax.vmap(self._drawn)(keys)
         return jitter(image, changes, orders if self.order == 'random' else None)
@@ -38,7 +49,7 @@ class Jitter:
     def _drawn(self, key):
         size_key, chance_key, order_key = jax.random.split(key, 3)
         strengths = jnp.array([self.brightness, self.contrast, self.saturation, self.hue])
-        changes = strengths * jax.random.uniform(size_key, (4,), minval=-1, maxval=1)
+        changes = jax.random.uniform(size_key, (4,), minval=-jnp.minimum(strengths, 1), maxval=strengths)
         happens = jax.random.bernoulli(chance_key, self.probability, (4,))
         return jnp.where(happens, changes, 0), jax.random.permutation(order_key, 4)
 

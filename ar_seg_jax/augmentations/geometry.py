@@ -1,5 +1,6 @@
 """Random changes of the place of things, and how maps and labels follow them or are turned back."""
 
+import dataclasses
 from typing import NamedTuple
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from ar_seg_jax import orderings
+from ar_seg_jax.errors import UserError
 from ar_seg_jax.orderings import Ordering
 
 Keys = Key[Array, 'batch']
@@ -126,15 +128,25 @@ def _shares(places: Float[Array, 'wanted'], reach: Float[Array, ''], cells: int)
     return shares / shares.sum(axis=1, keepdims=True)
 
 
-class Affine(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Affine:
     """Ranges of a random affine map about the centre of an image, as IIC's; each is drawn uniformly.
 
-    rotation, shear: at most, degrees to either side. scale: smallest and largest factor.
+    rotation, shear: at most, degrees to either side; 0 to 180, and 0 to less than 90. scale: smallest and largest factor, above
+    0. Raises UserError for other ranges, which are options of methods by the same names.
     """
 
     rotation: float
     shear: float
     scale: tuple[float, float]
+
+    def __post_init__(self):
+        if not 0 <= self.rotation <= 180:
+            raise UserError(f'method.rotation is 0 to 180 degrees, found {self.rotation}')
+        if not 0 <= self.shear < 90:
+            raise UserError(f'method.shear is at least 0 and less than 90 degrees, found {self.shear}')
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise UserError(f'factors of an affine map are above 0, the smallest first; found {self.scale}')
 
     def draw(self, keys: Keys) -> Float[Array, 'batch 2 2']:
         """Matrices from the places of the changed image, as seen from its centre, to those of the image."""

@@ -21,17 +21,18 @@ def model_input(model: Model, image: UInt8[Array, 'batch height width channels']
     return model.normalisation.apply(to_unit(image))
 
 
-def append_sobel(image: Images) -> Float[Array, 'batch height width inputs']:
-    """Images in [0, 1] with two more channels: the Sobel gradients of the grey image along columns and rows.
+def append_sobel(seen: Images, image: Images) -> Float[Array, 'batch height width inputs']:
+    """What a model sees of an image with two more channels: the Sobel gradients of the grey image along columns and rows.
 
-    The gradients are those of a 3x3 Sobel kernel with weights 1, 2, 1, zero padded (IIC's input on COCO-Stuff).
+    The gradients are those of a 3x3 Sobel kernel with weights 1, 2, 1, zero padded (IIC's input on COCO-Stuff), of the image in
+    [0, 1]: a normalisation has no mean and deviation for them.
     """
     grey = image[..., :3] @ jnp.array(GREY, image.dtype)
     padded = jnp.pad(grey, ((0, 0), (1, 1), (1, 1)))
     rows = padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]
     columns = padded[:, :, :-2] + 2 * padded[:, :, 1:-1] + padded[:, :, 2:]
     gradients = (rows[:, :, 2:] - rows[:, :, :-2], columns[:, 2:] - columns[:, :-2])
-    return jnp.concatenate([image, *(gradient[..., None] for gradient in gradients)], axis=-1)
+    return jnp.concatenate([seen, *(gradient[..., None] for gradient in gradients)], axis=-1)
 
 
 def keys_of(image: UInt8[Array, 'batch height width channels'], key: Key[Array, '']) -> Key[Array, 'batch']:

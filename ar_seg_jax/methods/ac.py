@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 
 from ar_seg_jax import orderings as scans
-from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Batch, Extra, Method, Metrics, Model, Outputs, Params, Time
 from ar_seg_jax.methods import clusters
 from ar_seg_jax.methods.scans import Sampling, ScanningModel, Views, scanning
@@ -112,8 +111,7 @@ def build(
 ) -> AC:
     """AC from the options of config.method; see `AC`, `InformationLoss` and `Views`."""
     clusters.check(num_clusters)
-    if not 0 <= auxiliary_clusters <= 255:
-        raise UserError(f'method.auxiliary_clusters is 0, for no second head, to 255; found {auxiliary_clusters}')
+    clusters.check_auxiliary(auxiliary_clusters)
     heads = {_MAIN: num_clusters} | ({_AUXILIARY: auxiliary_clusters} if auxiliary_clusters else {})
     return AC(
         scanning(make_model(heads=heads)),

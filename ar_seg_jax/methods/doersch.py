@@ -10,11 +10,12 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from ar_seg_jax.augmentations import colours, inputs
+from ar_seg_jax.augmentations.changes import Change
 from ar_seg_jax.augmentations.colours import Jitter
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Batch, Cadence, Model, counted
 from ar_seg_jax.methods import clusters, patch_places
-from ar_seg_jax.methods.patch_pairs import Changes, Locations, PatchPairs, Told
+from ar_seg_jax.methods.patch_pairs import Locations, PatchPairs, Told
 from ar_seg_jax.models import patch_comparator
 from ar_seg_jax.models.patch_comparator import PatchComparator
 
@@ -99,8 +100,8 @@ def build(
     num_clusters: int,
     patch: int,
     locations: Locations,
-    head: patch_comparator.Kind,
-    width: int,
+    comparator: patch_comparator.Kind,
+    comparator_width: int,
     brightness: float,
     contrast: float,
     saturation: float,
@@ -110,13 +111,13 @@ def build(
     directions: int,
     colour_dropping: bool,
 ) -> Doersch:
-    """From the options of config.method; see `Doersch`, `PatchPairs`, `PatchComparator` (`head` is its kind), `Changes`
+    """From the options of config.method; see `Doersch`, `PatchPairs`, `PatchComparator` (`comparator` is its kind), `Change`
     and `Jitter`.
     """
     clusters.check(num_clusters)
     if directions not in (8, 9):
         raise UserError(f'method.directions is 8, or 9 as in the code of IIC; found {directions}')
     model = make_model(heads={})
-    comparator = PatchComparator(directions, head, width, model.dtype)
-    changes = Changes(Jitter(brightness, contrast, saturation, hue, order='random'), flip, sobel)
-    return Doersch(model, comparator, num_clusters, patch, locations, changes, directions, colour_dropping)
+    compare = PatchComparator(directions, comparator, comparator_width, model.dtype)
+    change = Change(Jitter(brightness, contrast, saturation, hue, order='random'), flip)
+    return Doersch(model, compare, num_clusters, patch, locations, change, sobel, directions, colour_dropping)

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ar_seg_jax.augmentations import geometry, inputs
+from ar_seg_jax.augmentations import inputs
+from ar_seg_jax.augmentations.changes import Change
 from ar_seg_jax.augmentations.colours import Jitter
 from ar_seg_jax.augmentations.geometry import Affine
 from ar_seg_jax.errors import UserError
@@ -19,33 +20,10 @@ from ar_seg_jax.objectives import displacements, mutual_information
 from ar_seg_jax.objectives.mutual_information import Assignment, InformationLoss
 
 Heads = dict[str, tuple[Assignment, Assignment]]  # the clusters of both views by each head, where things are in the first
-Undo = Callable[[Assignment], Assignment]
 
 _MAIN, _AUXILIARY = 'decoder', 'auxiliary_decoder'
 _AUXILIARY_METRIC = 'auxiliary_'
 _CHOSEN = 'sub_head'
-
-
-@dataclasses.dataclass(frozen=True)
-class Change:
-    """What the second view differs by: colours first, then perhaps left and right, then perhaps an affine map.
-
-    jitter: with its four parts in a random order for each image. flip: its probability. affine: None in all published runs.
-    """
-
-    jitter: Jitter
-    flip: float
-    affine: Affine | None
-
-    def __call__(self, image: inputs.Images, key: jax.Array) -> tuple[inputs.Images, Undo]:
-        """Changed images, and what brings maps of theirs back to the places of the first view."""
-        jitter_keys, flip_keys, affine_keys = (jax.random.split(key, len(image)) for key in jax.random.split(key, 3))
-        flipped = geometry.draw_flips(flip_keys, self.flip)
-        image = geometry.flip(self.jitter(jitter_keys, image), flipped)
-        if self.affine is None:
-            return image, lambda maps: geometry.flip(maps, flipped)
-        matrices = self.affine.draw(affine_keys)
-        return geometry.warp(image, matrices), lambda maps: geometry.flip(geometry.warp_back(maps, matrices), flipped)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,15 +32,15 @@ class IIC(Method):
 
     The first view is not changed. Each has a forward pass of its own, so that batch norm takes its own statistics. Scores are
     interpolated from cells to pixels after the softmax, where AC interpolates logits. Pixels that the change moved out of the
-    image count nowhere.
+    image count in neither view, as if they were void.
 
     main, auxiliary: the objective of each head; None for the form with one head, which is scored many-to-one.
     sub_heads: copies of each head with other first weights, whose losses are averaged. IIC predicts with the one of the highest
         accuracy. That takes labels; here it is the one of the lowest loss on some training batches.
     alternate: train the heads in alternating passes over the training split, the auxiliary one first, as the published runs did.
-        What the released code calls an epoch is two of these passes, one for each head: the same steps in the same order.
-        Otherwise every step trains both. The gradient of the other head is zero; Adam's momentum moves it on all the same, as in
-        IIC, unless `optimizer.keep_unused` is set.
+        The released code calls two passes an epoch, one of each head. Its steps and their order are those of here. The gradient
+        of the idle head is zero, and only its metrics are computed. Adam's momentum moves it on all the same, as in IIC, unless
+        `optimizer.keep_unused` is set. Without `alternate` every step trains both heads.
     sobel: append horizontal and vertical Sobel gradients of the grey image, after all changes, as IIC does on COCO-Stuff.
     """
 
@@ -93,25 +71,40 @@ class IIC(Method):
     def forward(self, params: Params, extra: Extra, batch: Batch, *, key, time, part=0) -> tuple[Heads, Extra]:
         size = batch['image'].shape[1:3]
         image = inputs.to_unit(batch['image'])
-        changed, undo = self.change(image, jax.random.fold_in(key, part))
+        change_key, *dropout_keys = jax.random.split(jax.random.fold_in(key, part), 3)
+        changed, move = self.change(image, change_key)
         statistics, views = extra[BATCH_STATS], []
-        for view in (image, changed):
-            variables = {'params': params, BATCH_STATS: statistics}
-            maps, updated = self.model.apply(variables, self._input(view), train=True, mutable=[BATCH_STATS])
+        for view, dropout_key in zip((image, changed), dropout_keys, strict=True):
+            variables, options = {'params': params, BATCH_STATS: statistics}, {'train': True, 'mutable': [BATCH_STATS]}
+            maps, updated = self.model.apply(variables, self._input(view), rngs={'dropout': dropout_key}, **options)
             statistics = updated.get(BATCH_STATS, {})
             views.append({head: self.model.to_pixels(nn.softmax(maps[head]), *size) for head in self.model.heads})
         first, second = views
-        return {head: (first[head], undo(second[head])) for head in first}, {**extra, BATCH_STATS: statistics}
+        shown = move.undo(jnp.ones((*image.shape[:3], 1)))  # by the second view too
+        return {head: (first[head] * shown, move.undo(second[head])) for head in first}, {**extra, BATCH_STATS: statistics}
 
     def objective(self, outputs: Heads, batch: Batch, *, time: Time) -> tuple[jax.Array, Metrics]:
-        losses, metrics = self._of_sub_heads(_MAIN, self.main, outputs, batch)
-        if self.auxiliary is None:
+        def main(outputs: Heads):
+            losses, metrics = self._of_sub_heads(_MAIN, self.main, outputs, batch)
             return losses.mean(), metrics
-        auxiliary_losses, auxiliary = self._of_sub_heads(_AUXILIARY, self.auxiliary, outputs, batch)
-        metrics |= {f'{_AUXILIARY_METRIC}{name}': value for name, value in auxiliary.items()}
-        if not self.alternate:
-            return losses.mean() + auxiliary_losses.mean(), metrics
-        return jnp.where(time.epoch % 2 == 0, auxiliary_losses.mean(), losses.mean()), metrics
+
+        def auxiliary(outputs: Heads):
+            losses, metrics = self._of_sub_heads(_AUXILIARY, self.auxiliary, outputs, batch)
+            return losses.mean(), {f'{_AUXILIARY_METRIC}{name}': value for name, value in metrics.items()}
+
+        def training(trained, idle):
+            def of_one(outputs: Heads):
+                loss, metrics = trained(outputs)
+                return loss, metrics | idle(jax.lax.stop_gradient(outputs))[1]
+
+            return of_one
+
+        if self.auxiliary is None:
+            return main(outputs)
+        if self.alternate:
+            return jax.lax.cond(time.epoch % 2 == 0, training(auxiliary, main), training(main, auxiliary), outputs)
+        (loss, metrics), (auxiliary_loss, auxiliary_metrics) = main(outputs), auxiliary(outputs)
+        return loss + auxiliary_loss, metrics | auxiliary_metrics
 
     def readout(self, params, extra, batches, *, key):
         if self.sub_heads == 1:
@@ -149,8 +142,8 @@ class IIC(Method):
         return self._of_sub_heads(_MAIN, self.main, outputs, batch)[0]
 
     def _input(self, image: inputs.Images) -> Float[Array, 'batch height width inputs']:
-        image = self.model.normalisation.apply(image)
-        return inputs.append_sobel(image) if self.sobel else image
+        seen = self.model.normalisation.apply(image)
+        return inputs.append_sobel(seen, image) if self.sobel else seen
 
 
 def build(
@@ -180,12 +173,9 @@ def build(
     auxiliary_clusters: of the over-clustering head; 0 for none. scale: factors are from 1 - scale to 1 + scale.
     """
     clusters.check(num_clusters)
-    if not 0 <= auxiliary_clusters <= 255:
-        raise UserError(f'method.auxiliary_clusters is 0, for no second head, to 255; found {auxiliary_clusters}')
+    clusters.check_auxiliary(auxiliary_clusters)
     if not 1 <= sub_heads <= 100:
         raise UserError(f'method.sub_heads is 1 to 100, found {sub_heads}')
-    if not 0 <= flip <= 1:
-        raise UserError(f'method.flip is a probability, 0 to 1; found {flip}')
     if not 0 <= scale < 1:
         raise UserError(f'method.scale is at least 0 and less than 1, found {scale}')
     widths = {_MAIN: num_clusters} | ({_AUXILIARY: auxiliary_clusters} if auxiliary_clusters else {})

@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from ar_seg_jax.augmentations.changes import Change
 from ar_seg_jax.augmentations.colours import Jitter
 from ar_seg_jax.interfaces import Model
 from ar_seg_jax.methods import clusters, patch_places
-from ar_seg_jax.methods.patch_pairs import Changes, Locations, PatchPairs, Told
+from ar_seg_jax.methods.patch_pairs import Locations, PatchPairs, Told
 from ar_seg_jax.models import patch_comparator
 from ar_seg_jax.models.patch_comparator import PatchComparator
 
@@ -47,8 +48,8 @@ def build(
     num_clusters: int,
     patch: int,
     locations: Locations,
-    head: patch_comparator.Kind,
-    width: int,
+    comparator: patch_comparator.Kind,
+    comparator_width: int,
     brightness: float,
     contrast: float,
     saturation: float,
@@ -56,11 +57,11 @@ def build(
     flip: float,
     sobel: bool,
 ) -> Isola:
-    """From the options of config.method; see `Isola`, `PatchPairs`, `PatchComparator` (`head` is its kind), `Changes`
+    """From the options of config.method; see `Isola`, `PatchPairs`, `PatchComparator` (`comparator` is its kind), `Change`
     and `Jitter`.
     """
     clusters.check(num_clusters)
     model = make_model(heads={})
-    comparator = PatchComparator(1, head, width, model.dtype)
-    changes = Changes(Jitter(brightness, contrast, saturation, hue, order='random'), flip, sobel)
-    return Isola(model, comparator, num_clusters, patch, locations, changes)
+    compare = PatchComparator(1, comparator, comparator_width, model.dtype)
+    change = Change(Jitter(brightness, contrast, saturation, hue, order='random'), flip)
+    return Isola(model, compare, num_clusters, patch, locations, change, sobel)

@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from ar_seg_jax.augmentations import geometry, inputs
-from ar_seg_jax.augmentations.colours import Jitter
+from ar_seg_jax.augmentations import inputs
+from ar_seg_jax.augmentations.changes import Change
 from ar_seg_jax.augmentations.inputs import Images
 from ar_seg_jax.errors import UserError
-from ar_seg_jax.interfaces import Batch, Extra, Method, Metrics, Model, Outputs, Params, Remark, Time, counted
+from ar_seg_jax.interfaces import BATCH_STATS, Batch, Extra, Method, Metrics, Model, Outputs, Params, Remark, Time, counted
 from ar_seg_jax.methods import patch_places, readout
 from ar_seg_jax.methods.patch_places import Offset, Pair
 from ar_seg_jax.objectives import clustering
@@ -27,29 +27,6 @@ class Told(NamedTuple):
     logits: Float[Array, 'batch outputs']
     label: Int[Array, 'batch']
     counts: Bool[Array, 'batch']
-
-
-@dataclasses.dataclass(frozen=True)
-class Changes:
-    """What happens to the images that are learned from.
-
-    jitter: of colours, with its four parts in a random order for each image. flip: its probability. sobel: append the Sobel
-    gradients of the grey image, as IIC does on COCO-Stuff; to images that are predicted too.
-    """
-
-    jitter: Jitter
-    flip: float
-    sobel: bool
-
-    def __post_init__(self):
-        if not 0 <= self.flip <= 1:
-            raise UserError(f'method.flip is a probability, 0 to 1; found {self.flip}')
-
-    def __call__(self, key: Key[Array, ''], image: Images, mask: Bool[Array, 'batch height width']):
-        """Images in [0, 1] and masks, changed; the mask is flipped as its image is."""
-        jitter_keys, flip_keys = (jax.random.split(key, len(image)) for key in jax.random.split(key))
-        flipped = geometry.draw_flips(flip_keys, self.flip)
-        return geometry.flip(self.jitter(jitter_keys, image), flipped), geometry.flip(mask[..., None], flipped)[..., 0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +44,8 @@ class PatchPairs(Method):
     patch: side of the patches in pixels, 11 in IIC; all distances are in patches.
     locations: 'image' draws a pair for each image, as the papers of both methods do. 'batch' draws one for all images of a step,
         as IIC's code does, whose images then all have the same label.
+    change: of the images that are learned from; masks are flipped as their images are.
+    sobel: append the Sobel gradients of the grey image, as IIC does on COCO-Stuff; to images that are predicted too.
     An image counts if the pixel at either centre does; the loss is the mean over these. With the mask of IIC an image counts
     where a centre is of the classes of interest.
     """
@@ -78,7 +57,8 @@ class PatchPairs(Method):
     num_clusters: int
     patch: int
     locations: Locations
-    changes: Changes
+    change: Change
+    sobel: bool
 
     def __post_init__(self):
         if self.patch < 3 or self.patch % 2 == 0:
@@ -98,7 +78,7 @@ class PatchPairs(Method):
 
     @property
     def reach(self) -> int | None:
-        return None if self.model.reach is None else self.model.reach + self.changes.sobel
+        return None if self.model.reach is None else self.model.reach + self.sobel
 
     def check(self, image_shape, micro_batches):
         shorter = min(image_shape[1:3])
@@ -109,21 +89,22 @@ class PatchPairs(Method):
             )
 
     def init(self, key, image):
-        network = self.model.init(key, self._seen(inputs.to_unit(image)))
-        channels = jax.eval_shape(self.model.apply, network, self._seen(inputs.to_unit(image)))['features'].shape[-1]
+        network = self.model.init(key, self._input(inputs.to_unit(image)))
+        channels = jax.eval_shape(self.model.apply, network, self._input(inputs.to_unit(image)))['features'].shape[-1]
         blank = jnp.zeros((1, self.patch, self.patch, channels))
         comparator = self.comparator.init(jax.random.fold_in(key, 1), blank, blank)
         params = {'network': network['params'], 'comparator': comparator['params']}
-        statistics = {'network': network.get('batch_stats', {}), 'comparator': comparator.get('batch_stats', {})}
-        return params, {'batch_stats': statistics, 'centroids': jnp.zeros((self.num_clusters, channels))}
+        statistics = {'network': network.get(BATCH_STATS, {}), 'comparator': comparator.get(BATCH_STATS, {})}
+        return params, {BATCH_STATS: statistics, 'centroids': jnp.zeros((self.num_clusters, channels))}
 
     def forward(self, params: Params, extra: Extra, batch: Batch, *, key, time, part=0) -> tuple[Told, Extra]:
         change_key, show_key, dropout_key = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, 0), part), 3)
-        image, mask = self.changes(change_key, inputs.to_unit(batch['image']), jnp.asarray(counted(batch)))
-        seen = self._seen(image, self.shown(show_key, extra, image))
-        variables = {'params': params['network'], 'batch_stats': extra['batch_stats']['network']}
+        image, move = self.change(inputs.to_unit(batch['image']), change_key)
+        mask = move.apply(jnp.asarray(counted(batch))[..., None])[..., 0]
+        seen = self._input(image, self.shown(show_key, extra, image))
+        variables = {'params': params['network'], BATCH_STATS: extra[BATCH_STATS]['network']}
         network_key, comparator_key = jax.random.split(dropout_key)
-        options = {'train': True, 'mutable': ['batch_stats']}
+        options = {'train': True, 'mutable': [BATCH_STATS]}
         maps, network = self.model.apply(variables, seen, rngs={'dropout': network_key}, **options)
 
         pair = self.pairs(jax.random.fold_in(key, 1), part, image.shape[:3])
@@ -131,21 +112,21 @@ class PatchPairs(Method):
             patch_places.take(self.model.to_pixels, maps['features'], image.shape[1:3], centres, self.patch)
             for centres in (pair.first, pair.second)
         )
-        variables = {'params': params['comparator'], 'batch_stats': extra['batch_stats']['comparator']}
+        variables = {'params': params['comparator'], BATCH_STATS: extra[BATCH_STATS]['comparator']}
         logits, comparator = self.comparator.apply(variables, *patches, rngs={'dropout': comparator_key}, **options)
-        statistics = {'network': network.get('batch_stats', {}), 'comparator': comparator.get('batch_stats', {})}
-        return Told(logits, pair.label, _either(mask, pair)), {**extra, 'batch_stats': statistics}
+        statistics = {'network': network.get(BATCH_STATS, {}), 'comparator': comparator.get(BATCH_STATS, {})}
+        return Told(logits, pair.label, _either(mask, pair)), {**extra, BATCH_STATS: statistics}
 
     def pairs(self, key: Key[Array, ''], part: int | Array, shape: tuple[int, int, int]) -> Pair:
         """The pairs of images of this shape, (batch, height, width)."""
         batch, size = shape[0], shape[1:]
 
-        def drawn(key):
+        def pair(key):
             return patch_places.draw(key, size, self.patch, lambda pair_key, key: self.propose(pair_key, key, size))
 
         if self.locations == 'batch':
-            return jax.tree.map(lambda array: jnp.broadcast_to(array[None], (batch, *array.shape)), drawn(key))
-        return jax.vmap(drawn)(jax.random.split(jax.random.fold_in(key, part), batch))
+            return jax.tree.map(lambda array: jnp.broadcast_to(array[None], (batch, *array.shape)), pair(key))
+        return jax.vmap(pair)(jax.random.split(jax.random.fold_in(key, part), batch))
 
     def objective(self, outputs: Told, batch: Batch, *, time: Time) -> tuple[jax.Array, Metrics]:
         losses, right = self.losses(outputs)
@@ -157,8 +138,8 @@ class PatchPairs(Method):
         return readout.by_k_means(self, params, extra, batches, key=key)
 
     def predict(self, params: Params, extra: Extra, image) -> Outputs:
-        variables = {'params': params['network'], 'batch_stats': extra['batch_stats']['network']}
-        features = self.model.apply(variables, self._seen(inputs.to_unit(image)))['features'].astype(jnp.float32)
+        variables = {'params': params['network'], BATCH_STATS: extra[BATCH_STATS]['network']}
+        features = self.model.apply(variables, self._input(inputs.to_unit(image)))['features'].astype(jnp.float32)
         nearness = clustering.nearness(extra['centroids'], features)  # linear in the maps, so interpolation may follow
         scores = nn.softmax(self.to_pixels(nearness, *image.shape[1:3]))
         return Outputs(scores=scores, features=features, logits=features)
@@ -166,14 +147,10 @@ class PatchPairs(Method):
     def describe(self, metrics):
         return Remark(f'{metrics["pairs_told"]:.1%} of pairs told, {self.chance:.1%} by chance')
 
-    def _seen(self, image: Images, shown: Images | None = None) -> Float[Array, 'batch height width inputs']:
+    def _input(self, image: Images, shown: Images | None = None) -> Float[Array, 'batch height width inputs']:
         """The input of the model: what is shown of an image, normalised, and the gradients of the image itself."""
-        normalise = self.model.normalisation.apply
-        seen = normalise(image if shown is None else shown)
-        if not self.changes.sobel:
-            return seen
-        gradients = inputs.append_sobel(normalise(image))[..., image.shape[-1] :]
-        return jnp.concatenate([seen, gradients], axis=-1)
+        seen = self.model.normalisation.apply(image if shown is None else shown)
+        return inputs.append_sobel(seen, image) if self.sobel else seen
 
 
 def _either(mask: Bool[Array, 'batch height width'], pair: Pair) -> Bool[Array, 'batch']:

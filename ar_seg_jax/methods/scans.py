@@ -100,7 +100,7 @@ class Views:
         self, model: Model, image: UInt8[Array, 'batch height width channels']
     ) -> Float[Array, 'batch height width inputs']:
         """What the model sees of images that nothing happened to."""
-        return self._completed(inputs.model_input(model, image))
+        return self._input(model, inputs.to_unit(image))
 
     def outputs(
         self,
@@ -153,13 +153,15 @@ class Views:
             (first, second), updated = scan(variables, self.input(model, image), pair, dropout_key)
             return first, second, updated
         changed = changes.apply(inputs.to_unit(image), self.transformations, transformation)
-        changed = self._completed(model.normalisation.apply(changed))
+        changed = self._input(model, changed)
         (first,), updated = scan(variables, self.input(model, image), pair[:1], dropout_key)
         (second,), updated = scan({**variables, **updated}, changed, pair[1:], jax.random.fold_in(dropout_key, 1))
         return first, second, updated
 
-    def _completed(self, image):
-        return inputs.append_sobel(image) if self.sobel else image
+    def _input(self, model: Model, image: inputs.Images) -> Float[Array, 'batch height width inputs']:
+        """The input of the model, of images in [0, 1]."""
+        seen = model.normalisation.apply(image)
+        return inputs.append_sobel(seen, image) if self.sobel else seen
 
 
 def _learning_common_taps(model: ScanningModel, params: Variables, pair: Pair) -> Variables:

@@ -94,8 +94,11 @@ class PairedViews:
         return geometry.crop_labels(jnp.asarray(counted(batch)), drawn.crops, _pixels(batch['image']), cells)
 
     def reach(self, model: Model) -> int | None:
-        """Pixels of the image, see `interfaces.Model`: averaging on the way in and interpolation on the way out look one pixel
-        of the network further each."""
+        """Pixels of the image, see `interfaces.Model`.
+
+        With `shrink`, the averages that the network sees look one of its pixels further, and so does the interpolation of what it
+        gives.
+        """
         if model.reach is None or self.shrink == 1:
             return model.reach
         return self.shrink * (model.reach + 2)

@@ -1,7 +1,7 @@
 """The family F = d . g_ar . h of the AC / ARL paper: an encoder, a masked encoder, a decoder, in one class."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -65,20 +65,15 @@ class Autoregressive(nn.Module):
     dropout: float
     zigzag: Zigzag
     geometry: Geometry
-    dtype: layers.Dtype
+    dtype: layers.Precision
     remat: bool
 
     normalisation = Normalisation()
 
     def __post_init__(self):
         for name, value, known in (
-            ('variant', self.variant, get_args(Variant)),
             ('blocks', self.blocks, range(1, 6)),
             ('output_stride', self.output_stride, (2, 4)),
-            ('zigzag', self.zigzag, get_args(Zigzag)),
-            ('geometry', self.geometry, get_args(Geometry)),
-            ('attention_merge', self.attention_merge, get_args(layers.Merge)),
-            ('dtype', str(jnp.dtype(self.dtype)), ('float32', 'bfloat16', 'float64')),
         ):
             if value not in known:
                 raise UserError(f'model.{name} is one of {", ".join(map(str, known))}; found {value!r}')

@@ -1,7 +1,7 @@
 """ResNet-18 with a feature pyramid: the network of PiCIE."""
 
 from collections.abc import Mapping
-from typing import Literal, get_args
+from typing import Literal
 
 import flax.linen as nn
 import jax
@@ -44,19 +44,12 @@ class ResNetFPN(nn.Module):
     base_channels: int
     geometry: Geometry
     normalise: normalisations.Name
-    dtype: layers.Dtype
+    dtype: layers.Precision
 
     output_stride = _STRIDE
     tile_stride = _LARGEST_STRIDE
 
     def __post_init__(self):
-        for name, value, known in (
-            ('geometry', self.geometry, get_args(Geometry)),
-            ('normalise', self.normalise, get_args(normalisations.Name)),
-            ('dtype', str(jnp.dtype(self.dtype)), ('float32', 'bfloat16', 'float64')),
-        ):
-            if value not in known:
-                raise UserError(f'model.{name} is one of {", ".join(map(str, known))}; found {value!r}')
         for name, value in (('width', self.width), ('base_channels', self.base_channels)):
             if value < 1:
                 raise UserError(f'model.{name} is at least 1, found {value}')

@@ -17,7 +17,6 @@ Geometry = Literal['aligned', 'paper']
 _LAYERS = ((1, 1), (2, 1), (4, 1), (4, 1), (8, 2), (8, 2))  # width, in shares of the first, and dilation
 _POOLED_AFTER = 1
 _HALF_CELL = 0.5  # pooling joins pixels 2i and 2i + 1
-kaiming = nn.initializers.variance_scaling(2.0, 'fan_in', 'normal')
 
 
 class VGG(nn.Module):
@@ -27,9 +26,11 @@ class VGG(nn.Module):
     a bias, nor have the heads, which are 1x1 convolutions. Weights begin Kaiming-normal.
 
     `geometry` is where cells are taken to be. 'aligned': cell i covers pixels 2i and 2i + 1, and maps have half the size of the
-    image. 'paper' is IIC's code, whose dilated convolutions are padded by 1 and not 2: two cells are lost on every side, one of
-    them comes back as a ring of zeros, of which the heads, 1x1 convolutions padded by 1, make logits of zero and so scores of
-    1/K, and what is left is stretched over the image, by up to two pixels at the borders.
+    image. Other models call it 'centred', since their cells are centred at pixels, and these are centred between two.
+
+    'paper' is IIC's code. Its dilated convolutions are padded by 1 and not 2, which loses two cells on every side. Its heads are
+    1x1 convolutions padded by 1, which adds a ring of cells whose logits are 0 and whose scores are 1/K. These maps, two cells
+    smaller than half of the image, are stretched over all of it, which moves things by up to two pixels at the borders.
 
     IIC's batch norm takes the statistics of the images on one GPU, here they are those of the whole batch.
     """
@@ -37,7 +38,7 @@ class VGG(nn.Module):
     heads: Mapping[str, int]
     channels: int
     geometry: Geometry
-    dtype: layers.Dtype
+    dtype: layers.Precision
 
     output_stride = 2
     normalisation = Normalisation()
@@ -45,8 +46,6 @@ class VGG(nn.Module):
     def __post_init__(self):
         if not 1 <= self.channels <= 1024:
             raise UserError(f'model.channels is 1 to 1024, found {self.channels}')
-        if str(jnp.dtype(self.dtype)) not in ('float32', 'bfloat16', 'float64'):
-            raise UserError(f'model.dtype is one of float32, bfloat16, float64; found {self.dtype!r}')
         super().__post_init__()
 
     @property
@@ -75,7 +74,7 @@ class VGG(nn.Module):
         if self.geometry == 'paper':
             x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
         heads = {
-            name: nn.Dense(width, use_bias=False, kernel_init=kaiming, dtype=self.dtype, name=name)(x).astype(jnp.float32)
+            name: nn.Dense(width, use_bias=False, kernel_init=layers.kaiming, dtype=self.dtype, name=name)(x).astype(jnp.float32)
             for name, width in self.heads.items()
         }
         return {'features': x, **heads}
@@ -98,6 +97,6 @@ class _Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        kernel = self.param('kernel', kaiming, (3, 3, x.shape[-1], self.features))
+        kernel = self.param('kernel', layers.kaiming, (3, 3, x.shape[-1], self.features))
         padding = ((self.padding, self.padding),) * 2
         return layers.convolve(x, kernel.astype(self.dtype), padding, dilation=self.dilation)

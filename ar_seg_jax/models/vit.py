@@ -1,7 +1,7 @@
 """A vision transformer as DINO, DINOv2 and timm have it."""
 
 from collections.abc import Mapping
-from typing import Literal, get_args
+from typing import Literal
 
 import flax.linen as nn
 import jax
@@ -49,18 +49,11 @@ class ViT(nn.Module):
     layer_scale: bool
     registers: int
     normalise: normalisations.Name
-    dtype: layers.Dtype
+    dtype: layers.Precision
 
     reach = None
 
     def __post_init__(self):
-        for name, value, known in (
-            ('resampling', self.resampling, get_args(Resampling)),
-            ('normalise', self.normalise, get_args(normalisations.Name)),
-            ('dtype', str(jnp.dtype(self.dtype)), ('float32', 'bfloat16', 'float64')),
-        ):
-            if value not in known:
-                raise UserError(f'model.{name} is one of {", ".join(map(str, known))}; found {value!r}')
         for name in ('patch', 'width', 'depth', 'attention_heads', 'grid'):
             if getattr(self, name) < 1:
                 raise UserError(f'model.{name} is at least 1, found {getattr(self, name)}')

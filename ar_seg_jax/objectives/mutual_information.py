@@ -27,7 +27,8 @@ class InformationLoss:
     displacement: half-window T in pixels; pairs are up to T rows and T columns apart, (2T+1)^2 displacements.
     collapsed: average the joint over displacements, then take MI (supplement, Eq. 5). Otherwise take the MI of each
         displacement and average (the form of IIC's published runs).
-    symmetric: average each joint with its transpose; harmless, since the order of the two views is random.
+    symmetric: average each joint with its transpose. The two views of AC have a random order, so that this changes no expected
+        value. The second view of IIC is always the changed one; its code symmetrises all the same, as if either could be.
     entropy_weight: lambda on the marginal entropies; 1 is mutual information, more asks for evener clusters, less for fewer.
     """
 
@@ -73,9 +74,9 @@ def joint_distributions(
 ) -> Float[Array, 'displacements clusters clusters']:
     """Joint distribution for each of the (2T+1)^2 displacements, row by row; arguments as in `joint_distribution`.
 
-    Sums over all displacements are a correlation of maps, and so a product of their spectra: the same numbers as those of one
-    product per displacement or of IIC's convolution with kernels as large as the image, 441 times the work for T = 10. In
-    float32 the joint is exact to about 1e-7 of its sum.
+    Sums over all displacements are a correlation of maps, and so a product of their spectra. The numbers are the same as those of
+    one product for each displacement, which is (2T+1)^2 times the work, 441 times for T = 10, and as those of IIC's convolution
+    whose kernels are as large as the image. In float32 the joint is exact to about 1e-7 of its sum.
 
     Under a mesh (`jax.set_mesh`) devices sum the joints of their images; left to itself XLA would send the maps, since it does
     not divide Fourier transforms.

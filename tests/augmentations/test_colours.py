@@ -71,13 +71,14 @@ def test_jitter_draws_for_each_image(order):
 
 
 def test_jitter_draws_uniformly_within_its_ranges_and_as_often_as_it_says():
-    jitter = Jitter(0.4, 0.3, 0.2, 0.1, probability=0.8)
+    """Factors below 0 are none of the range, as in torchvision: brightness, of 3, is from 0 to 4."""
+    jitter = Jitter(3.0, 0.3, 0.2, 0.1, probability=0.8)
     changes, orders = jax.vmap(jitter._drawn)(_keys(4000))
     happened = np.asarray(changes != 0)
     np.testing.assert_allclose(happened.mean(axis=0), 0.8, atol=0.03)
-    for number, strength in enumerate((0.4, 0.3, 0.2, 0.1)):
-        drawn = np.asarray(changes)[happened[:, number], number]
-        np.testing.assert_allclose(np.quantile(drawn, [0, 0.25, 0.75, 1]) / strength, [-1, -0.5, 0.5, 1], atol=0.06)
+    for number, (least, most) in enumerate(((-1, 3), (-0.3, 0.3), (-0.2, 0.2), (-0.1, 0.1))):
+        drawn = (np.asarray(changes)[happened[:, number], number] - least) / (most - least)
+        np.testing.assert_allclose(np.quantile(drawn, [0, 0.25, 0.75, 1]), [0, 0.25, 0.75, 1], atol=0.03)
     assert len(np.unique(orders, axis=0)) == 24
 
 

@@ -22,9 +22,10 @@ def test_a_model_sees_what_it_was_made_for():
 @pytest.mark.parametrize('channels', [3, 4])
 def test_sobel_gradients_are_those_of_scipy(channels):
     image = np.random.default_rng(0).uniform(size=(2, 7, 9, channels)).astype(np.float32)
-    found = inputs.append_sobel(jnp.asarray(image))
+    seen = 2 * image - 1  # normalised, of which the gradients would be twice as large
+    found = inputs.append_sobel(jnp.asarray(seen), jnp.asarray(image))
     assert found.shape == (2, 7, 9, channels + 2)
-    np.testing.assert_array_equal(found[..., :channels], image)
+    np.testing.assert_array_equal(found[..., :channels], seen)
     grey = 0.299 * image[..., 0] + 0.587 * image[..., 1] + 0.114 * image[..., 2]
     for index, axis in ((-2, 2), (-1, 1)):
         # scipy smooths along every other axis, the batch included; one image at a time it is the 3x3 kernel.

@@ -139,6 +139,16 @@ def test_networks_compute_in_half_precision_and_losses_in_full(case):
     np.testing.assert_allclose(loss, expected, rtol=0.1, atol=0.02)
 
 
+def test_dropout_is_drawn_with_the_key_of_the_step(case):
+    if 'dropout' not in methods.config(case.name)['model']:
+        pytest.skip('its model has no dropout')
+    step, batch = tiny.stepper(methods.made(case.name, dropout=0.5)), tiny.random_batch()
+    found = step(case.params, case.extra, batch, jax.random.key(4))
+    assert _finite(found)
+    _assert_equal(step(case.params, case.extra, batch, jax.random.key(4)), found)
+    assert found[0][0] != case.step(case.params, case.extra, batch, jax.random.key(4))[0][0]
+
+
 def test_a_refresh_keeps_the_form_of_the_state_and_follows_from_its_key(case):
     def refreshed(seed):
         batches = iter([tiny.random_batch(), tiny.random_batch()])
@@ -238,8 +248,11 @@ def test_scores_of_a_tile_are_those_of_the_image_where_its_edges_are_out_of_reac
 
 
 def test_a_model_gets_the_input_that_it_was_made_for(case, monkeypatch):
-    """With a deviation of 2, images that are twice as bright look the same, to the bit, if the same happens to them."""
+    """With a deviation of 2, images that are twice as bright look the same, to the bit, if the same happens to them.
+
+    Gradients of images are of what they were before that, and are left out."""
     monkeypatch.setattr(inputs, 'keys_of', lambda image, key: jax.random.split(key, len(image)))
+    monkeypatch.setattr(inputs, 'append_sobel', lambda seen, image: jnp.pad(seen, ((0, 0), (0, 0), (0, 0), (0, 2))))
     batch, key = tiny.random_batch(), jax.random.key(2)
     dark = {**batch, 'image': batch['image'] // 2}
 

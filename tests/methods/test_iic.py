@@ -7,11 +7,8 @@ import pytest
 
 from ar_seg_jax import build
 from ar_seg_jax.augmentations import inputs
-from ar_seg_jax.augmentations.colours import Jitter
-from ar_seg_jax.augmentations.geometry import Affine
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Time
-from ar_seg_jax.methods.iic import Change
 from ar_seg_jax.training import gradients
 from configs import common
 from tests.support import tiny
@@ -65,7 +62,7 @@ def test_the_loss_is_that_of_two_passes_whose_second_is_flipped_back(geometry_):
     image, scores, statistics = batch['image'] / np.float32(255), [], extra['batch_stats']
     for view in (image, image[:, :, ::-1]):
         seen = {'params': params, 'batch_stats': statistics}
-        maps, new = method.model.apply(seen, inputs.append_sobel(view), train=True, mutable=['batch_stats'])
+        maps, new = method.model.apply(seen, inputs.append_sobel(view, view), train=True, mutable=['batch_stats'])
         statistics = new['batch_stats']
         scores.append({head: method.model.to_pixels(jax.nn.softmax(maps[head]), 16, 16) for head in method.model.heads})
     expected = sum(
@@ -90,6 +87,26 @@ def test_heads_are_trained_in_alternating_epochs_the_auxiliary_one_first():
     (together, _), slope = _step(both, params, extra, batch, 0)
     np.testing.assert_allclose(together, found[0][0][0] + found[1][0][0], rtol=1e-5)
     tiny.assert_trees_close(slope, jax.tree.map(jnp.add, found[0][1], found[1][1]), rtol=1e-3)
+
+
+@pytest.mark.parametrize('epoch', [0, 1])
+def test_an_idle_head_that_is_not_finite_does_not_reach_the_step(epoch):
+    method = _iic()
+    trained, idle = ('auxiliary_decoder_0', 'decoder_0') if epoch == 0 else ('decoder_0', 'auxiliary_decoder_0')
+    widths, rng = method.model.heads, np.random.default_rng(0)
+    outputs = {head: tuple(rng.dirichlet(np.ones(widths[head]), (2, 2, 6, 6)).astype(np.float32)) for head in widths}
+    broken = {**outputs, idle: tuple(np.full_like(scores, np.nan) for scores in outputs[idle])}
+
+    @jax.jit
+    @jax.grad
+    def slope(outputs):
+        return method.objective(outputs, {}, time=_at(epoch))[0]
+
+    found, expected = slope(broken), slope(outputs)
+    for one, other in zip(found[trained], expected[trained], strict=True):
+        np.testing.assert_array_equal(one, other)
+        assert np.any(one)
+    assert not np.any(found[idle])
 
 
 def test_one_head_is_the_form_that_is_scored_many_to_one():
@@ -117,43 +134,55 @@ def test_losses_of_sub_heads_are_averaged_and_the_lowest_predicts():
         swapped = {**swapped, 'decoder_0': swapped[f'decoder_{number}'], f'decoder_{number}': swapped['decoder_0']}
         read = method.readout(swapped, extra, iter([batch, batch]), key=jax.random.key(0))
         assert read['sub_head'] == number
-        maps = method.model.apply(
-            {'params': swapped, 'batch_stats': extra['batch_stats']}, inputs.append_sobel(batch['image'] / np.float32(255))
-        )
+        image = batch['image'] / np.float32(255)
+        variables = {'params': swapped, 'batch_stats': extra['batch_stats']}
+        maps = method.model.apply(variables, inputs.append_sobel(image, image))
         found = method.predict(swapped, read, batch['image'])
         np.testing.assert_allclose(found['logits'], maps[f'decoder_{number}'], rtol=1e-5)
         expected = method.model.to_pixels(jax.nn.softmax(maps[f'decoder_{number}']), 16, 16)
         np.testing.assert_allclose(found['scores'], expected, atol=1e-6)
 
 
-def test_changes_are_undone_and_affine_ones_count_only_what_is_seen():
-    image = jnp.asarray(np.random.default_rng(0).uniform(0.2, 0.8, (6, 12, 12, 3)), jnp.float32)
-    calm = Jitter(0.0, 0.0, 0.0, 0.0, order='random')
-    changed, undo = Change(calm, 0.5, None)(image, jax.random.key(0))
-    np.testing.assert_allclose(undo(changed), image, atol=1e-6)
-    flipped = [not np.allclose(one, other, atol=1e-3) for one, other in zip(changed, image, strict=True)]
-    assert 0 < sum(flipped) < 6
-    turned, undo = Change(calm, 0.5, Affine(45.0, 0.0, (1.0, 1.0)))(jnp.ones_like(image), jax.random.key(1))
-    seen = np.asarray(undo(turned))
-    np.testing.assert_allclose(seen[:, 5:7, 5:7], 1, atol=1e-4)
-    assert seen[:, 0, 0].min() == 0
-    smooth = jnp.broadcast_to(jnp.arange(12.0)[None, :, None, None], (6, 12, 12, 3)) / 12
-    moved, undo = Change(calm, 1.0, Affine(20.0, 5.0, (0.9, 1.1)))(smooth, jax.random.key(2))
-    np.testing.assert_allclose(undo(moved)[:, 4:8, 4:8], smooth[:, 4:8, 4:8], atol=0.01)
+def test_places_that_the_second_view_does_not_show_count_in_neither():
+    """Corners of a turned image: a channel that is 1 everywhere is not, where it was brought back."""
+    method = _iic(auxiliary_clusters=0, rotation=45.0)
+    batch, (params, extra) = tiny.random_batch(), _init(method)
+    outputs, _ = jax.jit(method.forward, compiler_options=tiny.QUICK)(params, extra, batch, key=jax.random.key(0), time=_at(0))
+    first, second = (np.asarray(scores).sum(axis=-1) for scores in outputs['decoder_0'])
+    np.testing.assert_allclose(first, second, atol=1e-5)
+    np.testing.assert_allclose(first[:, 6:10, 6:10], 1, atol=1e-4)
+    assert first[:, 0, 0].min() == 0
 
 
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        ({'auxiliary_clusters': 300}, 'auxiliary_clusters is 0, for no second head, to 255; found 300'),
+        ({'auxiliary_clusters': 300}, 'auxiliary_clusters is 2 to 255, or 0 for no second head; found 300'),
+        ({'auxiliary_clusters': 1}, 'auxiliary_clusters is 2 to 255, or 0 for no second head; found 1'),
         ({'sub_heads': 0}, 'sub_heads is 1 to 100, found 0'),
         ({'flip': 1.5}, 'flip is a probability, 0 to 1; found 1.5'),
+        ({'contrast': -0.4}, 'contrast is a number of at least 0, found -0.4'),
+        ({'hue': 3.0}, 'hue is a share of the circle, 0 to 0.5; found 3.0'),
+        ({'rotation': -1.0}, 'rotation is 0 to 180 degrees, found -1.0'),
+        ({'shear': 90.0}, 'shear is at least 0 and less than 90 degrees, found 90.0'),
         ({'scale': 1.0}, 'scale is at least 0 and less than 1, found 1.0'),
     ],
 )
 def test_wrong_options_are_explained(options, message):
     with pytest.raises(UserError, match=message):
         _iic(**options)
+
+
+def test_each_view_and_each_part_of_a_batch_has_dropout_of_its_own():
+    """Of two views without any change; what was not dropped would be the same."""
+    still = {'brightness': 0.0, 'contrast': 0.0, 'saturation': 0.0, 'hue': 0.0, 'flip': 0.0}
+    method = tiny.method({**common.iic(), 'displacement': 2, **still}, {'variant': 'F4', 'dropout': 0.5})
+    batch = tiny.random_batch()
+    params, extra = jax.jit(method.init, compiler_options=tiny.QUICK)(jax.random.key(0), batch['image'])
+    forward = jax.jit(method.forward, compiler_options=tiny.QUICK)
+    scores = [forward(params, extra, batch, key=jax.random.key(1), time=_at(0), part=part)[0]['decoder_0'] for part in range(2)]
+    (first, second), (other, _) = scores
+    assert np.abs(first - second).max() > 1e-3 and np.abs(first - other).max() > 1e-3
 
 
 def test_a_window_larger_than_the_image_is_refused_before_the_first_step():

@@ -106,8 +106,8 @@ def test_a_pair_is_drawn_for_each_image_or_one_for_the_whole_batch(name):
 def test_masks_are_flipped_with_their_images():
     mask = jnp.asarray(np.random.default_rng(0).random((8, 6, 7)) < 0.5)
     image = jnp.repeat(mask[..., None].astype(jnp.float32), 3, axis=-1)
-    changes = tiny.patch_pairs('isola', **CALM).changes
-    changed, flipped = changes(jax.random.key(0), image, mask)
+    changed, move = tiny.patch_pairs('isola', **CALM).change(image, jax.random.key(0))
+    flipped = move.apply(mask[..., None])[..., 0]
     np.testing.assert_array_equal(changed[..., 0] > 0.5, flipped)
     same = np.asarray((flipped == mask).all(axis=(1, 2)))
     assert 0 < same.sum() < 8
@@ -126,9 +126,9 @@ def test_colours_are_dropped_in_training_alone_and_gradients_are_those_of_the_im
         assert (kept.sum(axis=1) == 1).all() and abs(shown.transpose(0, 3, 1, 2)[~kept].mean() - mean) < 1e-3
         outputs = method.predict(params, known, batch['image'])
         np.testing.assert_array_equal(outputs['logits'], method.predict(params, extra, batch['image'])['logits'])
-        seen = method._seen(image, jnp.asarray(shown))
+        seen = method._input(image, jnp.asarray(shown))
         np.testing.assert_array_equal(seen[..., :3], shown)
-        np.testing.assert_array_equal(seen[..., 3:], inputs.append_sobel(image)[..., 3:])
+        np.testing.assert_array_equal(seen[..., 3:], inputs.append_sobel(image, image)[..., 3:])
     assert np.abs(told[0.1] - told[0.9]).max() > 1e-5
     without = tiny.patch_pairs('doersch', colour_dropping=False)
     assert without.shown(jax.random.key(0), {}, image) is image and without.refresh_when is None
@@ -176,7 +176,7 @@ def test_parameters_are_as_many_as_in_iic(config, expected):
         ('doersch', 'directions', 7, r'method\.directions is 8, or 9 as in the code of IIC; found 7'),
         ('doersch', 'num_clusters', 1, r'method\.num_clusters is 2 to 255, found 1'),
         ('isola', 'locations', 'pixel', r"config\.method\.locations is one of image, batch; found 'pixel'"),
-        ('isola', 'head', 'half', r"config\.method\.head is one of full, pooled; found 'half'"),
+        ('isola', 'comparator', 'half', r"config\.method\.comparator is one of full, pooled; found 'half'"),
     ],
 )
 def test_a_wrong_option_is_told_with_what_is_right(name, option, value, message):

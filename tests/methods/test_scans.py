@@ -214,7 +214,7 @@ def test_hard_loss_takes_the_pair_of_the_highest_loss_of_its_candidates():
 
 
 def test_the_network_sees_images_in_the_form_it_was_made_for():
-    """Colours are changed before that, and gradients are those of what the network sees."""
+    """Colours are changed before that, and gradients are those of images in [0, 1]."""
     images, normalisation = tiny.random_batch(3, side=6)['image'], Normalisation((0.4, 0.5, 0.6), (0.2, 0.3, 0.5))
     plain, seen = (_seen(images, transformations='jitter', normalisation=form) for form in (AS_THEY_ARE, normalisation))
     for before, after in zip(plain, seen, strict=True):
@@ -222,7 +222,9 @@ def test_the_network_sees_images_in_the_form_it_was_made_for():
         np.testing.assert_allclose(after['image'], expected, rtol=1e-4, atol=1e-5)
     completed = _views(sobel=True).input(Witness(normalisation), images)
     np.testing.assert_allclose(completed[..., :3], seen[0]['image'], rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(completed, inputs.append_sobel(jnp.asarray(seen[0]['image'])), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        completed, inputs.append_sobel(jnp.asarray(seen[0]['image']), images / jnp.float32(255)), rtol=1e-4, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize(

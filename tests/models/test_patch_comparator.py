@@ -74,5 +74,5 @@ def test_half_of_the_hidden_layer_is_dropped_in_training_alone():
 
 
 def test_a_head_without_channels_is_refused():
-    with pytest.raises(UserError, match=r'method\.width is at least 1, found 0'):
+    with pytest.raises(UserError, match=r'method\.comparator_width is at least 1, found 0'):
         PatchComparator(9, 'pooled', 0, jnp.float32)

@@ -190,8 +190,6 @@ def test_the_model_normalises_as_its_option_says():
     assert made(normalise='none').normalisation.mean == ()
     mean, deviation = made(normalise='imagenet').normalisation
     assert (mean, deviation) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    with pytest.raises(UserError, match=r"^model\.dtype is one of float32, bfloat16, float64; found 'float16'$"):
-        made(dtype='float16')
     for name in ('width', 'base_channels'):
         with pytest.raises(UserError, match=rf'^model\.{name} is at least 1, found 0$'):
             made(**{name: 0})

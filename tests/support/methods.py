@@ -25,8 +25,8 @@ SMALL = {
     'ac': {'num_clusters': 3, 'displacement': 2, 'auxiliary_clusters': 4},
     'arl': {'num_clusters': 3, 'width': 5, 'negatives': 5},
     'iic': {'num_clusters': 3, 'displacement': 2, 'auxiliary_clusters': 4, 'sub_heads': 2, **_CALM},
-    'doersch': {'num_clusters': 3, 'patch': 3, 'width': 8, 'sobel': True, **_CALM},
-    'isola': {'num_clusters': 3, 'patch': 3, 'width': 8, 'head': 'full', **_CALM},
+    'doersch': {'num_clusters': 3, 'patch': 3, 'comparator_width': 8, 'sobel': True, **_CALM},
+    'isola': {'num_clusters': 3, 'patch': 3, 'comparator_width': 8, 'comparator': 'full', **_CALM},
     'deep_cluster': {**_SMALL_SEARCH, 'num_clusters': 3, 'training_clusters': 4},
     'picie': {**_SMALL_SEARCH, 'num_clusters': 3, 'auxiliary_clusters': 4},
     'autoregressive': {'blocks': 1},
@@ -42,13 +42,13 @@ def config(name: str) -> dict[str, Any]:
     raise LookupError(f'no config in configs/ has the method {name!r}')
 
 
-def made(name: str, deviation: tuple[float, ...] = (), dtype: str = '') -> Method:
+def made(name: str, deviation: tuple[float, ...] = (), **model: Any) -> Method:
     """The method, built anew from its config.
 
-    deviation: that of the input of its model, instead of the model's own. dtype: of its computation, instead of the config's.
+    deviation: that of the input of its model, instead of the model's own. model: options of it, instead of the config's.
     """
     options, page = config(name), examples.modules()
-    options['model'] |= {'dtype': dtype} if dtype else {}
+    options['model'] |= model
     known = {**build.MODELS, 'plain': page['ar_seg_jax/models/plain.py'].Plain}
     if deviation:
         kind = options['model']['name']

@@ -64,7 +64,7 @@ def arl(model=None, **options) -> Method:
 
 def patch_pairs(name, model=None, **options) -> Method:
     """The method of patches of this name, with patches of 3 x 3 and 8 channels to compare them; `model`: changes of the model."""
-    chosen = {'patch': 3, 'width': 8}
+    chosen = {'patch': 3, 'comparator_width': 8}
     return method({**getattr(common, name)(), **chosen, **options}, model)
 
 
