@@ -24,7 +24,7 @@ from ar_seg_jax.augmentations.geometry import Crop
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Extra
 from ar_seg_jax.methods.picie import PiCIE
-from ar_seg_jax.methods.views import Images, Seen
+from ar_seg_jax.methods.views import Images, Input
 from benchmarks import comparison, timing
 from configs import common
 
@@ -66,7 +66,7 @@ class Workload:
         method = {
             **common.picie(),
             'num_clusters': self.clusters,
-            'readout': 'dot',
+            'scores': 'dot',
             'colours': self.colours,
             'initial_batches': self.initial_batches,
             'iterations': self.iterations,
@@ -106,10 +106,10 @@ def contestants(workload: Workload, forms: Sequence[str]) -> list[timing.Contest
     return epochs
 
 
-def views(method: PiCIE, extra: Extra, image: Images) -> tuple[tuple[Seen, Seen], Crop]:
+def views(method: PiCIE, extra: Extra, image: Images) -> tuple[tuple[Input, Input], Crop]:
     """Both views of images as they are drawn for the epoch of `extra`, and the part that they show."""
-    drawn = method.drawn(extra, image)
-    return method.seen(image, drawn), drawn.crops
+    drawn = method.draw(extra, image)
+    return method.inputs(image, drawn), drawn.crops
 
 
 def main():

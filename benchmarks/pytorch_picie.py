@@ -2,7 +2,7 @@
 
 The epoch has five passes over the batches: k-means of each view, with the network in training as in that code, so that its
 running statistics move; labels of each view, with the network in evaluation, which are kept; and training. tests/benchmarks/
-test_pytorch_picie.py proves what follows from the labels equal to the package, with the paper's geometry, the readout 'dot' and
+test_pytorch_picie.py proves what follows from the labels equal to the package, with the paper's geometry, the scores 'dot' and
 the balance 'frequency'. What would not be comparable is otherwise than in the released code:
 
 - Views are given: there a loader makes them, beside the training. They are the same in every pass. Labels stay in memory.
@@ -30,6 +30,7 @@ from benchmarks.timing import Contestant
 
 _STAGES = range(4)  # of the ResNet
 _STRIDE = 4  # pixels, from one cell of the maps to the next
+_FIRST = (_STRIDE - 1) / 2  # pixel at which the first cell is taken to be, as interpolation between levels takes it
 
 
 class ResNet18(nn.Module):
@@ -136,10 +137,10 @@ def cut(maps: Tensor, part: Part) -> Tensor:
 def _places(start: Tensor, share: Tensor, flipped: Tensor, cells: int) -> Tensor:
     """Where the cells of the part are along one side of the whole, whose first cell is at -1 and whose last one is at 1."""
     side = _STRIDE * cells
-    pixels = _STRIDE * torch.arange(cells, dtype=share.dtype, device=share.device)
+    pixels = _FIRST + _STRIDE * torch.arange(cells, dtype=share.dtype, device=share.device)
     pixels = torch.where(flipped[:, None], side - 1 - pixels, pixels)
     inside = (pixels + 0.5) * share[:, None] + start[:, None] * side - 0.5
-    return 2 * inside / (_STRIDE * (cells - 1)) - 1
+    return 2 * (inside - _FIRST) / (_STRIDE * (cells - 1)) - 1
 
 
 def loss(network: Network, batch: Batch, labels: Sequence[Tensor], targets: Sequence[Targets]) -> Tensor:

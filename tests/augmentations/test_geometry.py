@@ -103,7 +103,7 @@ def test_flips_are_as_many_as_wanted_and_undone():
 
 def test_affine_maps_are_those_of_scipy_about_the_centre():
     maps = RNG.uniform(size=(3, 11, 8, 1)).astype(np.float32)
-    matrices = Affine(30, 10, (0.8, 1.2)).draw(_keys(3))
+    matrices = Affine(30.0, 10.0, (0.8, 1.2)).draw(_keys(3))
     found = geometry.warp(jnp.asarray(maps), matrices)
     centre = np.array([5, 3.5])
     for one, matrix, warped in zip(maps, np.asarray(matrices, np.float64), np.asarray(found), strict=True):
@@ -113,15 +113,15 @@ def test_affine_maps_are_those_of_scipy_about_the_centre():
 
 def test_an_affine_map_without_ranges_changes_nothing_and_others_are_undone():
     maps = jnp.asarray(RNG.uniform(size=(2, 9, 9, 1)), jnp.float32)
-    np.testing.assert_allclose(geometry.warp(maps, Affine(0, 0, (1, 1)).draw(_keys(2))), maps, atol=1e-6)
+    np.testing.assert_allclose(geometry.warp(maps, Affine(0.0, 0.0, (1.0, 1.0)).draw(_keys(2))), maps, atol=1e-6)
     smooth = jnp.asarray(np.fromfunction(lambda b, i, j, c: i + 2 * j + b, (2, 31, 31, 1)), jnp.float32)
-    matrices = Affine(20, 5, (0.9, 1.1)).draw(_keys(2))
+    matrices = Affine(20.0, 5.0, (0.9, 1.1)).draw(_keys(2))
     back = geometry.warp_back(geometry.warp(smooth, matrices), matrices)
     np.testing.assert_allclose(back[:, 10:21, 10:21], smooth[:, 10:21, 10:21], atol=1e-3)  # linear, so interpolation is exact
 
 
 def test_affine_maps_are_drawn_from_their_ranges():
-    matrices = np.asarray(Affine(30, 0, (0.8, 1.2)).draw(_keys(3000)))
+    matrices = np.asarray(Affine(30.0, 0.0, (0.8, 1.2)).draw(_keys(3000)))
     scales, angles = np.sqrt(np.linalg.det(matrices)), np.rad2deg(np.arctan2(matrices[:, 1, 0], matrices[:, 0, 0]))
     np.testing.assert_allclose(np.quantile(scales, [0, 0.5, 1]), [0.8, 1, 1.2], atol=0.02)
     np.testing.assert_allclose(np.quantile(angles, [0, 0.5, 1]), [-30, 0, 30], atol=1.5)

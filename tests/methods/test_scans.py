@@ -38,7 +38,7 @@ class Witness(nn.Module):
 
     normalisation: Normalisation
 
-    heads, output_stride, reach, dtype = FrozenDict(), 1, 0, jnp.float32
+    heads, output_stride, first_cell, reach, dtype = FrozenDict(), 1, 0.0, 0, jnp.float32
 
     def __call__(self, image, *, train=False):
         raise NotImplementedError  # for the unmasked network, which no view asks for
