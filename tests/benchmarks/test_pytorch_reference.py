@@ -149,7 +149,7 @@ def test_ranks_are_those_of_the_package_on_maps_that_are_not_square(name):
 
 def test_training_steps_have_the_same_losses():
     image = jnp.asarray(images(side=12) * 255, jnp.uint8)
-    model = {'output_stride': 2, 'dtype': 'float64'}
+    model = {'output_stride': 2, 'geometry': 'paper', 'dtype': 'float64'}
     method = tiny.ac(model, num_clusters=CLUSTERS, displacement=DISPLACEMENT, orderings='D4')
     tx, variables, zero = optax.adam(1e-3), drawn(method.model, side=12), jnp.zeros((), int)
     params, extra = variables['params'], {'batch_stats': variables['batch_stats']}
