@@ -5,12 +5,8 @@
 IIC's paper: 19.9 % pixel accuracy, by a program that is not known. Our score: not yet measured.
 """
 
-from configs import coco15, common
+from configs import coco15, deep_cluster_coco3
 
 
 def get_config():
-    config = coco15.get_config()
-    config.model.update(variant='F4', attention=False)  # nothing masked, since no orderings are followed
-    config.method = common.deep_cluster() | {'num_clusters': 15, 'width': 128}
-    config.optimizer.update(learning_rate=1e-4, eps=1e-8)  # those of MDC
-    return config
+    return deep_cluster_coco3.in_place_of_ac(coco15.get_config())

@@ -9,8 +9,12 @@ from configs import coco3, common
 
 
 def get_config():
-    config = coco3.get_config()
+    return in_place_of_ac(coco3.get_config())
+
+
+def in_place_of_ac(config):
+    """The config with DeepCluster as its method."""
     config.model.update(variant='F4', attention=False)  # nothing masked, since no orderings are followed
-    config.method = common.deep_cluster() | {'width': 128}
+    config.method = common.deep_cluster() | {'num_clusters': config.method.num_clusters, 'width': 128}
     config.optimizer.update(learning_rate=1e-4, eps=1e-8)  # those of MDC
     return config

@@ -5,12 +5,8 @@
 IIC's paper: 41.7 % pixel accuracy, by a program that is not known. Our score: not yet measured.
 """
 
-from configs import common, potsdam3
+from configs import deep_cluster_coco3, potsdam3
 
 
 def get_config():
-    config = potsdam3.get_config()
-    config.model.update(variant='F4', attention=False)  # nothing masked, since no orderings are followed
-    config.method = common.deep_cluster() | {'width': 128}
-    config.optimizer.update(learning_rate=1e-4, eps=1e-8)  # those of MDC
-    return config
+    return deep_cluster_coco3.in_place_of_ac(potsdam3.get_config())

@@ -9,18 +9,13 @@ from configs import common, textures
 
 
 def get_config():
-    return small(textures.get_config())
+    return small(textures.get_config(), common.deep_cluster())
 
 
-def small(config):
-    """The config with DeepCluster as its method."""
+def small(config, method):
+    """The config with another method that seeks clusters, on a network of the same size."""
+    sizes = {'num_clusters': config.method.num_clusters, 'width': 64, 'initial_batches': 8, 'vectors_of_image': 100}
     config.model.variant = 'F4'  # nothing masked, since no orderings are followed
-    num_clusters = config.method.num_clusters
-    config.method = common.deep_cluster() | {
-        'num_clusters': num_clusters,
-        'width': 64,
-        'initial_batches': 8,
-        'vectors_of_image': 100,
-    }
+    config.method = method | sizes
     config.optimizer.eps = 1e-8  # that of the published runs: these gradients are not as small as those of AC
     return config

@@ -5,8 +5,8 @@
 Minutes on two CPU cores.
 """
 
-from configs import folder_small, picie_textures
+from configs import common, deep_cluster_textures, folder_small
 
 
 def get_config():
-    return picie_textures.small(folder_small.get_config())
+    return deep_cluster_textures.small(folder_small.get_config(), common.picie())

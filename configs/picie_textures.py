@@ -5,17 +5,8 @@
 Minutes on two CPU cores.
 """
 
-from configs import common, textures
+from configs import common, deep_cluster_textures, textures
 
 
 def get_config():
-    return small(textures.get_config())
-
-
-def small(config):
-    """The config with PiCIE as its method."""
-    config.model.variant = 'F4'  # nothing masked, since no orderings are followed
-    num_clusters = config.method.num_clusters
-    config.method = common.picie() | {'num_clusters': num_clusters, 'width': 64, 'initial_batches': 8, 'vectors_of_image': 100}
-    config.optimizer.eps = 1e-8  # that of the published runs: these gradients are not as small as those of AC
-    return config
+    return deep_cluster_textures.small(textures.get_config(), common.picie())

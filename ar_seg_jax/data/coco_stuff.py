@@ -158,6 +158,8 @@ def builder(
         raise DataError(f'COCO-Stuff comes with 3, 15 or 27 classes, found data.num_classes={num_classes}')
     if geometry not in ('antialiased', 'iic', 'picie'):
         raise DataError(f"data.geometry is 'antialiased', 'iic' or 'picie', found {geometry!r}")
+    if geometry == 'picie' and crop_size < 1:
+        raise DataError(f"data.geometry 'picie' needs data.crop_size, the side of its squares in pixels; found {crop_size}")
     if unlabelled != 'void' and (unlabelled, num_classes) != ('sky', 3):
         raise DataError(f"data.unlabelled is 'void' or, for 3 classes, 'sky'; found {unlabelled!r} for {num_classes} classes")
     directory = existing_directory(root, 'set --config.data.root to the directory of COCO, see the README')

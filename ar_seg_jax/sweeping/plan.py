@@ -1,6 +1,7 @@
 """From a table to the runs that it needs; rows that mean the same run share it, within a table and between tables."""
 
 import dataclasses
+import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ BASE = 'base'
 BASELINES = ('k-means on pixels',)  # what every evaluation with baselines holds
 _SCORED = ('data.', 'evaluation.split', 'evaluation.crop_size')  # keys that say what is learned from and what is scored
 _PROBES = 'probes'  # the evaluator whose results are chosen by name
+
+_logger = logging.getLogger(__name__)
 
 Config = Mapping[str, Any]
 Key = tuple[str, int]  # slug and seed
@@ -55,9 +58,14 @@ class Sweep:
         return Base(str(other), config)
 
     def available(self, table: Table) -> Table:
-        """The table as it is where optional rows lack their config."""
-        rows = (row.without_config() if row.optional and not self._file(row).is_file() else row for row in table.rows)
-        return dataclasses.replace(table, rows=tuple(rows))
+        """The table as it is where optional rows lack their config, which is told."""
+        return dataclasses.replace(table, rows=tuple(map(self._with_config, table.rows)))
+
+    def _with_config(self, row: Row) -> Row:
+        if not row.optional or self._file(row).is_file():
+            return row
+        _logger.info('%s is not run: there is no %s', row.name, self._file(row))
+        return row.without_config()
 
     def _file(self, row: Row) -> Path:
         file = Path(self.base.file)

@@ -95,6 +95,8 @@ def test_unlabelled_pixels_are_sky_where_iics_code_has_them_so(coco, tmp_path):
         _examples(coco, tmp_path, 'val', num_classes=15, unlabelled='sky')
     with pytest.raises(DataError, match=r"data\.geometry is 'antialiased', 'iic' or 'picie', found 'opencv'"):
         _examples(coco, tmp_path, 'val', geometry='opencv')
+    with pytest.raises(DataError, match=r"'picie' needs data\.crop_size, the side of its squares in pixels; found 0"):
+        _examples(coco, tmp_path, 'val', geometry='picie', crop_size=0)
 
 
 def test_labels_are_those_of_the_version(coco, tmp_path):

@@ -117,9 +117,12 @@ def test_the_subsets_of_orderings_have_the_numbers_that_their_rows_say():
     assert dict(subset.split(',') for subset in tables.load('num_orderings').rows[0].overrides['method.orderings']) == reverse
 
 
-def test_optional_rows_are_trained_where_they_have_a_config():
+def test_optional_rows_are_trained_where_they_have_a_config(caplog):
     table = Table('t', 't', 's', tuple(Row(name, config=f'{name}_{{base}}', optional=True) for name in ('iic', 'picie')))
-    available = _sweep(CONFIG).available(table)
+    with caplog.at_level('INFO'):
+        available = _sweep(CONFIG).available(table)
+    (message,) = caplog.messages
+    assert re.fullmatch(r'picie is not run: there is no .*picie_potsdam3\.py', message)
     assert [row.kind for row in available.rows] == ['trained', 'no config'] and available.rows[0] == table.rows[0]
     assert [one.slug for one in plan.trainings(available, _sweep(CONFIG), [0])] == ['iic_potsdam3']
     with pytest.raises(UserError, match=r"the row 'picie' needs the config .*picie_potsdam3\.py, which does not exist"):
