@@ -32,6 +32,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.model = autoregressive()
     config.method = ac()
     config.optimizer = adam()
+    # of phases of a method that have an optimiser of their own, by the name of the phase: {'background': adamw()}
+    config.phase_optimizers = {}
     config.initial_weights = {
         'file': '',  # .npz, .safetensors, or the directory of a run, to begin with; '' draws all weights
         'of': '',  # the part of it that is taken, such as 'network'; '' is all of it
@@ -296,8 +298,10 @@ def _direction() -> dict[str, Any]:
     return {
         'learning_rate': 4e-5,
         'warmup_steps': 0,  # over which the rate goes from 0 to its value
-        # then one of {'name': 'linear' or 'cosine', 'final': share that is left after the last step} and
-        # {'name': 'steps', 'every': steps, 'factor': of the rate}
+        'warmup_power': 1,  # of the share of these steps that is done: 1 is a line, 2 its square
+        # then one of {'name': 'linear' or 'cosine', 'final': share that is left after the last step},
+        # {'name': 'steps', 'every': steps, 'factor': of the rate} and
+        # {'name': 'drop', 'last': steps, 'factor': of the rate in these}
         'schedule': {'name': 'constant'},
         'clip_norm': 0.0,  # most of the norm of all gradients together; 0 for no limit
         'weight_decay': 0.0,
