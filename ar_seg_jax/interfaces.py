@@ -85,11 +85,21 @@ class Model(Protocol):
 
 
 class Outputs(TypedDict, total=False):
-    """What a method predicts for images. It gives what it has; evaluators say what they need."""
+    """What a method predicts for images. It gives what it has; evaluators say what they need.
+
+    A method that makes an image of objects also gives what they are: cluster 0 of its scores is the background, cluster k is slot
+    k, and its logits are those of the slots' attention.
+    """
 
     scores: Float[Array, 'batch height width clusters']  # probabilities, float32
     features: Float[Array, 'batch map_height map_width channels']
     logits: Float[Array, 'batch map_height map_width outputs']  # what the scores are made of
+    reconstruction: Float[Array, 'batch height width channels']  # 0 to 1, as the background
+    background: Float[Array, 'batch height width channels']
+    glimpses: Float[Array, 'batch slots glimpse_height glimpse_width channels_and_mask']  # 0 to 1; the mask comes last
+    # Centre x (right) and y (down) of a glimpse, from -1 to 1 between the outer edges of the image, and the factors s_x and s_y
+    # that go from these coordinates to its own: it is 2 / s_x wide.
+    places: Float[Array, 'batch slots 4']
 
 
 @struct.dataclass
@@ -191,7 +201,8 @@ class Method(Protocol):
     makes the model of config.model with the heads that the method wants.
 
     title: what tables call it. loss_in_words: what the loss is, and its unit. num_clusters: of the scores of `predict`, 0
-    where it predicts none. reach: as that of a model, of the scores. output_stride and first_cell: as those of a model.
+    where it predicts none. image_size: side of the images that it takes, which are square then; None for images of any size.
+    reach: as that of a model, of the scores. output_stride and first_cell: as those of a model.
     refresh_when: before which steps `refresh` is called, None for never. restarted: the groups of parameters that `refresh` draws
     anew, by their paths ('head', 'network/decoder'): whatever lies below, whose moments in the optimiser then begin anew too.
 
@@ -203,6 +214,7 @@ class Method(Protocol):
     title: str
     loss_in_words: str
     num_clusters: int
+    image_size: int | None = None
     reach: int | None = None
     refresh_when: Cadence | None = None
     restarted: tuple[str, ...] = ()
@@ -274,3 +286,9 @@ class Method(Protocol):
     def describe(self, metrics: Mapping[str, float]) -> Remark:
         """What people should read of the metrics that `objective` gives."""
         return Remark()
+
+
+def predicted(method: Method, image_shape: tuple[int, int, int, int]) -> Outputs:
+    """The shapes of what a method predicts for images of this shape; nothing is computed."""
+    key, image = jax.eval_shape(lambda: (jax.random.key(0), jnp.zeros(image_shape, jnp.uint8)))
+    return jax.eval_shape(method.predict, *jax.eval_shape(method.init, key, image), image)

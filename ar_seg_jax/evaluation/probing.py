@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ar_seg_jax import sharding
@@ -13,7 +12,7 @@ from ar_seg_jax.errors import UserError
 from ar_seg_jax.evaluation import scoring
 from ar_seg_jax.evaluation.evaluator import Batches, Column, Findings, Subject
 from ar_seg_jax.evaluation.probes import TAPS, Probes
-from ar_seg_jax.interfaces import ModelState, Outputs
+from ar_seg_jax.interfaces import ModelState, Outputs, predicted
 
 _logger = logging.getLogger(__name__)
 
@@ -79,9 +78,8 @@ class Probing:
 
 def _check_taps(subject: Subject, names: Sequence[str]):
     """UserError if a probe looks at what the method does not predict; found from shapes alone."""
-    method, shape = subject.method, subject.data.image_shape
-    key, image = jax.eval_shape(lambda: (jax.random.key(0), jnp.zeros(shape, jnp.uint8)))
-    outputs = jax.eval_shape(method.predict, *jax.eval_shape(method.init, key, image), image)
+    method = subject.method
+    outputs = predicted(method, subject.data.image_shape)
     for name in names:
         _, tap = name.split(':')
         if tap not in outputs:
