@@ -46,8 +46,9 @@ class SegmentationConfig(tfds.core.BuilderConfig):
 class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """Base of the data sets: examples of an id, an image and a label map of the same size.
 
-    Labels are class indices, or numbers of objects where the config says so, VOID where there is none. Subclasses write `_split_generators` and `_generate_examples`;
-    the latter yields what `example` makes, images already at the scale that training needs.
+    Labels are class indices, or numbers of objects where the config says so, VOID where there is none. Subclasses write
+    `_split_generators` and `_generate_examples`; the latter yields what `example` makes, images already at the scale that
+    training needs.
     """
 
     VERSION = tfds.core.Version('1.0.0')

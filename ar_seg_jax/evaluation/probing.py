@@ -10,7 +10,7 @@ import numpy as np
 from ar_seg_jax import sharding
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.evaluation import scoring
-from ar_seg_jax.evaluation.evaluator import Batches, Column, Findings, Subject
+from ar_seg_jax.evaluation.evaluator import Batches, Column, Findings, Subject, require_classes
 from ar_seg_jax.evaluation.probes import TAPS, Probes
 from ar_seg_jax.interfaces import ModelState, Outputs, predicted
 
@@ -26,6 +26,7 @@ class Probing:
     """
 
     def __init__(self, subject: Subject, *, names: Sequence[str], split: str, pixels: int, steps: int):
+        require_classes(subject, 'probes')
         self._subject = subject
         self._probes = Probes(tuple(names), pixels, steps)
         self._trained_on = split or subject.data.train_split
