@@ -75,6 +75,16 @@ def get_config() -> ml_collections.ConfigDict:
     return config
 
 
+def instances() -> dict[str, Any]:
+    """The evaluators of data whose labels are numbers of objects, in place of all others: config.evaluators = ..."""
+    return {
+        'instances': {
+            'baselines': True,  # also score the network before training, and predictors that learned nothing of objects
+            'threshold': 30.0,  # of the difference from the median image, which is one of them, in levels of 255
+        }
+    }
+
+
 def autoregressive() -> dict[str, Any]:
     """The model of AC and ARL."""
     return {

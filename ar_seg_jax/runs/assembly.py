@@ -16,6 +16,7 @@ from ar_seg_jax.data.dataset import Dataset
 from ar_seg_jax.data.limits import DataError
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.evaluation.evaluator import Evaluator, Subject
+from ar_seg_jax.evaluation.instance_segmentation import InstanceSegmentation
 from ar_seg_jax.evaluation.probing import Probing
 from ar_seg_jax.evaluation.segmentation import Segmentation
 from ar_seg_jax.interfaces import Method
@@ -33,7 +34,7 @@ DATASETS = {
     'potsdam': potsdam.builder,
     'textures': textures.builder,
 }
-EVALUATORS = {'segmentation': Segmentation, 'probes': Probing}
+EVALUATORS = {'segmentation': Segmentation, 'probes': Probing, 'instances': InstanceSegmentation}
 
 
 def dataset(config: Config, mesh: Mesh) -> Dataset:
