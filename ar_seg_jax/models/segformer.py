@@ -47,16 +47,15 @@ _DRAWN = nn.initializers.normal(0.02)
 class SegFormer(nn.Module):
     """SegFormer (Xie et al. 2021), whose features are what the classifier of its decode head reads; see `interfaces.Model`.
 
-    Heads are linear maps with a bias, together that classifier. AST gives them K + d + 1 + S channels, and so the network 3,725,452
-    (B0, 44 channels) to 84,627,180 (B5) parameters. The group 'encoder' is all that published weights are for; 'decoder' and the
-    heads are drawn, as AST does.
+    Heads are linear maps with a bias, together that classifier. AST gives them K + d + 1 + S channels, and so the network
+    3,725,452 (B0, 44 channels) to 84,627,180 (B5) parameters. The group 'encoder' is all that published weights are for;
+    'decoder' and the heads are drawn, as AST does.
 
-    Cells have a stride of 4 pixels. The convolutions look at pixel 4 * i for cell i of the first stage, and at 8, 16 and 32 * i in
-    the others, since their kernels are odd and padded evenly: `first_cell` is 0. `interpolation` is how the decode head brings the
-    later stages to the size of the first. 'paper', as published: stretched, with half-pixel centres (torch's align_corners false),
-    which takes cell i of the stage with stride s to be centred at 4 * (s / 4 * i + (s / 4 - 1) / 2), and so displaces it against
-    the first stage by 2, 6 and 14 pixels down and to the right. Training, and published weights for segmentation, make up for it.
-    'centred': from where the cells are.
+    Cells have a stride of 4 pixels. The convolutions look at pixel 4 * i for cell i of the first stage, and at 8, 16 and 32 * i
+    in the others, since their kernels are odd and padded evenly: `first_cell` is 0. `interpolation` is how the decode head brings
+    the later stages to the size of the first. 'paper', as published: stretched, with half-pixel centres (torch's align_corners
+    false), which displaces what the later stages found by 2, 6 and 14 pixels down and to the right against the first one, and is
+    what published networks were trained with. 'centred': from where the cells are.
 
     The attention of each block is to keys and values that stand for windows of 8, 4, 2 and 1 cells of a side, thus of 32 pixels;
     cells beyond the last whole window are in none, as published. Published networks need 32 pixels along each side; here what
@@ -101,9 +100,7 @@ class SegFormer(nn.Module):
         self.encoder = Encoder(form.widths, form.depths, self.drop_path, self.dtype, self.remat)
         self.decoder = Decoder(form.decoder_width, self.interpolation, self.dtype)
         self.dropped = nn.Dropout(self.dropout)
-        self.head = {
-            name: nn.Dense(width, kernel_init=_DRAWN, dtype=self.dtype, name=name) for name, width in self.heads.items()
-        }
+        self.head = {name: nn.Dense(width, kernel_init=_DRAWN, dtype=self.dtype, name=name) for name, width in self.heads.items()}
 
     def __call__(
         self, image: Float[Array, 'batch height width channels'], *, train: bool = False
@@ -125,8 +122,8 @@ class Encoder(nn.Module):
     """The Mix Transformer: maps after each of four stages, of stride 4, 8, 16 and 32, the finest first; see `SegFormer`.
 
     A stage is an overlapping convolution (7x7 with a stride of 4, later 3x3 with a stride of 2), layer normalisation, its blocks,
-    and layer normalisation of what comes out, which the next stage reads. All epsilons are 1e-5 as in Hugging Face's program, which
-    AST uses; NVIDIA's has 1e-6 in the blocks and after the stages.
+    and layer normalisation of what comes out, which the next stage reads. All epsilons are 1e-5 as in Hugging Face's program,
+    which AST uses; NVIDIA's has 1e-6 in the blocks and after the stages.
 
     Weights are drawn from N(0, 0.02^2) as there, biases are 0; NVIDIA draws convolutions by He's rule.
     """
@@ -240,9 +237,9 @@ class Depthwise(nn.Module):
 class Decoder(nn.Module):
     """The decode head up to its classifier: `width` channels in cells of the first stage; see `SegFormer`.
 
-    Published are a linear map of each stage, interpolation, concatenation (the last stage first), and a 1x1 convolution of all. That
-    convolution is the sum of one for each stage, and commutes with the interpolation, which acts on each channel alone. So it
-    comes first here, in the cells of its stage: the same numbers with 0.3 times the arithmetic. Batch norm and ReLU follow.
+    Published are a linear map of each stage, interpolation, concatenation (the last stage first), and a 1x1 convolution of all.
+    That convolution is the sum of one for each stage, and commutes with the interpolation, which acts on each channel alone. So
+    it comes first here, in the cells of its stage: the same numbers with a third of the arithmetic. Batch norm and ReLU follow.
     """
 
     width: int
@@ -270,9 +267,7 @@ class Decoder(nn.Module):
 
 def _convolution(features: int, size: int, stride: int, padding: int, dtype: layers.Dtype, name: str) -> nn.Conv:
     padding = ((padding, padding),) * 2
-    return nn.Conv(
-        features, (size, size), strides=(stride, stride), padding=padding, dtype=dtype, kernel_init=_DRAWN, name=name
-    )
+    return nn.Conv(features, (size, size), strides=(stride, stride), padding=padding, dtype=dtype, kernel_init=_DRAWN, name=name)
 
 
 def _normalised(name: str, dtype: layers.Dtype) -> nn.LayerNorm:

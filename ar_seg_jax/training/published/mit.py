@@ -11,8 +11,8 @@ from ar_seg_jax.training.published.layout import Layout
 
 _NORM = {'weight': 'scale', 'bias': 'bias'}
 _LINEAR = {'weight': 'kernel', 'bias': 'bias'}
-# Parts of a stage and of a block by their names there: what they are called here, and what their own parts are called. Of each two
-# names the first is Hugging Face's.
+# Parts of a stage and of a block by their names there: what they are called here, and what their own parts are called. Of each
+# two names the first is Hugging Face's.
 _PARTS = {
     'patch_embeddings/proj': (('embedding',), _LINEAR),
     'patch_embed/proj': (('embedding',), _LINEAR),
