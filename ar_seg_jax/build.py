@@ -13,14 +13,25 @@ from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Method, Model
 from ar_seg_jax.methods import ac, arl, clusters, deep_cluster, doersch, iic, isola, picie
 from ar_seg_jax.models.autoregressive import Autoregressive
+from ar_seg_jax.models.compact_unet import CompactUNet
 from ar_seg_jax.models.resnet_fpn import ResNetFPN
+from ar_seg_jax.models.segformer import SegFormer
+from ar_seg_jax.models.unet import UNet
 from ar_seg_jax.models.vgg import VGG
 from ar_seg_jax.models.vit import ViT
 from ar_seg_jax.training import optimizer
 
 Config = Mapping[str, Any]
 
-MODELS = {'autoregressive': Autoregressive, 'resnet_fpn': ResNetFPN, 'vgg': VGG, 'vit': ViT}
+MODELS = {
+    'autoregressive': Autoregressive,
+    'compact_unet': CompactUNet,
+    'resnet_fpn': ResNetFPN,
+    'segformer': SegFormer,
+    'unet': UNet,
+    'vgg': VGG,
+    'vit': ViT,
+}
 METHODS = {
     'ac': ac.build,
     'arl': arl.build,

@@ -39,7 +39,8 @@ def get_config() -> ml_collections.ConfigDict:
         'of': '',  # the part of it that is taken, such as 'network'; '' is all of it
         'into': '',  # the part of the parameters that it goes to
         'without': (),  # groups of parameters that stay as they are drawn, such as 'decoder' for another number of clusters
-        'layout': 'own',  # how the file calls its arrays: own (as here), torchvision_resnet18 or vit (timm, DINO, DINOv2)
+        # how the file calls its arrays: own (as here), mit (SegFormer), torchvision_resnet18 or vit (timm, DINO, DINOv2)
+        'layout': 'own',
     }
     config.frozen = ()  # groups of parameters that are not trained, such as 'stem'; their batch statistics stay too
 
@@ -132,6 +133,40 @@ def vit() -> dict[str, Any]:
         'layer_scale': False,  # learned factors on the residuals
         'registers': 0,  # tokens beside those of patches and class
         'normalise': 'imagenet',  # the input: none, imagenet or half ([-1, 1]); published weights want that of their training
+        'dtype': 'float32',  # of the computation: float32 or bfloat16
+    }
+
+
+def segformer() -> dict[str, Any]:
+    """A model of AST. Its encoder can begin with published weights, see `initial_weights`."""
+    return {
+        'name': 'segformer',
+        'variant': 'B3',  # B0..B5
+        # how its decode head brings coarse maps to the size of the finest: paper (stretched, half-pixel) or centred
+        'interpolation': 'paper',
+        'dropout': 0.1,  # of the features
+        'drop_path': 0.1,  # how often the last block leaves out what it adds; 0 in the first one
+        'normalise': 'none',  # the input: none (AST), imagenet (how published weights were trained) or half ([-1, 1])
+        'dtype': 'float32',  # of the computation: float32 or bfloat16
+        'remat': False,  # compute blocks of the encoder again in the backward pass: less memory, more time
+    }
+
+
+def unet() -> dict[str, Any]:
+    """The U-Net of AST's ablations for images of less than 200 pixels; for larger ones widths 48, 64, 96, 128, 128, 256, 256."""
+    return {
+        'name': 'unet',
+        'widths': (80, 128, 192, 256, 256, 256),  # channels of the first map and after each halving of the resolution
+        'width': 0,  # channels of the features; 0 is as many as those of all heads together
+        'dtype': 'float32',  # of the computation: float32 or bfloat16
+    }
+
+
+def compact_unet() -> dict[str, Any]:
+    """A model of AST for small machines, of a million parameters."""
+    return {
+        'name': 'compact_unet',
+        'widths': (24, 48, 96, 120),  # channels of maps of stride 2, 4, 8 and 16
         'dtype': 'float32',  # of the computation: float32 or bfloat16
     }
 
