@@ -11,7 +11,7 @@ from flax.core import FrozenDict
 from ar_seg_jax.configuration import check_type, check_types, choose
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Method, Model
-from ar_seg_jax.methods import ac, arl, clusters, deep_cluster, doersch, iic, isola, picie
+from ar_seg_jax.methods import ac, arl, ast, clusters, deep_cluster, doersch, iic, isola, picie
 from ar_seg_jax.models.autoregressive import Autoregressive
 from ar_seg_jax.models.compact_unet import CompactUNet
 from ar_seg_jax.models.resnet_fpn import ResNetFPN
@@ -35,6 +35,7 @@ MODELS = {
 METHODS = {
     'ac': ac.build,
     'arl': arl.build,
+    'ast': ast.build,
     'deep_cluster': deep_cluster.build,
     'doersch': doersch.build,
     'iic': iic.build,

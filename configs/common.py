@@ -17,7 +17,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.epochs = 0.0  # passes over the training split; the last batch may go on into the next one
 
     config.data = {
-        'name': 'textures',  # cityscapes, coco_stuff, folder, potsdam or textures
+        'name': 'textures',  # cityscapes, coco_stuff, folder, objects, potsdam or textures
         'data_dir': '~/tensorflow_datasets',  # where prepared data sets are kept
         'train_split': 'train',  # TFDS syntax, such as 'train+val'
     }
@@ -317,6 +317,48 @@ def picie() -> dict[str, Any]:
         'scores': 'cosine',  # of clusters: cosine (paper) or dot (released code)
         'balance': 'frequency',  # weights of pixels by the size of their cluster: none, inverse or frequency (released code)
         **pseudo_labels(),
+    }
+
+
+def ast() -> dict[str, Any]:
+    """Attention, soft-argmax and a transformer: the background and objects, as for CLEVRTEX. Use `ast_optimizers` with it."""
+    return {
+        'name': 'ast',
+        'num_clusters': 11,  # the background and one slot for each object that an image can have
+        'image_size': 128,  # pixels; that of pipeline.crop_size
+        # the background model: simple or complex (autoencoders for 64 and 128 pixels), or image (one image that is learned)
+        'background': 'complex',
+        'width': 32,  # numbers of the appearance of an object
+        'scales': 2,  # of a glimpse: 1 for both sides, or 2, each
+        'smallest_scale': 1.3,  # how many times a glimpse goes into the image, along a side, at least ...
+        'largest_scale': 24.0,  # ... and at most
+        'glimpse_size': 64,  # pixels of a glimpse before it is placed; 32 for images of 64, 64 for 128, 128 for larger ones
+        'attention_grid': 'corners',  # places of cells of attention maps, see soft_argmax: corners (released code) or centres
+        'transformer_depth': 6,  # layers of the transformer over slots; 0 leaves it out
+        'transformer_width': 256,
+        'transformer_heads': 8,
+        'transformer_feedforward': 512,
+        'dropout': 0.1,  # in the transformer
+        'background_activation': 11.0,  # at first; a logit. Slots begin near 0 and must rise against it
+        'background_activation_map': False,  # learn another logit for each pixel (videos)
+        'entropy_weight': 0.01,  # of the pixels' squared entropy ...
+        'entropy_steps': 10_000,  # ... over which it grows with the square of the steps, from the end of the background's phase
+        'scenario': 'CT',  # BT (all together from the beginning), frozen (background, then foreground) or CT (and then together)
+        'background_steps': 500_000,  # of the background alone, in scenarios frozen and CT
+        'frozen_steps': 30_000,  # of the foreground with a frozen background, in scenario CT
+    }
+
+
+def ast_optimizers() -> dict[str, Any]:
+    """The parts `optimizer` and `phase_optimizers` for AST, as for CLEVRTEX: `config.update(common.ast_optimizers())`.
+
+    The foreground's epsilon is as small as its gradients are at first, with a background activation of e^11.
+    """
+    foreground = {'b2': 0.98, 'eps': 1e-9, 'warmup_steps': 5000, 'warmup_power': 2}
+    background = {'weight_decay': 0.0, 'eps': 1e-8, 'learning_rate': 2e-3}
+    return {
+        'optimizer': adam() | foreground | {'schedule': {'name': 'drop', 'last': 12_500, 'factor': 0.1}},
+        'phase_optimizers': {'background': adamw() | background | {'schedule': {'name': 'drop', 'last': 100_000, 'factor': 0.1}}},
     }
 
 

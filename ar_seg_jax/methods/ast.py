@@ -47,14 +47,15 @@ _FAINT = 3  # how much lower than the background's activation the mean of the sl
 class AST(Method):
     """Attention, soft-argmax and a transformer find objects, which a composition of glimpses draws (Sauvalle and de La Fortelle).
 
-    The network gives an attention map for each slot, and what there is to see in each cell. For each slot a transformer over all of
-    them turns the mean of places and of that, weighted by the attention, into a place, a scale, an activation and an appearance
+    The network gives an attention map for each slot, and what there is to see in each cell. A transformer over slots turns the
+    mean of places and of that, weighted by the attention, into a place, a scale, an activation and an appearance of each slot
     (`models.slots`). The appearance becomes a glimpse, put at its place (`models.glimpses`) over the background
     (`models.background`). Cluster 0 is the background and cluster k slot k; scores are their shares in each pixel.
 
     The loss is that of the reconstruction and `entropy_weight` times that of the pixels' entropies; the weight grows with the
     square of the steps over the first `entropy_steps`, which are counted from the end of the background's phase on.
 
+    size: of the images, in pixels.
     scales: 1 (the same along both sides) or 2, from `smallest_scale` to `largest_scale`; 3 is a third of the image.
     rival: the logit with which the background's activation begins, and with which the slots compete; pixelwise: with another one,
         0 at first, for each pixel (for videos).
@@ -73,7 +74,7 @@ class AST(Method):
     generator: GlimpseGenerator
     scene: Autoencoder | LearnedImage
     num_clusters: int
-    image_size: int
+    size: int
     grid: Grid
     scales: int
     smallest_scale: float
@@ -103,6 +104,10 @@ class AST(Method):
         for name in ('entropy_steps', 'background_steps', 'frozen_steps'):
             if getattr(self, name) < 0:
                 raise UserError(f'method.{name} is a number of steps, at least 0; found {getattr(self, name)}')
+
+    @property
+    def image_size(self) -> int:
+        return self.size
 
     @property
     def phases(self) -> tuple[Phase, ...]:
