@@ -16,7 +16,7 @@ def get_config():
         'level': 'plain',
     }
     config.model = common.compact_unet()
-    return small(config, steps=5000)
+    return small(config, steps=6000)
 
 
 def small(config, steps):

@@ -56,10 +56,12 @@ def _check_evaluators(chosen: Mapping[str, Mapping[str, Any]]):
 
 def _check_groups(config: Config, method: Method, image_shape: tuple[int, int, int, int]):
     """There are parameters of all groups that are frozen, or have a rate. Shapes say so, and nothing is computed."""
-    if not (config['frozen'] or config['optimizer']['rates']):
+    turns = config.get('phase_optimizers', {}).values()
+    if not (config['frozen'] or any(options['rates'] for options in (config['optimizer'], *turns))):
         return
-    tx = build.transformation(config, method, steps=1).tx
+    optimizer = build.transformation(config, method, steps=1)
     key = jax.eval_shape(lambda: jax.random.key(0))
     params, _ = jax.eval_shape(method.init, key, jax.ShapeDtypeStruct(image_shape, jnp.uint8))
-    state = jax.eval_shape(tx.init, params)
-    jax.eval_shape(tx.update, params, state, params)
+    state = jax.eval_shape(optimizer.tx.init, params)
+    for phase in method.phases or (None,):
+        jax.eval_shape(optimizer.during(phase).tx.update, params, state, params)
