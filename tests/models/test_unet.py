@@ -35,16 +35,7 @@ BOTH = pytest.mark.parametrize('make', [unet, compact])
 
 
 def variables_of(model):
-    """Drawn, with batch norms as after some training."""
-    variables = jax.jit(model.init, compiler_options=tiny.QUICK)(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))
-    rng = np.random.default_rng(0)
-    centres = {'bias': 0.5, 'mean': 0.0, 'scale': 1.0, 'var': 1.0}
-
-    def trained(path, leaf):
-        centre = centres.get(path[-1].key)
-        return leaf if centre is None else jnp.asarray(centre + rng.uniform(-0.5, 0.5, leaf.shape), leaf.dtype)
-
-    return jax.tree_util.tree_map_with_path(trained, variables)
+    return tiny.variables_of(model, jnp.zeros((1, 16, 16, 3)))
 
 
 def applied(model, variables, image, **options):
@@ -242,9 +233,7 @@ def test_training_normalises_with_the_batch_and_moves_running_statistics(make):
     moved, before = (tree['batch_stats']['first']['norm'] for tree in (updated, variables))
     for name, statistic in (('mean', first.mean(axis=(0, 1, 2))), ('var', first.var(axis=(0, 1, 2)))):
         np.testing.assert_allclose(moved[name], 0.9 * np.asarray(before[name]) + 0.1 * statistic, rtol=1e-4, atol=1e-6)
-    assert norm['scale'].shape == (2,) and jax.tree.structure(updated['batch_stats']) == jax.tree.structure(
-        variables['batch_stats']
-    )
+    assert jax.tree.structure(updated['batch_stats']) == jax.tree.structure(variables['batch_stats'])
     assert np.abs(found['features'] - applied(model, variables, image)['features']).max() > 0.1
 
 
@@ -256,10 +245,9 @@ def test_bfloat16_is_near_float32_and_heads_are_float32(make):
     assert np.abs(near['features'] - exact['features']).max() < 0.1 * np.abs(exact['features']).max()
 
 
-@BOTH
-def test_weights_are_drawn_as_torch_does(make):
+def test_weights_are_drawn_as_torch_does():
     """Uniformly up to 1 / sqrt(fan_in), which for transposed convolutions is of the outputs."""
-    params = jax.jit(make(widths=(16, 24, 32)).init, compiler_options=tiny.QUICK)(jax.random.key(0), images(1, 16, 16))['params']
+    params = jax.jit(unet(widths=(16, 24)).init, compiler_options=tiny.QUICK)(jax.random.key(0), images(1, 8, 8))['params']
     for kernel, fan_in in (
         (params['down_1']['strided']['conv']['kernel'], 16 * 16),
         (params['up_1']['conv']['kernel'], 16 * params['up_1']['conv']['kernel'].shape[-1]),
