@@ -214,7 +214,7 @@ def test_the_decode_head_of_segformer_is_that_of_torch(name):
         params[f'stage{stage}'] = {'kernel': arrays[f'{linear}.weight'].T, 'bias': arrays[f'{linear}.bias']}
         params[f'fuse_stage{stage}'] = {'kernel': fuse.T}
     statistics = {'norm': {'mean': arrays['batch_norm.running_mean'], 'var': arrays['batch_norm.running_var']}}
-    stages = [STORED[f'mit_{name}_{stage}'] for stage in range(4)]
+    stages = [jnp.asarray(STORED[f'mit_{name}_{stage}']) for stage in range(4)]
     decoder = Decoder(DECODE_HEAD['width'], 'paper', 'float32')
     variables = {'params': params, 'batch_stats': statistics}
     features = decoder.apply(variables, stages)
