@@ -85,11 +85,21 @@ class Model(Protocol):
 
 
 class Outputs(TypedDict, total=False):
-    """What a method predicts for images. It gives what it has; evaluators say what they need."""
+    """What a method predicts for images. It gives what it has; evaluators say what they need.
+
+    A method that makes an image of objects also gives what they are: cluster 0 of its scores is the background, cluster k is slot
+    k, and its logits are those of the slots' attention.
+    """
 
     scores: Float[Array, 'batch height width clusters']  # probabilities, float32
     features: Float[Array, 'batch map_height map_width channels']
     logits: Float[Array, 'batch map_height map_width outputs']  # what the scores are made of
+    reconstruction: Float[Array, 'batch height width channels']  # 0 to 1, as the background
+    background: Float[Array, 'batch height width channels']
+    glimpses: Float[Array, 'batch slots glimpse_height glimpse_width channels_and_mask']  # 0 to 1; the mask comes last
+    # Centre x (right) and y (down) of a glimpse, from -1 to 1 between the outer edges of the image, and the factors s_x and s_y
+    # that go from these coordinates to its own: it is 2 / s_x wide.
+    places: Float[Array, 'batch slots 4']
 
 
 @struct.dataclass
@@ -176,6 +186,18 @@ class Cadence:
         return passed == 0 or (self.every > 0 and passed > 0 and passed % self.every == 0)
 
 
+class Phase(NamedTuple):
+    """A part of a training, see `Method.phases`.
+
+    name: by which config.phase_optimizers knows it. begin: the number of its first step, from 0. frozen: groups of parameters, by
+    their paths, that stay as they are, and whose gradients are not computed.
+    """
+
+    name: str
+    begin: int
+    frozen: tuple[str, ...] = ()
+
+
 class Remark(NamedTuple):
     """What people are told about metrics: a part of the line of a step, and what is wrong and what to do, or ''."""
 
@@ -191,9 +213,12 @@ class Method(Protocol):
     makes the model of config.model with the heads that the method wants.
 
     title: what tables call it. loss_in_words: what the loss is, and its unit. num_clusters: of the scores of `predict`, 0
-    where it predicts none. reach: as that of a model, of the scores. output_stride and first_cell: as those of a model.
+    where it predicts none. image_size: side of the images that it takes, which are square then; None for images of any size.
+    reach: as that of a model, of the scores. output_stride and first_cell: as those of a model.
     refresh_when: before which steps `refresh` is called, None for never. restarted: the groups of parameters that `refresh` draws
     anew, by their paths ('head', 'network/decoder'): whatever lies below, whose moments in the optimiser then begin anew too.
+    phases: parts of the training that compute something else, or train other groups, in order; () where all steps are alike. A
+    phase lasts until the next one begins. The moments of the optimiser then begin anew, while learning rates go on as scheduled.
 
     `extra` is a mapping of arrays of any type, which forward, refresh and readout give again in the shapes and types of init.
     These depend neither on the size of batches nor on the data set: a state is evaluated, and goes on, with others. Its
@@ -203,9 +228,19 @@ class Method(Protocol):
     title: str
     loss_in_words: str
     num_clusters: int
+    image_size: int | None = None
     reach: int | None = None
     refresh_when: Cadence | None = None
     restarted: tuple[str, ...] = ()
+    phases: tuple[Phase, ...] = ()
+
+    def phase(self, step: int) -> Phase | None:
+        """That of the step which comes after `step` steps: the last one that has begun; None where there are no phases."""
+        return next((phase for phase in reversed(self.phases) if phase.begin <= step), None)
+
+    def during(self, phase: Phase | None) -> 'Method':
+        """What computes `forward` and `objective` of the steps of a phase, with the same parameters and `extra`."""
+        return self
 
     @property
     def output_stride(self) -> int:
@@ -274,3 +309,9 @@ class Method(Protocol):
     def describe(self, metrics: Mapping[str, float]) -> Remark:
         """What people should read of the metrics that `objective` gives."""
         return Remark()
+
+
+def predicted(method: Method, image_shape: tuple[int, int, int, int]) -> Outputs:
+    """The shapes of what a method predicts for images of this shape; nothing is computed."""
+    key, image = jax.eval_shape(lambda: (jax.random.key(0), jnp.zeros(image_shape, jnp.uint8)))
+    return jax.eval_shape(method.predict, *jax.eval_shape(method.init, key, image), image)

@@ -17,7 +17,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.epochs = 0.0  # passes over the training split; the last batch may go on into the next one
 
     config.data = {
-        'name': 'textures',  # cityscapes, coco_stuff, folder, potsdam or textures
+        'name': 'textures',  # cityscapes, coco_stuff, folder, objects, potsdam or textures
         'data_dir': '~/tensorflow_datasets',  # where prepared data sets are kept
         'train_split': 'train',  # TFDS syntax, such as 'train+val'
     }
@@ -32,6 +32,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.model = autoregressive()
     config.method = ac()
     config.optimizer = adam()
+    # of phases of a method that have an optimiser of their own, by the name of the phase: {'background': adamw()}
+    config.phase_optimizers = {}
     config.initial_weights = {
         'file': '',  # .npz, .safetensors, or the directory of a run, to begin with; '' draws all weights
         'of': '',  # the part of it that is taken, such as 'network'; '' is all of it
@@ -72,6 +74,16 @@ def get_config() -> ml_collections.ConfigDict:
     config.compilation_cache = ''  # directory of compiled programs; '' is beside the workdir, 'none' keeps none
     config.profile = ''  # steps to trace for the profiler, such as '10-12'
     return config
+
+
+def instances() -> dict[str, Any]:
+    """The evaluators of data whose labels are numbers of objects, in place of all others: config.evaluators = ..."""
+    return {
+        'instances': {
+            'baselines': True,  # also score the network before training, and predictors that learned nothing of objects
+            'threshold': 30.0,  # of the difference from the median image, which is one of them, in levels of 255
+        }
+    }
 
 
 def autoregressive() -> dict[str, Any]:
@@ -308,6 +320,48 @@ def picie() -> dict[str, Any]:
     }
 
 
+def ast() -> dict[str, Any]:
+    """Attention, soft-argmax and a transformer: the background and objects, as for CLEVRTEX. Use `ast_optimizers` with it."""
+    return {
+        'name': 'ast',
+        'num_clusters': 11,  # the background and one slot for each object that an image can have
+        'image_size': 128,  # pixels; that of pipeline.crop_size
+        # the background model: simple or complex (autoencoders for 64 and 128 pixels), or image (one image that is learned)
+        'background': 'complex',
+        'width': 32,  # numbers of the appearance of an object
+        'scales': 2,  # of a glimpse: 1 for both sides, or 2, each
+        'smallest_scale': 1.3,  # how many times a glimpse goes into the image, along a side, at least ...
+        'largest_scale': 24.0,  # ... and at most
+        'glimpse_size': 64,  # pixels of a glimpse before it is placed; 32 for images of 64, 64 for 128, 128 for larger ones
+        'attention_grid': 'corners',  # places of cells of attention maps, see soft_argmax: corners (released code) or centres
+        'transformer_depth': 6,  # layers of the transformer over slots; 0 leaves it out
+        'transformer_width': 256,
+        'transformer_heads': 8,
+        'transformer_feedforward': 512,
+        'dropout': 0.1,  # in the transformer
+        'background_activation': 11.0,  # at first; a logit. Slots begin near 0 and must rise against it
+        'background_activation_map': False,  # learn another logit for each pixel (videos)
+        'entropy_weight': 0.01,  # of the pixels' squared entropy ...
+        'entropy_steps': 10_000,  # ... over which it grows with the square of the steps, from the end of the background's phase
+        'scenario': 'CT',  # BT (all together from the beginning), frozen (background, then foreground) or CT (and then together)
+        'background_steps': 500_000,  # of the background alone, in scenarios frozen and CT
+        'frozen_steps': 30_000,  # of the foreground with a frozen background, in scenario CT
+    }
+
+
+def ast_optimizers() -> dict[str, Any]:
+    """The parts `optimizer` and `phase_optimizers` for AST, as for CLEVRTEX: `config.update(common.ast_optimizers())`.
+
+    The foreground's epsilon is as small as its gradients are at first, with a background activation of e^11.
+    """
+    foreground = {'b2': 0.98, 'eps': 1e-9, 'warmup_steps': 5000, 'warmup_power': 2.0}
+    background = {'weight_decay': 0.0, 'eps': 1e-8, 'learning_rate': 2e-3}
+    return {
+        'optimizer': adam() | foreground | {'schedule': {'name': 'drop', 'last': 12_500, 'factor': 0.1}},
+        'phase_optimizers': {'background': adamw() | background | {'schedule': {'name': 'drop', 'last': 100_000, 'factor': 0.1}}},
+    }
+
+
 def adam() -> dict[str, Any]:
     """Adam with the papers' defaults, but for epsilon.
 
@@ -331,8 +385,10 @@ def _direction() -> dict[str, Any]:
     return {
         'learning_rate': 4e-5,
         'warmup_steps': 0,  # over which the rate goes from 0 to its value
-        # then one of {'name': 'linear' or 'cosine', 'final': share that is left after the last step} and
-        # {'name': 'steps', 'every': steps, 'factor': of the rate}
+        'warmup_power': 1.0,  # of the share of these steps that is done: 1 is a line, 2 its square
+        # then one of {'name': 'linear' or 'cosine', 'final': share that is left after the last step},
+        # {'name': 'steps', 'every': steps, 'factor': of the rate} and
+        # {'name': 'drop', 'last': steps, 'factor': of the rate in these}
         'schedule': {'name': 'constant'},
         'clip_norm': 0.0,  # most of the norm of all gradients together; 0 for no limit
         'weight_decay': 0.0,

@@ -41,6 +41,12 @@ def numbered(prefix: str, count: int) -> tuple[Class, ...]:
     return tuple(Class(f'{prefix} {index}', colour) for index, colour in enumerate(colours(count)))
 
 
+def objects(count: int) -> tuple[Class, ...]:
+    """What stands for classes where labels are numbers of objects: 'background', grey, and 'object 1' to 'object `count`'."""
+    named = (Class(f'object {index}', colour) for index, colour in enumerate(colours(count), 1))
+    return Class('background', (128, 128, 128)), *named
+
+
 def classes_of(clusters: Integer[np.ndarray, '*shape'], mapping: Integer[np.ndarray, 'clusters']) -> UInt8[np.ndarray, '*shape']:
     """Class of each pixel from its cluster; VOID for unmatched clusters."""
     return np.where(mapping == UNMATCHED, VOID, mapping).astype(np.uint8)[clusters]

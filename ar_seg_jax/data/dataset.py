@@ -7,7 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
+from jaxtyping import Int
 
 from ar_seg_jax import sharding
 from ar_seg_jax.data import pipeline
@@ -35,8 +37,13 @@ class Dataset:
 
     @property
     def classes(self) -> tuple[Class, ...]:
-        """Empty where there are no labels."""
+        """Empty where there are no labels, or where these are instances."""
         return self.builder.builder_config.classes
+
+    @property
+    def instances(self) -> bool:
+        """Whether labels are numbers of objects, see `SegmentationConfig`."""
+        return self.builder.builder_config.instances
 
     @property
     def image_shape(self) -> tuple[int, int, int, int]:
@@ -79,13 +86,20 @@ class Dataset:
 
     def evaluation(self, split: str) -> Iterable[Batch]:
         """A split once, as global batches on the devices."""
-        batches = pipeline.evaluation_batches(
-            self.examples(split),
-            crop_size=self.evaluation_options['crop_size'],
-            batch_size=self.evaluation_options['batch_size'] // jax.process_count(),
-            **_processes(),
+        crop_size, batch_size = self.evaluation_options['crop_size'], self._evaluation_batch
+        return self._placed(
+            pipeline.evaluation_batches(self.examples(split), crop_size=crop_size, batch_size=batch_size, **_processes())
         )
-        return self._placed(batches)
+
+    def evaluation_places(self, split: str) -> Iterator[Int[np.ndarray, 'batch']]:
+        """Which example is where in the batches of `evaluation`, by its number in the split; -1 for places without one."""
+        count, processes = len(self.examples(split)), jax.process_count()
+        return pipeline.evaluation_places(count, batch_size=self._evaluation_batch, process_count=processes)
+
+    @property
+    def _evaluation_batch(self) -> int:
+        """Images of this process."""
+        return self.evaluation_options['batch_size'] // jax.process_count()
 
     def _on_devices(self, split: str, count: int, start: int = 0) -> Iterator[Batch]:
         batches = self._batches(split, micro_batches=1, start=start, **_processes())

@@ -8,6 +8,7 @@ import grain
 import numpy as np
 import tensorflow_datasets as tfds
 from google.protobuf.message import DecodeError
+from jaxtyping import Int
 
 from ar_seg_jax.data.builder import SegmentationBuilder
 from ar_seg_jax.data.images import DataError, decode_png
@@ -149,6 +150,17 @@ def evaluation_batches(
         images = [element['image'] for element in batch] + [np.zeros(size, np.uint8)] * missing
         labels = [element['label'] for element in batch] + [np.full(size[:2], VOID, np.uint8)] * missing
         yield {'image': np.stack(images), 'label': np.stack(labels)}
+
+
+def evaluation_places(count: int, *, batch_size: int, process_count: int = 1) -> Iterator[Int[np.ndarray, 'batch']]:
+    """Of `count` examples, the number of the one at each place of the global batches of `evaluation_batches`; -1 if it is filled.
+
+    `batch_size` is that of one process, as there.
+    """
+    for first in range(0, -(-count // process_count), batch_size):
+        own = first + np.arange(batch_size)
+        places = (own[None] * process_count + np.arange(process_count)[:, None]).reshape(-1)
+        yield np.where(places < count, places, -1)
 
 
 def _with_mask(element: Example) -> Example:

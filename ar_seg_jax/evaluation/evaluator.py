@@ -10,19 +10,25 @@ from jaxtyping import Integer, UInt8
 
 from ar_seg_jax.data.classes import Class
 from ar_seg_jax.data.dataset import Dataset
+from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Batch, Method, ModelState
 
 LabelMap = Callable[[UInt8[np.ndarray, 'height width channels']], Integer[np.ndarray, 'height width']]  # of an image
+View = Callable[[UInt8[np.ndarray, 'height width channels']], UInt8[np.ndarray, 'height width channels']]  # of an image
 Batches = Callable[[str], Iterable[Batch]]  # of a split, once, as global batches on the devices
 
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """Label maps for pictures, on this process alone: of classes, or of clusters where nothing names them."""
+    """Label maps for pictures, on this process alone: of classes, or of clusters where nothing names them.
+
+    views: by title, other images that the method makes of one, such as its reconstruction.
+    """
 
     title: str
     label_map: LabelMap
     classes: Sequence[Class]
+    views: Mapping[str, View] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +61,15 @@ class Subject:
     seed: int
     untrained: Callable[[], ModelState | None]
     untrained_title: str = 'untrained network'
+
+
+def require_classes(subject: Subject, name: str):
+    """UserError if labels are numbers of objects, which the evaluator of this name would take for classes."""
+    if subject.data.instances:
+        raise UserError(
+            f'config.evaluators.{name} scores classes, but labels of config.data are numbers of objects; score them with '
+            'config.evaluators = common.instances()'
+        )
 
 
 @typing.runtime_checkable

@@ -5,15 +5,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ar_seg_jax import sharding
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.evaluation import scoring
-from ar_seg_jax.evaluation.evaluator import Batches, Column, Findings, Subject
+from ar_seg_jax.evaluation.evaluator import Batches, Column, Findings, Subject, require_classes
 from ar_seg_jax.evaluation.probes import TAPS, Probes
-from ar_seg_jax.interfaces import ModelState, Outputs
+from ar_seg_jax.interfaces import ModelState, Outputs, predicted
 
 _logger = logging.getLogger(__name__)
 
@@ -27,6 +26,7 @@ class Probing:
     """
 
     def __init__(self, subject: Subject, *, names: Sequence[str], split: str, pixels: int, steps: int):
+        require_classes(subject, 'probes')
         self._subject = subject
         self._probes = Probes(tuple(names), pixels, steps)
         self._trained_on = split or subject.data.train_split
@@ -79,9 +79,8 @@ class Probing:
 
 def _check_taps(subject: Subject, names: Sequence[str]):
     """UserError if a probe looks at what the method does not predict; found from shapes alone."""
-    method, shape = subject.method, subject.data.image_shape
-    key, image = jax.eval_shape(lambda: (jax.random.key(0), jnp.zeros(shape, jnp.uint8)))
-    outputs = jax.eval_shape(method.predict, *jax.eval_shape(method.init, key, image), image)
+    method = subject.method
+    outputs = predicted(method, subject.data.image_shape)
     for name in names:
         _, tap = name.split(':')
         if tap not in outputs:

@@ -13,7 +13,7 @@ from ar_seg_jax import sharding
 from ar_seg_jax.data.classes import classes_of, numbered
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.evaluation import baselines, scoring
-from ar_seg_jax.evaluation.evaluator import Batches, Column, Findings, Subject
+from ar_seg_jax.evaluation.evaluator import Batches, Column, Findings, Subject, require_classes
 from ar_seg_jax.evaluation.protocols import Protocol
 from ar_seg_jax.evaluation.scoring import Result
 from ar_seg_jax.interfaces import ModelState
@@ -32,6 +32,7 @@ class Segmentation:
         method, classes = subject.method, subject.data.classes
         if not method.num_clusters:
             raise UserError(f'{method.title} predicts no clusters; take segmentation out of config.evaluators')
+        require_classes(subject, 'segmentation')
 
         def segment(state: ModelState, image):
             return jnp.argmax(method.predict(state.params, state.extra, image)['scores'], axis=-1)

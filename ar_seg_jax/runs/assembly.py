@@ -10,12 +10,13 @@ from jax.sharding import Mesh
 
 from ar_seg_jax import build
 from ar_seg_jax.configuration import check_options, choose
-from ar_seg_jax.data import cityscapes, coco_stuff, folder, potsdam, textures
+from ar_seg_jax.data import cityscapes, coco_stuff, folder, objects, potsdam, textures
 from ar_seg_jax.data.builder import prepare
 from ar_seg_jax.data.dataset import Dataset
 from ar_seg_jax.data.limits import DataError
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.evaluation.evaluator import Evaluator, Subject
+from ar_seg_jax.evaluation.instance_segmentation import InstanceSegmentation
 from ar_seg_jax.evaluation.probing import Probing
 from ar_seg_jax.evaluation.segmentation import Segmentation
 from ar_seg_jax.interfaces import Method
@@ -30,10 +31,11 @@ DATASETS = {
     'cityscapes': cityscapes.builder,
     'coco_stuff': coco_stuff.builder,
     'folder': folder.builder,
+    'objects': objects.builder,
     'potsdam': potsdam.builder,
     'textures': textures.builder,
 }
-EVALUATORS = {'segmentation': Segmentation, 'probes': Probing}
+EVALUATORS = {'segmentation': Segmentation, 'probes': Probing, 'instances': InstanceSegmentation}
 
 
 def dataset(config: Config, mesh: Mesh) -> Dataset:
