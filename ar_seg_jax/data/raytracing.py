@@ -111,7 +111,7 @@ class Solid:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Light:
-    """A square that looks at the origin. half: of its side. radiance: of linear light."""
+    """A square that looks at the origin from a place that is not straight above it. half: of its side. radiance: linear."""
 
     place: Float[np.ndarray, '3']
     half: float
