@@ -7,9 +7,10 @@ import numpy as np
 from PIL import Image
 
 from ar_seg_jax.data import pipeline
-from ar_seg_jax.data.classes import Class
+from ar_seg_jax.data.classes import Class, objects
 from ar_seg_jax.drawing import label_maps, panels
 from ar_seg_jax.evaluation.evaluator import Column
+from ar_seg_jax.interfaces import VOID
 
 RANKED = 100  # images of a split among which the best, median and worst are looked for
 
@@ -22,17 +23,21 @@ def spread(examples: pipeline.Prepared, count: int) -> list[pipeline.Example]:
     return [pipeline.decode(examples[int(place)]) for place in places]
 
 
-def sample(examples: Sequence[pipeline.Example], column: Column, classes: Sequence[Class], caption: str) -> Image.Image:
-    """Images beside their labels, where these have the classes of the column, and its label maps."""
-    labelled = column.classes == classes
+def sample(
+    examples: Sequence[pipeline.Example], column: Column, classes: Sequence[Class], instances: bool, caption: str
+) -> Image.Image:
+    """Images beside their labels, where these have the classes of the column or are of objects, its views and its label maps."""
+    labelled = instances or column.classes == classes
+    named = objects(VOID - 1) if instances else classes
     size = min(min(example['label'].shape) for example in examples)
     rows = []
     for example in examples:
         image, label = example['image'][:size, :size], example['label'][:size, :size]
         painted = label_maps.paint(column.label_map(image), column.classes)
-        truth = [label_maps.paint(label, classes)] if labelled else []
-        rows.append([image[..., :3], *truth, painted, label_maps.overlay(image, painted)])
-    titles = ['image', *(['label (black: none)'] if labelled else []), 'prediction', 'overlay']
+        truth = [label_maps.paint(label, named)] if labelled else []
+        views = [view(image)[..., :3] for view in column.views.values()]
+        rows.append([image[..., :3], *truth, *views, painted, label_maps.overlay(image, painted)])
+    titles = ['image', *(['label (black: none)'] if labelled else []), *column.views, 'prediction', 'overlay']
     return label_maps.panel(rows, titles, column.classes, caption)
 
 

@@ -77,7 +77,7 @@ class Reporter:
             return None
         caption = f'{self.directory.name}, step {step}'
         examples = pictures.spread(self.data.examples(self.split), self.count)
-        panel = pictures.sample(examples, columns[0], self.data.classes, caption)
+        panel = pictures.sample(examples, columns[0], self.data.classes, self.data.instances, caption)
         files.write(workdir.picture(self.directory, step), pictures.png(panel))
         return np.asarray(panel)
 

@@ -80,7 +80,7 @@ class ByColour(Method):
         return outputs.mean(), {}
 
     def predict(self, params, extra, image):
-        palette, slots = params['palette'], jnp.arange(self.num_clusters)
+        palette = params['palette']
         x = image / jnp.float32(255)
         chosen = jnp.argmin(jnp.sum((x[..., None, :] - palette[None, None, None]) ** 2, -1), -1)
         segments = jnp.where(jnp.isin(chosen, jnp.array(self.merged, int)), 1, chosen)
