@@ -86,7 +86,8 @@ def curves(records: Sequence[Mapping[str, Any]], title: str) -> Figure:
     """A run over its steps, from the records of its `metrics.jsonl` (see `training.records.read`).
 
     Above: mutual information in nats and, dashed, its bound; the loss, where the objective knows no mutual information. Below:
-    accuracy and mIoU, or mIoU, ARI-FG and MSC-FG of objects, where there were labels to evaluate with. A null interrupts its line.
+    accuracy and mIoU, or mIoU, ARI-FG and MSC-FG of objects, where there were labels to evaluate with. A null interrupts its
+    line.
 
     Raises UserError if there is nothing to draw.
     """
