@@ -2,28 +2,40 @@
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 from flax.core import FrozenDict
 
-from ar_seg_jax.configuration import check_types, choose
+from ar_seg_jax.configuration import check_type, check_types, choose
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Method, Model
-from ar_seg_jax.methods import ac, arl, clusters, deep_cluster, doersch, iic, isola, picie
+from ar_seg_jax.methods import ac, arl, ast, clusters, deep_cluster, doersch, iic, isola, picie
 from ar_seg_jax.models.autoregressive import Autoregressive
+from ar_seg_jax.models.compact_unet import CompactUNet
 from ar_seg_jax.models.resnet_fpn import ResNetFPN
+from ar_seg_jax.models.segformer import SegFormer
+from ar_seg_jax.models.unet import UNet
 from ar_seg_jax.models.vgg import VGG
 from ar_seg_jax.models.vit import ViT
 from ar_seg_jax.training import optimizer
 
 Config = Mapping[str, Any]
 
-MODELS = {'autoregressive': Autoregressive, 'resnet_fpn': ResNetFPN, 'vgg': VGG, 'vit': ViT}
+MODELS = {
+    'autoregressive': Autoregressive,
+    'compact_unet': CompactUNet,
+    'resnet_fpn': ResNetFPN,
+    'segformer': SegFormer,
+    'unet': UNet,
+    'vgg': VGG,
+    'vit': ViT,
+}
 METHODS = {
     'ac': ac.build,
     'arl': arl.build,
+    'ast': ast.build,
     'deep_cluster': deep_cluster.build,
     'doersch': doersch.build,
     'iic': iic.build,
@@ -36,6 +48,7 @@ _OPTIMIZER = {
     'name': str,
     'learning_rate': float,
     'warmup_steps': int,
+    'warmup_power': float,
     'schedule': Mapping,
     'clip_norm': float,
     'keep_unused': bool,
@@ -63,12 +76,43 @@ def check_channels(config: Config, channels: int):
 
 def transformation(config: Config, method: Method, steps: int) -> optimizer.Optimizer:
     """The optimiser for a training of so many steps."""
-    options = dict(config['optimizer'])
-    check_types(options, _OPTIMIZER, 'config.optimizer')
+    turns = config.get('phase_optimizers', {})  # of which runs of older versions know nothing
+    check_type('config.phase_optimizers', turns, Mapping[str, Mapping])
+    names = [phase.name for phase in method.phases]
+    for name in turns:
+        if name not in names:
+            raise UserError(f'config.phase_optimizers: {method.title} {_has_phases(names)}, found {name!r}')
+    make = functools.partial(_optimizer, config, method, steps)
+    others = make(config['optimizer'], 'config.optimizer', [name for name in names if name not in turns])
+    if not turns:
+        return others
+    own = {name: make(options, f'config.phase_optimizers.{name}', [name]) for name, options in turns.items()}
+    return optimizer.taking_turns(others, own)
+
+
+def _has_phases(names: Sequence[str]) -> str:
+    return f'has the phases {", ".join(names)}' if names else 'has no phases'
+
+
+def _optimizer(
+    config: Config, method: Method, steps: int, options: Mapping[str, Any], section: str, names: Sequence[str]
+) -> optimizer.Optimizer:
+    """From the options in a section of the config, for the phases of these names.
+
+    Its schedules are as long as all of these phases together; what is frozen in each of them has no moments.
+    """
+    options = {'warmup_power': 1, **options}  # of which runs of older versions know nothing
+    check_types(options, _OPTIMIZER, section)
     for group, rate in options['rates'].items():
         if not 0 <= rate < math.inf:
-            raise UserError(f'config.optimizer.rates.{group} is a factor of at least 0, found {rate}')
-    return optimizer.optimizer(**options, steps=steps, frozen=tuple(config['frozen']), restarted=method.restarted)
+            raise UserError(f'{section}.rates.{group} is a factor of at least 0, found {rate}')
+    frozen = tuple(config['frozen'])
+    if names:
+        ends = [*(phase.begin for phase in method.phases[1:]), steps]
+        own = [(phase, end) for phase, end in zip(method.phases, ends, strict=True) if phase.name in names]
+        steps = sum(max(0, min(end, steps) - phase.begin) for phase, end in own)
+        frozen += tuple(sorted(set.intersection(*(set(phase.frozen) for phase, _ in own))))
+    return optimizer.optimizer(**options, steps=steps, frozen=frozen, restarted=method.restarted)
 
 
 def _model(config: Config, heads: Mapping[str, int]) -> Model:

@@ -186,6 +186,18 @@ class Cadence:
         return passed == 0 or (self.every > 0 and passed > 0 and passed % self.every == 0)
 
 
+class Phase(NamedTuple):
+    """A part of a training, see `Method.phases`.
+
+    name: by which config.phase_optimizers knows it. begin: the number of its first step, from 0. frozen: groups of parameters, by
+    their paths, that stay as they are, and whose gradients are not computed.
+    """
+
+    name: str
+    begin: int
+    frozen: tuple[str, ...] = ()
+
+
 class Remark(NamedTuple):
     """What people are told about metrics: a part of the line of a step, and what is wrong and what to do, or ''."""
 
@@ -205,6 +217,8 @@ class Method(Protocol):
     reach: as that of a model, of the scores. output_stride and first_cell: as those of a model.
     refresh_when: before which steps `refresh` is called, None for never. restarted: the groups of parameters that `refresh` draws
     anew, by their paths ('head', 'network/decoder'): whatever lies below, whose moments in the optimiser then begin anew too.
+    phases: parts of the training that compute something else, or train other groups, in order; () where all steps are alike. A
+    phase lasts until the next one begins. The moments of the optimiser then begin anew, while learning rates go on as scheduled.
 
     `extra` is a mapping of arrays of any type, which forward, refresh and readout give again in the shapes and types of init.
     These depend neither on the size of batches nor on the data set: a state is evaluated, and goes on, with others. Its
@@ -218,6 +232,15 @@ class Method(Protocol):
     reach: int | None = None
     refresh_when: Cadence | None = None
     restarted: tuple[str, ...] = ()
+    phases: tuple[Phase, ...] = ()
+
+    def phase(self, step: int) -> Phase | None:
+        """That of the step which comes after `step` steps: the last one that has begun; None where there are no phases."""
+        return next((phase for phase in reversed(self.phases) if phase.begin <= step), None)
+
+    def during(self, phase: Phase | None) -> 'Method':
+        """What computes `forward` and `objective` of the steps of a phase, with the same parameters and `extra`."""
+        return self
 
     @property
     def output_stride(self) -> int:

@@ -17,7 +17,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.epochs = 0.0  # passes over the training split; the last batch may go on into the next one
 
     config.data = {
-        'name': 'textures',  # cityscapes, coco_stuff, folder, potsdam or textures
+        'name': 'textures',  # cityscapes, coco_stuff, folder, objects, potsdam or textures
         'data_dir': '~/tensorflow_datasets',  # where prepared data sets are kept
         'train_split': 'train',  # TFDS syntax, such as 'train+val'
     }
@@ -32,12 +32,15 @@ def get_config() -> ml_collections.ConfigDict:
     config.model = autoregressive()
     config.method = ac()
     config.optimizer = adam()
+    # of phases of a method that have an optimiser of their own, by the name of the phase: {'background': adamw()}
+    config.phase_optimizers = {}
     config.initial_weights = {
         'file': '',  # .npz, .safetensors, or the directory of a run, to begin with; '' draws all weights
         'of': '',  # the part of it that is taken, such as 'network'; '' is all of it
         'into': '',  # the part of the parameters that it goes to
         'without': (),  # groups of parameters that stay as they are drawn, such as 'decoder' for another number of clusters
-        'layout': 'own',  # how the file calls its arrays: own (as here), torchvision_resnet18 or vit (timm, DINO, DINOv2)
+        # how the file calls its arrays: own (as here), mit (SegFormer), torchvision_resnet18 or vit (timm, DINO, DINOv2)
+        'layout': 'own',
     }
     config.frozen = ()  # groups of parameters that are not trained, such as 'stem'; their batch statistics stay too
 
@@ -130,6 +133,40 @@ def vit() -> dict[str, Any]:
         'layer_scale': False,  # learned factors on the residuals
         'registers': 0,  # tokens beside those of patches and class
         'normalise': 'imagenet',  # the input: none, imagenet or half ([-1, 1]); published weights want that of their training
+        'dtype': 'float32',  # of the computation: float32 or bfloat16
+    }
+
+
+def segformer() -> dict[str, Any]:
+    """A model of AST. Its encoder can begin with published weights, see `initial_weights`."""
+    return {
+        'name': 'segformer',
+        'variant': 'B3',  # B0..B5
+        # how its decode head brings coarse maps to the size of the finest: paper (stretched, half-pixel) or centred
+        'interpolation': 'paper',
+        'dropout': 0.1,  # of the features
+        'drop_path': 0.1,  # how often the last block leaves out what it adds; 0 in the first one
+        'normalise': 'none',  # the input: none (AST), imagenet (how published weights were trained) or half ([-1, 1])
+        'dtype': 'float32',  # of the computation: float32 or bfloat16
+        'remat': False,  # compute blocks of the encoder again in the backward pass: less memory, more time
+    }
+
+
+def unet() -> dict[str, Any]:
+    """The U-Net of AST's ablations for images of less than 200 pixels; for larger ones widths 48, 64, 96, 128, 128, 256, 256."""
+    return {
+        'name': 'unet',
+        'widths': (80, 128, 192, 256, 256, 256),  # channels of the first map and after each halving of the resolution
+        'width': 0,  # channels of the features; 0 is as many as those of all heads together
+        'dtype': 'float32',  # of the computation: float32 or bfloat16
+    }
+
+
+def compact_unet() -> dict[str, Any]:
+    """A model of AST for small machines, of a million parameters."""
+    return {
+        'name': 'compact_unet',
+        'widths': (24, 48, 96, 120),  # channels of maps of stride 2, 4, 8 and 16
         'dtype': 'float32',  # of the computation: float32 or bfloat16
     }
 
@@ -283,6 +320,48 @@ def picie() -> dict[str, Any]:
     }
 
 
+def ast() -> dict[str, Any]:
+    """Attention, soft-argmax and a transformer: the background and objects, as for CLEVRTEX. Use `ast_optimizers` with it."""
+    return {
+        'name': 'ast',
+        'num_clusters': 11,  # the background and one slot for each object that an image can have
+        'image_size': 128,  # pixels; that of pipeline.crop_size
+        # the background model: simple or complex (autoencoders for 64 and 128 pixels), or image (one image that is learned)
+        'background': 'complex',
+        'width': 32,  # numbers of the appearance of an object
+        'scales': 2,  # of a glimpse: 1 for both sides, or 2, each
+        'smallest_scale': 1.3,  # how many times a glimpse goes into the image, along a side, at least ...
+        'largest_scale': 24.0,  # ... and at most
+        'glimpse_size': 64,  # pixels of a glimpse before it is placed; 32 for images of 64, 64 for 128, 128 for larger ones
+        'attention_grid': 'corners',  # places of cells of attention maps, see soft_argmax: corners (released code) or centres
+        'transformer_depth': 6,  # layers of the transformer over slots; 0 leaves it out
+        'transformer_width': 256,
+        'transformer_heads': 8,
+        'transformer_feedforward': 512,
+        'dropout': 0.1,  # in the transformer
+        'background_activation': 11.0,  # at first; a logit. Slots begin near 0 and must rise against it
+        'background_activation_map': False,  # learn another logit for each pixel (videos)
+        'entropy_weight': 0.01,  # of the pixels' squared entropy ...
+        'entropy_steps': 10_000,  # ... over which it grows with the square of the steps, from the end of the background's phase
+        'scenario': 'CT',  # BT (all together from the beginning), frozen (background, then foreground) or CT (and then together)
+        'background_steps': 500_000,  # of the background alone, in scenarios frozen and CT
+        'frozen_steps': 30_000,  # of the foreground with a frozen background, in scenario CT
+    }
+
+
+def ast_optimizers() -> dict[str, Any]:
+    """The parts `optimizer` and `phase_optimizers` for AST, as for CLEVRTEX: `config.update(common.ast_optimizers())`.
+
+    The foreground's epsilon is as small as its gradients are at first, with a background activation of e^11.
+    """
+    foreground = {'b2': 0.98, 'eps': 1e-9, 'warmup_steps': 5000, 'warmup_power': 2}
+    background = {'weight_decay': 0.0, 'eps': 1e-8, 'learning_rate': 2e-3}
+    return {
+        'optimizer': adam() | foreground | {'schedule': {'name': 'drop', 'last': 12_500, 'factor': 0.1}},
+        'phase_optimizers': {'background': adamw() | background | {'schedule': {'name': 'drop', 'last': 100_000, 'factor': 0.1}}},
+    }
+
+
 def adam() -> dict[str, Any]:
     """Adam with the papers' defaults, but for epsilon.
 
@@ -306,8 +385,10 @@ def _direction() -> dict[str, Any]:
     return {
         'learning_rate': 4e-5,
         'warmup_steps': 0,  # over which the rate goes from 0 to its value
-        # then one of {'name': 'linear' or 'cosine', 'final': share that is left after the last step} and
-        # {'name': 'steps', 'every': steps, 'factor': of the rate}
+        'warmup_power': 1,  # of the share of these steps that is done: 1 is a line, 2 its square
+        # then one of {'name': 'linear' or 'cosine', 'final': share that is left after the last step},
+        # {'name': 'steps', 'every': steps, 'factor': of the rate} and
+        # {'name': 'drop', 'last': steps, 'factor': of the rate in these}
         'schedule': {'name': 'constant'},
         'clip_norm': 0.0,  # most of the norm of all gradients together; 0 for no limit
         'weight_decay': 0.0,

@@ -28,9 +28,10 @@ _logger = logging.getLogger(__name__)
 class SegmentationConfig(tfds.core.BuilderConfig):
     """A variant of a data set. `name` is part of the path of the prepared files: it must tell all options apart.
 
-    instances: whether labels are numbers of objects, 0 the background, and not classes; `classes` is then empty.
     rescale: size of the prepared images relative to the raw ones; prediction brings new images to the same scale.
     shorter_side: pixels; where not 0, all images were brought to it, whatever `rescale` is.
+    instances: labels are numbers of objects, 0 is the background, and there are no classes; objects of different images have
+        nothing to do with one another. There are at most VOID - 1 of them in an image.
     """
 
     classes: tuple[Class, ...]
@@ -46,9 +47,8 @@ class SegmentationConfig(tfds.core.BuilderConfig):
 class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """Base of the data sets: examples of an id, an image and a label map of the same size.
 
-    Labels are class indices, or numbers of objects where the config says so, VOID where there is none. Subclasses write
-    `_split_generators` and `_generate_examples`; the latter yields what `example` makes, images already at the scale that
-    training needs.
+    Labels are class indices, or numbers of objects, and VOID where there is none. Subclasses write `_split_generators` and
+    `_generate_examples`; the latter yields what `example` makes, images already at the scale that training needs.
     """
 
     VERSION = tfds.core.Version('1.0.0')

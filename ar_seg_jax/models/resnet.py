@@ -4,6 +4,7 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from ar_seg_jax import layers
+from ar_seg_jax.models.convolution import Conv
 
 _STEM_SIZE = 7
 _HE = nn.initializers.variance_scaling(2.0, 'fan_out', 'normal')  # He et al. 2015, Equation 14
@@ -46,7 +47,7 @@ class ResNet18(nn.Module):
 
         def conv(features, size, name, stride=1, dilation=1):
             def apply(x):
-                x = _Conv(features, size, stride, dilation, self.kernel_init, self.dtype, name=f'{name}_conv')(x)
+                x = Conv(features, size, stride, dilation, self.kernel_init, self.dtype, name=f'{name}_conv')(x)
                 return nn.BatchNorm(use_running_average=not train, momentum=momentum, dtype=self.dtype, name=f'{name}_norm')(x)
 
             return apply
@@ -78,21 +79,3 @@ def dilated(output_stride: int, dtype: layers.Dtype) -> ResNet18:
 def strided(width: int, dtype: layers.Dtype) -> ResNet18:
     """ResNet-18 as published and as in torchvision, for `width` 64: maps of stride 4, 8, 16 and 32, drawn as torchvision does."""
     return ResNet18(2, (1, 2, 2, 2), (1, 1, 1, 1), width, _HE, dtype)
-
-
-class _Conv(nn.Module):
-    """Centred convolution without a bias, for a batch norm to follow."""
-
-    features: int
-    size: int
-    stride: int
-    dilation: int
-    kernel_init: nn.initializers.Initializer
-    dtype: layers.Dtype
-
-    @nn.compact
-    def __call__(self, x):
-        kernel = self.param('kernel', self.kernel_init, (self.size, self.size, x.shape[-1], self.features))
-        half = self.size // 2 * self.dilation
-        padding = ((half, half), (half, half))
-        return layers.convolve(x.astype(self.dtype), kernel.astype(self.dtype), padding, self.stride, self.dilation)

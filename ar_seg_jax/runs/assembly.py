@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 
 from ar_seg_jax import build
 from ar_seg_jax.configuration import check_options, choose
-from ar_seg_jax.data import cityscapes, coco_stuff, folder, potsdam, textures
+from ar_seg_jax.data import cityscapes, coco_stuff, folder, objects, potsdam, textures
 from ar_seg_jax.data.builder import prepare
 from ar_seg_jax.data.dataset import Dataset
 from ar_seg_jax.data.limits import DataError
@@ -31,6 +31,7 @@ DATASETS = {
     'cityscapes': cityscapes.builder,
     'coco_stuff': coco_stuff.builder,
     'folder': folder.builder,
+    'objects': objects.builder,
     'potsdam': potsdam.builder,
     'textures': textures.builder,
 }

@@ -84,7 +84,6 @@ def run(
     one that did not, up to their times. Raises Diverged for `watch`, UserError if the last state was not saved.
     """
     state = begin(task, checkpoints)
-    train_step = task.compiled_step()
     batch_sharding = sharding.split_batch(task.mesh, task.micro_batches)
     step = start = int(state.step)
     readouts = _Readouts(task, done=checkpoints.latest)  # what was saved has been read out
@@ -100,6 +99,9 @@ def run(
         while step < schedule.steps and not stop.agreed():
             if task.refreshes(step):
                 state = task.refreshed(state, stop.guard)
+            if task.begins_phase(step):
+                state = task.in_new_phase(state)
+            train_step = task.compiled_step(step)
             step += 1
             with trace.step(step):
                 with journal.progress.waiting():

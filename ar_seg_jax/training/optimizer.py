@@ -13,7 +13,7 @@ from jax.tree_util import keystr
 
 from ar_seg_jax.configuration import choose
 from ar_seg_jax.errors import UserError
-from ar_seg_jax.interfaces import BATCH_STATS, Extra, Params
+from ar_seg_jax.interfaces import BATCH_STATS, Extra, Params, Phase
 
 Rate = float | optax.Schedule
 
@@ -24,17 +24,25 @@ class Optimizer:
 
     frozen: groups that are not trained, and whose batch statistics stay as they are. restarted: groups with moments of their own,
     see `restart`. A group is what lies below a path, such as 'stem' or 'network/stem'. Raises UserError where both have a
-    parameter.
+    parameter. turns: transformations of the phases of a training that have one of their own, by the names of the phases, see
+    `taking_turns`.
     """
 
     tx: optax.GradientTransformation
     frozen: tuple[str, ...] = ()
     restarted: tuple[str, ...] = ()
+    turns: Mapping[str, optax.GradientTransformation] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         for one, other in itertools.product(self.frozen, self.restarted):
             if _is_in(one, other) or _is_in(other, one):
                 raise UserError(f'{one!r} cannot be frozen: the method draws {other!r} anew; take it out of --config.frozen')
+
+    def during(self, phase: Phase | None) -> 'Optimizer':
+        """What updates the parameters in the steps of a phase."""
+        if phase is None:
+            return self
+        return dataclasses.replace(self, tx=self.turns.get(phase.name, self.tx), frozen=(*self.frozen, *phase.frozen))
 
 
 def optimizer(
@@ -42,6 +50,7 @@ def optimizer(
     name: str,
     learning_rate: float,
     warmup_steps: int,
+    warmup_power: float,
     schedule: Mapping[str, Any],
     clip_norm: float,
     keep_unused: bool,
@@ -53,7 +62,8 @@ def optimizer(
 ) -> Optimizer:
     """The optimiser `name` with its options.
 
-    learning_rate: reached after `warmup_steps`, in a line from 0, and then changed by the `schedule` up to the last of `steps`.
+    learning_rate: reached after `warmup_steps`, along a power of their share from 0, and then changed by the `schedule` up to the
+    last of `steps`.
     clip_norm: most of the norm of all gradients together; 0 for no limit. keep_unused: leave weights without a gradient as they
     are. rates: factors on the learning rate of groups of parameters. frozen, restarted: see `Optimizer`. Raises UserError for
     what is out of range or unknown.
@@ -69,9 +79,37 @@ def optimizer(
         labels = functools.partial(_labels, groups=dict.fromkeys(frozen, _FROZEN) | {group: group for group in restarted})
         direction = optax.partition(directions, labels)
     parts = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
-    parts += [direction, optax.scale_by_learning_rate(_rate(learning_rate, warmup_steps, schedule, steps))]
+    parts += [direction, optax.scale_by_learning_rate(_rate(learning_rate, warmup_steps, warmup_power, schedule, steps))]
     tx = optax.chain(*parts, *([_scale_groups(rates)] if rates else []))
     return Optimizer(tx, tuple(frozen), tuple(restarted))
+
+
+def taking_turns(others: Optimizer, turns: Mapping[str, Optimizer]) -> Optimizer:
+    """An optimiser that is one of `turns` in the phase of this name, and `others` in all others.
+
+    Its state is the states of all of them. Those whose turn it is not stay as they are, so that each schedule counts the steps
+    of its own phases.
+    """
+    txs = {_OTHERS: others.tx, **{name: one.tx for name, one in turns.items()}}
+
+    def init(params):
+        return {name: tx.init(params) for name, tx in txs.items()}
+
+    def transformation(name):
+        def update(gradients, state, params=None):
+            updates, after = txs[name].update(gradients, state[name], params)
+            return updates, {**state, name: after}
+
+        return optax.GradientTransformation(init, update)
+
+    return dataclasses.replace(others, tx=transformation(_OTHERS), turns={name: transformation(name) for name in turns})
+
+
+def with_new_moments(optimizer: Optimizer, opt_state: optax.OptState, params: Params) -> optax.OptState:
+    """`opt_state` as it is before the first step, but for the counts that schedules of the learning rate follow."""
+    is_count = lambda node: isinstance(node, optax.ScaleByScheduleState)  # noqa: E731
+    new = optimizer.tx.init(params)
+    return jax.tree.map(lambda new, old: old if is_count(new) else new, new, opt_state, is_leaf=is_count)
 
 
 def restart(optimizer: Optimizer, opt_state: optax.OptState, params: Params) -> optax.OptState:
@@ -105,6 +143,7 @@ def with_frozen_statistics(extra: Extra, before: Extra, frozen: Sequence[str]) -
 
 
 _FROZEN = '(frozen)'  # no path of parameters
+_OTHERS = '(others)'  # no name of a phase
 
 
 def _is_in(path: str, group: str) -> bool:
@@ -180,14 +219,16 @@ def _decay(weight_decay: float) -> list[optax.GradientTransformation]:
 OPTIMIZERS: Mapping[str, Callable[..., optax.GradientTransformation]] = {'adam': _adam, 'adamw': _adamw, 'sgd': _sgd}
 
 
-def _rate(learning_rate: float, warmup_steps: int, schedule: Mapping[str, Any], steps: int) -> Rate:
+def _rate(learning_rate: float, warmup_steps: int, warmup_power: float, schedule: Mapping[str, Any], steps: int) -> Rate:
     if warmup_steps < 0:
         raise UserError(f'optimizer.warmup_steps is at least 0, found {warmup_steps}')
+    if not warmup_power > 0:
+        raise UserError(f'optimizer.warmup_power is above 0, found {warmup_power}')
     rate = choose(SCHEDULES, 'config.optimizer.schedule', schedule, learning_rate=learning_rate, steps=steps - warmup_steps)
     if not warmup_steps:
         return rate
     after = rate if callable(rate) else optax.constant_schedule(rate)
-    return optax.join_schedules([optax.linear_schedule(0.0, learning_rate, warmup_steps), after], [warmup_steps])
+    return optax.join_schedules([lambda count: learning_rate * (count / warmup_steps) ** warmup_power, after], [warmup_steps])
 
 
 def _constant(*, learning_rate: float, steps: int) -> Rate:
@@ -211,5 +252,18 @@ def _steps(*, learning_rate: float, steps: int, every: int, factor: float) -> Ra
     return optax.exponential_decay(learning_rate, every, factor, staircase=True)
 
 
-SCHEDULES: Mapping[str, Callable[..., Rate]] = {'constant': _constant, 'linear': _linear, 'cosine': _cosine, 'steps': _steps}
-FOLLOW_LENGTH = frozenset({'linear', 'cosine'})  # those whose rates depend on how many steps there will be
+def _drop(*, learning_rate: float, steps: int, last: int, factor: float) -> Rate:
+    """Times `factor` in the `last` steps."""
+    if last < 1:
+        raise UserError(f'optimizer.schedule.last is a number of steps, at least 1; found {last}')
+    return optax.piecewise_constant_schedule(learning_rate, {max(steps - last, 0): factor})
+
+
+SCHEDULES: Mapping[str, Callable[..., Rate]] = {
+    'constant': _constant,
+    'linear': _linear,
+    'cosine': _cosine,
+    'steps': _steps,
+    'drop': _drop,
+}
+FOLLOW_LENGTH = frozenset({'linear', 'cosine', 'drop'})  # those whose rates depend on how many steps there will be

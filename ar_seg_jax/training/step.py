@@ -51,6 +51,7 @@ def make_train_step(
         (loss, (extra, metrics)), gradients = compute(method, state.params, state.extra, batch, key=key, time=time)
         gradients = without_frozen(gradients, optimizer.frozen)
         updates, opt_state = optimizer.tx.update(gradients, state.opt_state, state.params)
+        updates = without_frozen(updates, optimizer.frozen)  # moments, or the decay of weights, may go on in a phase
         params = optax.apply_updates(state.params, updates)
         extra = with_frozen_statistics(extra, state.extra, optimizer.frozen)
         metrics = {**metrics, 'loss': loss}

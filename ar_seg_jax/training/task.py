@@ -11,8 +11,8 @@ import optax
 from jax.sharding import Mesh
 
 from ar_seg_jax import sharding
-from ar_seg_jax.interfaces import Batch, Epochs, Method, Params, Time
-from ar_seg_jax.training.optimizer import Optimizer, restart, with_frozen_statistics
+from ar_seg_jax.interfaces import Batch, Epochs, Method, Params, Phase, Time
+from ar_seg_jax.training.optimizer import Optimizer, restart, with_frozen_statistics, with_new_moments
 from ar_seg_jax.training.replacing import replaced
 from ar_seg_jax.training.state import TrainState, create_state
 from ar_seg_jax.training.step import make_train_step
@@ -21,6 +21,7 @@ from ar_seg_jax.training.weights import InitialWeights
 _REFRESH = 0x5EF  # numbers a stream of random numbers apart from those of the steps
 
 Guard = Callable[[Iterable], Iterator]  # passes on what it gets, and can leave in between
+Step = Callable[[TrainState, Batch], tuple[TrainState, Any, Any]]
 
 
 @runtime_checkable
@@ -72,10 +73,20 @@ class Task:
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere), jax.eval_shape(self._create)
         )
 
-    def compiled_step(self) -> Callable[[TrainState, Batch], tuple[TrainState, Any, Any]]:
-        """The function of `make_train_step`, compiled when it is first called; it takes the place of the state it is given."""
-        step = make_train_step(self.method, self.optimizer, epochs=self.data.epochs, micro_batches=self.micro_batches)
-        return jax.jit(step, donate_argnums=0)
+    def compiled_step(self, step: int = 0) -> Step:
+        """The function of `make_train_step` for the phase of the step that comes after `step` steps.
+
+        It is compiled when it is first called, and what it gives takes the place of the state it is given.
+        """
+        return self._steps[self.method.phase(step)]
+
+    def begins_phase(self, step: int) -> bool:
+        """Whether a phase, but not the training, begins after `step` steps."""
+        return step > 0 and any(phase.begin == step for phase in self.method.phases)
+
+    def in_new_phase(self, state: TrainState) -> TrainState:
+        """The state with which the first step of a phase begins: with new moments of the optimiser."""
+        return state.replace(opt_state=self._new_moments(state.opt_state, state.params))
 
     def refreshes(self, step: int) -> bool:
         """Whether `Method.refresh` is due after `step` steps, before the next one."""
@@ -107,6 +118,21 @@ class Task:
     def _replaced(self, state: TrainState, function: str, **given: Any) -> TrainState:
         before = {name: getattr(state, name) for name in given}
         return state.replace(**replaced(before, given, self.mesh, f'{type(self.method).__name__}.{function}'))
+
+    @functools.cached_property
+    def _steps(self) -> dict[Phase | None, Step]:
+        """By phase."""
+
+        def compiled(phase):
+            method, optimizer = self.method.during(phase), self.optimizer.during(phase)
+            step = make_train_step(method, optimizer, epochs=self.data.epochs, micro_batches=self.micro_batches)
+            return jax.jit(step, donate_argnums=0)
+
+        return {phase: compiled(phase) for phase in self.method.phases or (None,)}
+
+    @functools.cached_property
+    def _new_moments(self) -> Callable[[optax.OptState, Params], optax.OptState]:
+        return jax.jit(functools.partial(with_new_moments, self.optimizer), out_shardings=sharding.replicated(self.mesh))
 
     @functools.cached_property
     def _restart(self) -> Callable[[optax.OptState, Params], optax.OptState]:

@@ -13,15 +13,15 @@ from jax.tree_util import keystr, tree_leaves_with_path, tree_map_with_path
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import ModelState
 from ar_seg_jax.training import checkpoint, peers
-from ar_seg_jax.training.published import resnet18, vit
+from ar_seg_jax.training.published import mit, resnet18, vit
 from ar_seg_jax.training.published.layout import Layout, Translated, translate
 
 _logger = logging.getLogger(__name__)
 
 Arrays = Mapping[str, np.ndarray]  # by path, such as 'params/stem/conv/kernel'
 
-LayoutName = Literal['own', 'torchvision_resnet18', 'vit']
-_LAYOUTS: Mapping[str, Layout] = {'torchvision_resnet18': resnet18.LAYOUT, 'vit': vit.LAYOUT}
+LayoutName = Literal['own', 'mit', 'torchvision_resnet18', 'vit']
+_LAYOUTS: Mapping[str, Layout] = {'mit': mit.LAYOUT, 'torchvision_resnet18': resnet18.LAYOUT, 'vit': vit.LAYOUT}
 
 _TAKEN = ('params', 'batch_stats')  # what else a state has, such as centroids, follows from its own training
 

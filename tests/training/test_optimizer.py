@@ -158,21 +158,27 @@ def _steps(step, steps):
     return 0.5 ** (step // 7)
 
 
+def _drop(step, steps):
+    return 0.1 if step >= steps - 6 else 1.0
+
+
 FORMULAS = [
     ({'name': 'constant'}, _constant),
     ({'name': 'linear', 'final': 0.1}, _linear),
     ({'name': 'cosine', 'final': 0.2}, _cosine),
     ({'name': 'steps', 'every': 7, 'factor': 0.5}, _steps),
+    ({'name': 'drop', 'last': 6, 'factor': 0.1}, _drop),
 ]
 
 
-@pytest.mark.parametrize('warmup_steps', [0, 1, 8])
+@pytest.mark.parametrize(('warmup_steps', 'power'), [(0, 1), (1, 1), (8, 1), (8, 2)])
 @pytest.mark.parametrize(('schedule', 'formula'), FORMULAS)
-def test_the_rate_rises_in_a_line_from_0_and_then_follows_its_schedule(schedule, formula, warmup_steps):
+def test_the_rate_rises_from_0_and_then_follows_its_schedule(schedule, formula, warmup_steps, power):
     steps, rate = 40, 0.03
-    found = _rates(steps + 5, learning_rate=rate, warmup_steps=warmup_steps, schedule=schedule, steps=steps)
+    warmup = {'warmup_steps': warmup_steps, 'warmup_power': power}
+    found = _rates(steps + 5, learning_rate=rate, **warmup, schedule=schedule, steps=steps)
     expected = [
-        rate * (step / warmup_steps if step < warmup_steps else formula(step - warmup_steps, steps - warmup_steps))
+        rate * ((step / warmup_steps) ** power if step < warmup_steps else formula(step - warmup_steps, steps - warmup_steps))
         for step in range(steps + 5)
     ]
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-9)
@@ -328,6 +334,11 @@ def test_the_schedule_of_the_rate_does_not_begin_anew():
         ({'schedule': {'name': 'cosine'}}, r"^config\.optimizer\.schedule of 'cosine' lacks final$"),
         ({'schedule': {'name': 'constant', 'final': 0.0}}, r"^config\.optimizer\.schedule of 'constant': there is no 'final'"),
         ({'schedule': {'name': 'steps', 'every': 0, 'factor': 0.5}}, r'^optimizer\.schedule\.every is at least 1, found 0$'),
+        (
+            {'schedule': {'name': 'drop', 'last': 0, 'factor': 0.5}},
+            r'^optimizer\.schedule\.last is a number of steps, at least 1; ',
+        ),
+        ({'warmup_power': 0}, r'^optimizer\.warmup_power is above 0, found 0$'),
     ],
 )
 def test_wrong_options_are_named(changes, message):

@@ -1,7 +1,6 @@
 """Methods that do something between steps: when they are asked to, and that a run which was stopped anywhere ends the same."""
 
 import dataclasses
-import functools
 from collections.abc import Callable
 
 import jax
@@ -19,7 +18,6 @@ from ar_seg_jax.training.checkpoint import Checkpoints
 from ar_seg_jax.training.metrics import Evaluation
 from ar_seg_jax.training.step import Watch
 from ar_seg_jax.training.stopping import Interrupted, Stop
-from ar_seg_jax.training.task import Task
 from configs import common
 from tests.support import feeds
 
@@ -90,22 +88,10 @@ def _batch(index):
     return {'image': image, 'label': np.full((8, 2, 2), index, np.uint8)}
 
 
-@dataclasses.dataclass(frozen=True)
-class Compiled(Task):
-    """A task whose step is compiled for its first run only."""
-
-    def compiled_step(self):
-        return self._step
-
-    @functools.cached_property
-    def _step(self):
-        return super().compiled_step()
-
-
 def _task(method, devices=1, images=16, frozen=(), **options):
     adam = optimizer.optimizer(**common.adam() | {'learning_rate': 0.1}, steps=STEPS, frozen=frozen, restarted=method.restarted)
     feed = feeds.Numbered(_batch, feeds.mesh_of(devices), images, **options)
-    return Compiled(**vars(feeds.task(method, adam, feed)))
+    return feeds.task(method, adam, feed)
 
 
 class StopsAt(Stop):

@@ -1,0 +1,50 @@
+"""AST within 25 minutes on two CPU cores: a small network, few and large glimpses, and one background for all images.
+
+python -m ar_seg_jax.main --config configs/ast_objects_small.py
+"""
+
+from configs import common
+
+
+def get_config():
+    config = common.get_config()
+    config.data = {
+        'name': 'objects',
+        'data_dir': config.data.data_dir,
+        'train_split': 'train',
+        'size': 64,
+        'level': 'plain',
+    }
+    config.model = common.compact_unet()
+    return small(config, steps=5000)
+
+
+def small(config, steps):
+    """The config with a small AST, whose foreground is trained for so many steps, on its data of 64 x 64 pixels."""
+    config.method = common.ast() | {
+        'num_clusters': 7,
+        'image_size': 64,
+        'background': 'image',
+        'width': 16,
+        'largest_scale': 12.0,
+        'glimpse_size': 32,
+        'transformer_depth': 2,
+        'transformer_width': 128,
+        'transformer_feedforward': 256,
+        'dropout': 0.0,
+        'entropy_steps': steps * 8 // 100,
+        'background_steps': 150,
+        'frozen_steps': steps // 4,
+    }
+    config.steps = config.method.background_steps + steps
+    config.update(common.ast_optimizers())
+    config.optimizer.update(learning_rate=4e-4, warmup_steps=steps * 8 // 100)
+    config.optimizer.schedule.last = steps // 10
+    config.phase_optimizers.background.update(learning_rate=1e-2)
+    config.phase_optimizers.background.schedule.last = 30
+    config.pipeline.update(crop_size=64, batch_size=16)
+    config.evaluation.update(split='val', batch_size=50)
+    config.evaluators = common.instances()
+    config.evaluate_every = 1000
+    config.checkpoint_every = 1000
+    return config
