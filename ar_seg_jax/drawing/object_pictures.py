@@ -53,7 +53,7 @@ def outlined(
     classes: Sequence[Class],
     new_height: int,
     new_width: int,
-) -> RGB:
+) -> UInt8[np.ndarray, '{new_height} {new_width} 3']:
     """The image at a new size under its objects in their colours, with boxes and their numbers."""
     painted = images.resize(label_maps.paint(labels, classes), new_height, new_width, label=True)
     canvas = Image.fromarray(label_maps.overlay(images.resize(image[..., :3], new_height, new_width), painted))

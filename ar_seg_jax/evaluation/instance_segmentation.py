@@ -150,7 +150,7 @@ class InstanceSegmentation:
         found: dict[str, list[OfImage]] = {name: [] for name in (*networks, *others)}
         numbers = []
         for places, batch in zip(data.evaluation_places(split), batches(split), strict=True):
-            there = np.flatnonzero(places >= 0)
+            there = np.flatnonzero(places >= 0).tolist()
             numbers += places[there].tolist()
             for name, state in networks.items():
                 tables, errors = multihost_utils.process_allgather(self._measure(state, batch), tiled=True)
@@ -186,7 +186,7 @@ class InstanceSegmentation:
             fitting = images.resize(image, side, side) if side else image
             return np.asarray(self._predict(local, fitting[None])[name])[0]
 
-        def label_map(image: Image) -> Int[np.ndarray, 'height width']:
+        def label_map(image: Image) -> UInt8[np.ndarray, 'height width']:
             return images.resize(of_image(image, 'scores').argmax(-1).astype(np.uint8), *image.shape[:2], label=True)
 
         def view(name: str, image: Image) -> Image:

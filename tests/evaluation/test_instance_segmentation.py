@@ -1,7 +1,9 @@
 """What the evaluator of objects says, recomputed from the squares that the images show."""
 
+import copy
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 
@@ -29,7 +31,7 @@ def subject(tmp_path_factory):
 
 def _state(subject, step=7):
     params, extra = subject.method.init(None, None)
-    return sharding.place(ModelState(np.int32(step), params, extra), sharding.replicated(subject.data.mesh))
+    return jax.device_put(ModelState(np.int32(step), params, extra), sharding.replicated(subject.data.mesh))
 
 
 def _expected(segments_of):
@@ -119,7 +121,8 @@ def test_data_of_objects_and_of_classes_each_have_their_evaluators(subject):
         Segmentation(subject, protocols=('one-to-one',), baselines=False)
     with pytest.raises(UserError, match=message.format('probes')):
         Probing(subject, names=('linear',), split='', pixels=10, steps=1)
-    builder = type('Builder', (), {'builder_config': SegmentationConfig(name='a', classes=numbered('road', 2))})
+    builder = copy.copy(subject.data.builder)
+    builder._builder_config = SegmentationConfig(name='a', classes=numbered('road', 2))
     other = dataclasses.replace(subject, data=dataclasses.replace(subject.data, builder=builder))
     with pytest.raises(UserError, match=r'^config\.evaluators\.instances scores objects, but labels of config\.data are of'):
         InstanceSegmentation(other, **OPTIONS)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ar_seg_jax.data import images
 from ar_seg_jax.errors import UserError
 from tests.support import commands, squares
 
@@ -31,8 +32,8 @@ def test_an_image_of_any_size_is_brought_to_that_of_the_method_and_its_labels_ba
     np.testing.assert_array_equal(network.segment(image), label)
     np.testing.assert_array_equal(network.clusters(image), label)
     assert network.scores(image).shape == (64, 48, 4)
-    np.testing.assert_array_equal(found.image, IMAGE)
-    np.testing.assert_array_equal(found.reconstruction, IMAGE)
+    np.testing.assert_array_equal(found.image, images.resize(image, 16, 16))
+    np.testing.assert_array_equal(found.reconstruction, IMAGE)  # edges, which are blurred, are those of one colour or the other
     np.testing.assert_array_equal(found.background, np.broadcast_to(squares.FLOOR, IMAGE.shape))
     assert found.glimpses.shape == (3, 8, 8, 4) and found.glimpses[1, 0, 0].tolist() == [*squares.COLOURS[1], 255]
     np.testing.assert_allclose(found.attention.sum((1, 2)), 1, atol=1e-5)
@@ -90,5 +91,3 @@ def test_figures_draw_the_slots_of_a_run_for_an_image(tmp_path):
     done = _command('figures', f'--image={tmp_path / "a.png"}', f'--output={tmp_path / "out"}')
     assert done.returncode == 0, done.stderr
     assert [path.name for path in (tmp_path / 'out').iterdir()] == ['slots.png']
-    done = _command('figures', f'--output={tmp_path / "out"}')
-    assert done.returncode == 1 and done.stderr.startswith('error: --workdir and --image belong together')
