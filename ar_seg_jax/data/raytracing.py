@@ -41,7 +41,7 @@ class Shape:
         """Radius of the sphere around it."""
         return 1.0 if self.axes == 3 else (1 + self.girth**2) ** 0.5
 
-    def interval(self, origins: Vectors, directions: Vectors) -> tuple[Numbers, Numbers]:
+    def interval(self, origins: Float[np.ndarray, '3 #rays'], directions: Vectors) -> tuple[Numbers, Numbers]:
         """Where rays go in and where out, in lengths of their directions; a ray that misses goes out before it goes in."""
         enter, leave = [], []
         if self.axes:
@@ -243,7 +243,7 @@ def _unshadowed(
     rays = light.place[:, None] + np.float32(light.half) * (side[:, None] * spread[0] + across[:, None] * spread[1]) - points
     along = _towards(solids, points, rays)
     gap = _distances(solids, points) - along**2 / _dot(rays, rays)  # squared, between ray and centre
-    passing = other & (along > 0) & (gap < np.array([[solid.bound**2] for solid in solids], np.float32))
+    passing = other & (along > 0) & (gap < np.array([solid.bound**2 for solid in solids], np.float32)[:, None])
     lit = np.ones(points.shape[1], bool)
     for solid, near in zip(solids, passing, strict=True):
         near = np.flatnonzero(near & lit)
@@ -256,7 +256,7 @@ def _unshadowed(
 def _openness(solids: Sequence[Solid], points: Vectors, normals: Vectors, other: Bool[np.ndarray, 'solids rays']) -> Numbers:
     """Share of the ambient light that the `other` solids, taken as spheres, and the floor leave."""
     distances = _distances(solids, points)
-    radii = np.array([[solid.radius] for solid in solids], np.float32)
+    radii = np.array([solid.radius for solid in solids], np.float32)[:, None]
     facing = np.clip(_towards(solids, points, normals) / np.sqrt(distances), 0, 1)
     covered = other * facing * np.minimum(0.8 * radii**2 / distances, np.float32(0.9))
     return (0.7 + 0.3 * normals[2]) * np.prod(1 - covered, axis=0)
@@ -264,13 +264,17 @@ def _openness(solids: Sequence[Solid], points: Vectors, normals: Vectors, other:
 
 def _towards(solids: Sequence[Solid], points: Vectors, vectors: Vectors) -> Float[np.ndarray, 'solids rays']:
     """Of each solid the inner product of a vector at a point with the offset from there to the centre of the solid."""
-    return np.stack([solid.centre for solid in solids]) @ vectors - _dot(points, vectors)
+    return _centres(solids) @ vectors - _dot(points, vectors)
 
 
 def _distances(solids: Sequence[Solid], points: Vectors) -> Float[np.ndarray, 'solids rays']:
     """From each point to the centre of each solid, squared."""
-    centres = np.stack([solid.centre for solid in solids])
+    centres = _centres(solids)
     return (centres**2).sum(1, keepdims=True) - 2 * centres @ points + _dot(points, points)
+
+
+def _centres(solids: Sequence[Solid]) -> Float[np.ndarray, 'solids 3']:
+    return np.array([solid.centre for solid in solids], np.float32).reshape(-1, 3)
 
 
 def _surroundings(scene: Scene, directions: Vectors) -> Numbers:
@@ -299,7 +303,7 @@ def _encoded(linear: Float[np.ndarray, '...']) -> UInt8[np.ndarray, '...']:
     return np.round(255 * np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)).astype(np.uint8)
 
 
-def _dot(a: Float[np.ndarray, 'axes rays'], b: Float[np.ndarray, 'axes rays']) -> Numbers:
+def _dot(a: Float[np.ndarray, 'axes #rays'], b: Float[np.ndarray, 'axes #rays']) -> Float[np.ndarray, ' _']:
     return np.einsum('ij,ij->j', a, b)
 
 
