@@ -54,9 +54,11 @@ def outlined(
     new_height: int,
     new_width: int,
 ) -> UInt8[np.ndarray, '{new_height} {new_width} 3']:
-    """The image at a new size under its objects in their colours, with boxes and their numbers."""
-    painted = images.resize(label_maps.paint(labels, classes), new_height, new_width, label=True)
-    canvas = Image.fromarray(label_maps.overlay(images.resize(image[..., :3], new_height, new_width), painted))
+    """The image at a new size, its objects in their colours, with boxes and numbers."""
+    larger = images.resize(image[..., :3], new_height, new_width)
+    numbers = images.resize(labels.astype(np.uint8), new_height, new_width, label=True)
+    overlay = label_maps.overlay(larger, label_maps.paint(numbers, classes))
+    canvas = Image.fromarray(np.where(numbers[..., None] > 0, overlay, larger))
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(_FONT_SIZE)
     wide, high = new_width / image.shape[1], new_height / image.shape[0]
     for number, (left, top, width, height) in boxes.items():
