@@ -18,10 +18,11 @@ _AnySize = UInt8[np.ndarray, '_ _ 3']
 
 @dataclasses.dataclass(frozen=True)
 class Compared:
-    """An image of a group ('best'), its pixel accuracy (0..1), and label maps: the ground truth first, then predictions."""
+    """An image of a group ('best'), its score (0..1), such as its pixel accuracy, and label maps: the ground truth first, then
+    predictions."""
 
     group: str
-    accuracy: float
+    score: float
     image: UInt8[np.ndarray, 'height width channels']
     labels: Sequence[Integer[np.ndarray, 'height width']]
 
@@ -67,7 +68,7 @@ def draw(
         ['image', *columns],
         [*classes, _NEITHER],
         caption,
-        [f'{row.group}\n{row.accuracy:.1%}' for row in rows],
+        [f'{row.group}\n{row.score:.1%}' for row in rows],
         _FONT_SIZE,
     )
 
