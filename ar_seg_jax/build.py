@@ -101,7 +101,7 @@ def _optimizer(
 
     Its schedules are as long as all of these phases together; what is frozen in each of them has no moments.
     """
-    options = {'warmup_power': 1, **options}  # of which runs of older versions know nothing
+    options = {'warmup_power': 1.0, **options}  # of which runs of older versions know nothing
     check_types(options, _OPTIMIZER, section)
     for group, rate in options['rates'].items():
         if not 0 <= rate < math.inf:

@@ -354,7 +354,7 @@ def ast_optimizers() -> dict[str, Any]:
 
     The foreground's epsilon is as small as its gradients are at first, with a background activation of e^11.
     """
-    foreground = {'b2': 0.98, 'eps': 1e-9, 'warmup_steps': 5000, 'warmup_power': 2}
+    foreground = {'b2': 0.98, 'eps': 1e-9, 'warmup_steps': 5000, 'warmup_power': 2.0}
     background = {'weight_decay': 0.0, 'eps': 1e-8, 'learning_rate': 2e-3}
     return {
         'optimizer': adam() | foreground | {'schedule': {'name': 'drop', 'last': 12_500, 'factor': 0.1}},
@@ -385,7 +385,7 @@ def _direction() -> dict[str, Any]:
     return {
         'learning_rate': 4e-5,
         'warmup_steps': 0,  # over which the rate goes from 0 to its value
-        'warmup_power': 1,  # of the share of these steps that is done: 1 is a line, 2 its square
+        'warmup_power': 1.0,  # of the share of these steps that is done: 1 is a line, 2 its square
         # then one of {'name': 'linear' or 'cosine', 'final': share that is left after the last step},
         # {'name': 'steps', 'every': steps, 'factor': of the rate} and
         # {'name': 'drop', 'last': steps, 'factor': of the rate in these}

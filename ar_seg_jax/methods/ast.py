@@ -236,7 +236,7 @@ class AST(Method):
         """The glimpses, and the image that they make with the background."""
         pictures = self.generator.apply({'params': params[_GLIMPSES]}, found.appearance)
         placed = glimpses.place(pictures, found.places, self.image_size, self.image_size)
-        rival = params[_RIVAL]['logit'] + params[_RIVAL].get('pixels', jnp.zeros((1, 1)))
+        rival = params[_RIVAL]['logit'] + params[_RIVAL].get('pixels', jnp.zeros((self.size, self.size)))
         return pictures, glimpses.composite(placed, found.activation, jnp.moveaxis(behind[..., :3] / 255, -1, 1), rival)
 
     def _check_size(self, image_shape):

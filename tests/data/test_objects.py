@@ -86,14 +86,16 @@ def test_the_shadow_of_a_sphere_is_where_its_distance_from_the_way_to_the_light_
 
 
 def test_brightness_follows_the_cosine_and_the_distance_of_the_light():
-    light = Light(np.array([0.0, 0.0, 8.0], np.float32), 0.5, 10.0)
+    light = Light(np.array([1.0, 2.0, 8.0], np.float32), 0.5, 10.0)
     image = raytracing.render(_scene(lights=(light,)), SIZE, np.random.default_rng(0))[0]
     row, column = 30, 24
     mesh = np.stack(np.meshgrid(np.linspace(-1, 1, 500), np.linspace(-1, 1, 500))).reshape(2, -1)
     mesh = np.vstack([mesh, np.zeros(mesh.shape[1])])
     place = mesh[:, np.argmin(np.linalg.norm(_projected(mesh).T - [row, column], axis=1))]
-    squared = place @ place + 64
-    linear = 0.5 * 10 * 4 * 0.25 / np.pi / squared * (8 / np.sqrt(squared)) ** 2
+    from_light = place - light.place
+    distance = np.linalg.norm(from_light)
+    at_light = -from_light @ light.place / distance / np.linalg.norm(light.place)
+    linear = 0.5 * 10 * 4 * 0.25 / np.pi / distance**2 * (8 / distance) * at_light
     expected = 255 * (1.055 * linear ** (1 / 2.4) - 0.055)
     np.testing.assert_allclose(image[row, column], expected, atol=1)
 

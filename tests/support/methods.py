@@ -9,7 +9,7 @@ import pytest
 
 from ar_seg_jax import build
 from ar_seg_jax.interfaces import Method
-from tests.support import examples, tiny, turned
+from tests.support import examples, scenes, tiny, turned
 from tests.support.commands import ROOT
 
 NAMES = tuple(dict.fromkeys([*build.METHODS, 'mirror', 'turned']))
@@ -29,7 +29,9 @@ SMALL = {
     'isola': {'num_clusters': 3, 'patch': 3, 'comparator_width': 8, 'comparator': 'full', **_CALM},
     'deep_cluster': {**_SMALL_SEARCH, 'num_clusters': 3, 'training_clusters': 4},
     'picie': {**_SMALL_SEARCH, 'num_clusters': 3, 'auxiliary_clusters': 4},
+    'ast': scenes.SMALL,
     'autoregressive': {'blocks': 1},
+    'compact_unet': {'widths': (4, 6)},
     'vgg': {'channels': 2},
 }
 
@@ -62,10 +64,10 @@ def made(name: str, deviation: tuple[float, ...] = (), **model: Any) -> Method:
 
 @functools.cache
 def _configs() -> list[Mapping[str, Any]]:
-    """Of the program, the one with all defaults first, then those of collages, whose networks are small; and those of the methods
-    that are not of it."""
+    """Of the program, the one with all defaults first, then those of collages and others whose networks are small; and those of
+    the methods that are not of it."""
     names = sorted(path.stem for path in (ROOT / 'configs').glob('[!_]*.py'))
-    names.sort(key=lambda name: (name != 'common', not name.endswith('textures')))
+    names.sort(key=lambda name: (name != 'common', not name.endswith('textures'), not name.endswith('small')))
     modules = [*(importlib.import_module(f'configs.{name}') for name in names), examples.modules()['configs/mirror.py']]
     own = {'method': {'name': 'turned'}, 'model': {'name': 'plain', 'channels': 8}}
     return [*(module.get_config().to_dict() for module in modules), own]

@@ -171,7 +171,7 @@ FORMULAS = [
 ]
 
 
-@pytest.mark.parametrize(('warmup_steps', 'power'), [(0, 1), (1, 1), (8, 1), (8, 2)])
+@pytest.mark.parametrize(('warmup_steps', 'power'), [(0, 1.0), (1, 1.0), (8, 1.0), (8, 2.0)])
 @pytest.mark.parametrize(('schedule', 'formula'), FORMULAS)
 def test_the_rate_rises_from_0_and_then_follows_its_schedule(schedule, formula, warmup_steps, power):
     steps, rate = 40, 0.03
@@ -338,7 +338,7 @@ def test_the_schedule_of_the_rate_does_not_begin_anew():
             {'schedule': {'name': 'drop', 'last': 0, 'factor': 0.5}},
             r'^optimizer\.schedule\.last is a number of steps, at least 1; ',
         ),
-        ({'warmup_power': 0}, r'^optimizer\.warmup_power is above 0, found 0$'),
+        ({'warmup_power': 0.0}, r'^optimizer\.warmup_power is above 0, found 0\.0$'),
     ],
 )
 def test_wrong_options_are_named(changes, message):
