@@ -16,6 +16,7 @@ from ar_seg_jax.interfaces import VOID
 
 LabelMap = Integer[np.ndarray, 'height width']
 
+_SMALLEST = 120  # pixels of a side of a picture
 RANKED = 100  # images of a split among which the best, median and worst are looked for
 
 png = label_maps.png
@@ -30,7 +31,10 @@ def spread(examples: pipeline.Prepared, count: int) -> list[pipeline.Example]:
 def sample(
     examples: Sequence[pipeline.Example], column: Column, classes: Sequence[Class], instances: bool, caption: str
 ) -> Image.Image:
-    """Images beside their labels, where these have the classes of the column or are of objects, its views and its label maps."""
+    """Images beside their labels, where these have the classes of the column or are of objects, its views and its label maps.
+
+    Small ones are enlarged, each pixel to a square of them, so that titles fit.
+    """
     labelled = instances or column.classes == classes
     named = objects(VOID - 1) if instances else classes
     size = min(min(example['label'].shape) for example in examples)
@@ -41,6 +45,8 @@ def sample(
         truth = [label_maps.paint(label, named)] if labelled else []
         views = [view(image)[..., :3] for view in column.views.values()]
         rows.append([image[..., :3], *truth, *views, painted, label_maps.overlay(image, painted)])
+    times = -(-_SMALLEST // size)
+    rows = [[picture.repeat(times, 0).repeat(times, 1) for picture in row] for row in rows]
     titles = ['image', *(['label (black: none)'] if labelled else []), *column.views, 'prediction', 'overlay']
     return label_maps.panel(rows, titles, column.classes, caption)
 

@@ -29,8 +29,9 @@ def column():
 
 def test_a_sample_shows_the_objects_and_what_else_the_method_makes_of_an_image(column):
     found = np.array(pictures.sample(EXAMPLES[1:2], column, (), True, 'a caption'))
-    top = 4 + 16
-    image, truth, background, prediction, overlay = (found[top : top + SIDE, left : left + SIDE] for left in range(4, 104, 20))
+    top, side = 4 + 16, 8 * SIDE
+    pictures_of_row = (found[top : top + side : 8, left : left + side : 8] for left in range(4, 5 * (side + 4), side + 4))
+    image, truth, background, prediction, overlay = pictures_of_row
     np.testing.assert_array_equal(image, EXAMPLES[1]['image'])
     np.testing.assert_array_equal(truth, label_maps.paint(EXAMPLES[1]['label'], objects(3)))
     assert (background == 120).all()
