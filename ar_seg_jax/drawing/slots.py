@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from ar_seg_jax.data.classes import Class
-from ar_seg_jax.drawing import label_maps, object_pictures
+from ar_seg_jax.drawing import object_pictures
 
 _PANEL = 1.5  # inches a side
 _OPACITY = 0.75  # of attention where it is largest
@@ -38,7 +38,7 @@ def figure(
     made = Figure(figsize=size, dpi=100, layout='constrained')
     made.suptitle(title, fontsize=11, parse_math=False)
     grid = made.add_gridspec(len(_STEPS) + 1, columns)
-    painted = label_maps.overlay(views['image'], label_maps.paint(labels, classes))
+    painted = object_pictures.outlined(views['image'], labels, {}, classes, *labels.shape)
     for column, (name, view) in enumerate((*views.items(), ('objects', painted))):
         _show(made.add_subplot(grid[0, column]), view[..., :3], name)
     for slot in range(slots):

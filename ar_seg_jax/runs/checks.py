@@ -45,6 +45,12 @@ def _check_batches(config: Config, method: Method, data: Dataset):
     sharding.check_batch_size(evaluation['batch_size'], data.mesh.size, 'evaluation.batch_size', learns=False)
     build.check_channels(config, data.image_shape[-1])
     method.check(data.image_shape, parts)
+    side, scored = method.image_size, evaluation['crop_size']
+    if side and scored not in (0, side):
+        raise UserError(
+            f'{method.title} is made for images of {side} x {side} pixels, and --config.evaluation.crop_size is {scored}; set it to '
+            f'{side}, or to 0 where all images have that size'
+        )
 
 
 def _check_evaluators(config: Config, method: Method, data: Dataset):
