@@ -5,6 +5,7 @@ and once on exit; a layer only turns its weights. `ordering=None` is the full, c
 """
 
 import itertools
+import math
 from typing import Literal
 
 import flax.linen as nn
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ar_seg_jax import orderings
+from ar_seg_jax import orderings, winograd
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.orderings import Ordering
 
@@ -27,6 +28,10 @@ kaiming = nn.initializers.variance_scaling(2.0, 'fan_in', 'normal')  # as IIC dr
 # Queries whose scores against all keys are held at once; the memory of attention is linear in the number of tokens.
 ATTENTION_CHUNK = 256
 _ATTENTION_GROUPS = 4
+
+# From how many channels, on both sides, and positions on, what Winograd's products save on CPU is more than its maps cost.
+_WINOGRAD_CHANNELS = 32
+_WINOGRAD_POSITIONS = 2048
 
 
 def platform() -> str:
@@ -48,14 +53,17 @@ def convolve(
 
     'patches' gathers the shifted inputs of the marked taps and multiplies once: on CPU, where XLA's convolution
     gradients are slow, this doubles the speed of a training step and never multiplies a masked tap. 'convolution' masks
-    the kernel and leaves the rest to the backend. 'auto' takes patches on CPU and convolutions elsewhere. Either way the
-    gradient of a masked tap is exactly zero.
+    the kernel and leaves the rest to the backend. 'auto' takes convolutions except on CPU, and there patches or, where 3x3 taps
+    all count and maps are large and wide, `winograd`, which is twice as fast again. Either way the gradient of a masked tap is
+    exactly zero.
     """
-    if lowering == 'auto':
-        lowering = 'patches' if platform() == 'cpu' else 'convolution'
     size = kernel.shape[0]
     taps = np.ones((size, size), bool) if taps is None else taps
-    if lowering == 'convolution':
+    if lowering == 'auto' and platform() == 'cpu':
+        if taps.all() and _winograd_pays(x, kernel, stride):
+            return winograd.correlate(_pad(x, padding), kernel, dilation)
+        lowering = 'patches'
+    if lowering != 'patches':
         return jax.lax.conv_general_dilated(
             x,
             kernel * taps[:, :, None, None].astype(kernel.dtype),
@@ -71,6 +79,11 @@ def convolve(
         padded[:, row * dilation :, column * dilation :][:, :height:stride, :width:stride] for row, column in np.argwhere(taps)
     ]
     return jnp.concatenate(patches, axis=-1) @ kernel[taps].reshape(-1, kernel.shape[-1])
+
+
+def _winograd_pays(x, kernel, stride: int) -> bool:
+    wide = min(kernel.shape[2:]) >= _WINOGRAD_CHANNELS and math.prod(x.shape[:3]) >= _WINOGRAD_POSITIONS
+    return kernel.shape[:2] == (3, 3) and stride == 1 and wide and x.dtype != jnp.bfloat16
 
 
 def _pad(x, padding: tuple[tuple[int, int], tuple[int, int]]):

@@ -25,7 +25,7 @@ def _config(**parts):
 @pytest.mark.parametrize(
     ('part', 'option', 'value', 'message'),
     [
-        ('model', 'name', 'unet', r"config\.model\.name: there is no 'unet', the names are .*autoregressive.*"),
+        ('model', 'name', 'mlp', r"config\.model\.name: there is no 'mlp', the names are .*autoregressive.*"),
         ('model', 'variant', 'F9', r"config\.model\.variant is one of F1, F2, F3, F4, F5; found 'F9'"),
         ('model', 'zigzag', 'edge', r"config\.model\.zigzag is one of corner, alternate, raster; found 'edge'"),
         ('model', 'blocks', 6, r'model\.blocks is one of 1, 2, 3, 4, 5; found 6'),

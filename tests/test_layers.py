@@ -14,6 +14,7 @@ from ar_seg_jax import layers, orderings
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.orderings import ORDERINGS, RASTER, ZIGZAG, Ordering
 from tests.support import tiny
+from tests.support.arrays import normal
 
 NAMES = tuple(ORDERINGS)
 STACK = orderings.stack(NAMES)
@@ -22,10 +23,6 @@ STACK = orderings.stack(NAMES)
 def positive(seed, shape):
     """Weights that can not cancel: a Jacobian entry of a stack of such convolutions is zero only where nothing is read."""
     return jnp.asarray(np.random.default_rng(seed).uniform(0.5, 1.5, shape), jnp.float32)
-
-
-def normal(seed, shape):
-    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
 
 
 def random_variables(module, *arguments, scale=1.0):

@@ -10,6 +10,7 @@ class Conv(nn.Module):
     """A convolution without a bias, which a normalisation after it would take away, padded evenly by (`size` - 1) // 2 cells.
 
     Where that leaves less than one cell, as of a single one under an even kernel with a stride, the far sides are padded further.
+    `lowering`: see `layers.convolve`.
     """
 
     features: int
@@ -18,6 +19,7 @@ class Conv(nn.Module):
     dilation: int
     kernel_init: nn.initializers.Initializer
     dtype: layers.Dtype
+    lowering: layers.Lowering = 'auto'
 
     @nn.compact
     def __call__(
@@ -26,4 +28,6 @@ class Conv(nn.Module):
         kernel = self.param('kernel', self.kernel_init, (self.size, self.size, x.shape[-1], self.features))
         half, span = (self.size - 1) // 2 * self.dilation, (self.size - 1) * self.dilation + 1
         rows, columns = ((half, max(half, span - half - side)) for side in x.shape[1:3])
-        return layers.convolve(x.astype(self.dtype), kernel.astype(self.dtype), (rows, columns), self.stride, self.dilation)
+        return layers.convolve(
+            x.astype(self.dtype), kernel.astype(self.dtype), (rows, columns), self.stride, self.dilation, lowering=self.lowering
+        )

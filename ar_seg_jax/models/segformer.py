@@ -49,7 +49,7 @@ class SegFormer(nn.Module):
 
     Heads are linear maps with a bias, together that classifier. AST gives them K + d + 1 + S channels, and so the network
     3,725,452 (B0, 44 channels) to 84,627,180 (B5) parameters. The group 'encoder' is all that published weights are for;
-    'decoder' and the heads are drawn, as AST does.
+    'decode_head' and the heads are drawn, as AST does.
 
     Cells have a stride of 4 pixels. The convolutions look at pixel 4 * i for cell i of the first stage, and at 8, 16 and 32 * i
     in the others, since their kernels are odd and padded evenly: `first_cell` is 0. `interpolation` is how the decode head brings
@@ -98,7 +98,7 @@ class SegFormer(nn.Module):
     def setup(self):
         form = FORMS[self.variant]
         self.encoder = Encoder(form.widths, form.depths, self.drop_path, self.dtype, self.remat)
-        self.decoder = Decoder(form.decoder_width, self.interpolation, self.dtype)
+        self.decode_head = Decoder(form.decoder_width, self.interpolation, self.dtype)
         self.dropped = nn.Dropout(self.dropout)
         self.head = {name: nn.Dense(width, kernel_init=_DRAWN, dtype=self.dtype, name=name) for name, width in self.heads.items()}
 
@@ -106,7 +106,7 @@ class SegFormer(nn.Module):
         self, image: Float[Array, 'batch height width channels'], *, train: bool = False
     ) -> Mapping[str, Float[Array, 'batch map_height map_width _']]:
         """In training dropout and drop path are drawn with the key 'dropout', and batch statistics move."""
-        x = self.decoder(self.encoder(image, train=train), train=train)
+        x = self.decode_head(self.encoder(image, train=train), train=train)
         x = self.dropped(x, deterministic=not train)
         return {'features': x, **{name: head(x).astype(jnp.float32) for name, head in self.head.items()}}
 

@@ -3,8 +3,8 @@
     python -m tests.references.torch_encoders [vit_tiny_patch16.safetensors]
 
 Needs torch, and safetensors for the real file. Weights and images are those of `tests.support.published`, so that only
-activations are stored. The networks are written from the papers, with the names that torchvision, DINO and DINOv2 give to their
-parts.
+activations are stored. The networks are written from the papers, with the names that torchvision, DINO, DINOv2 and
+Hugging Face's SegFormer give to their parts.
 """
 
 import itertools
@@ -17,7 +17,19 @@ import torch.nn.functional as F
 from torch import nn
 
 from tests.support import published
-from tests.support.published import EVERY, REAL_IMAGES, RESNET_IMAGES, RESNET_WIDTH, VIT, VIT_HEADS, VIT_IMAGES, VIT_KINDS
+from tests.support.published import (
+    DECODE_HEAD,
+    EVERY,
+    MIT,
+    MIT_IMAGES,
+    REAL_IMAGES,
+    RESNET_IMAGES,
+    RESNET_WIDTH,
+    VIT,
+    VIT_HEADS,
+    VIT_IMAGES,
+    VIT_KINDS,
+)
 
 PATH = Path(__file__).with_suffix('.npz')
 
@@ -136,6 +148,87 @@ class ViT(nn.Module):
         return x.reshape(len(x), *maps.shape[2:], -1)
 
 
+class MixAttention(nn.Module):
+    """Of a map, to windows of it."""
+
+    def __init__(self, width, heads, reduction):
+        super().__init__()
+        self.heads = heads
+        self.self = nn.ModuleDict({name: nn.Linear(width, width) for name in ('query', 'key', 'value')})
+        if reduction > 1:
+            self.self['sr'] = nn.Conv2d(width, width, reduction, reduction)
+            self.self['layer_norm'] = nn.LayerNorm(width)
+        self.output = nn.ModuleDict({'dense': nn.Linear(width, width)})
+
+    def _split(self, x):
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def forward(self, tokens, height, width):
+        windows = tokens
+        if 'sr' in self.self:
+            maps = tokens.transpose(1, 2).unflatten(-1, (height, width))
+            windows = self.self['layer_norm'](self.self['sr'](maps).flatten(2).transpose(1, 2))
+        query = self._split(self.self['query'](tokens))
+        key, value = self._split(self.self['key'](windows)), self._split(self.self['value'](windows))
+        weights = (query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5).softmax(-1)
+        return self.output['dense']((weights @ value).transpose(1, 2).flatten(2))
+
+
+class MixBlock(nn.Module):
+    def __init__(self, width, heads, reduction):
+        super().__init__()
+        self.layer_norm_1, self.layer_norm_2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attention = MixAttention(width, heads, reduction)
+        self.mlp = nn.ModuleDict({'dense1': nn.Linear(width, 4 * width), 'dense2': nn.Linear(4 * width, width)})
+        self.mlp['dwconv'] = nn.ModuleDict({'dwconv': nn.Conv2d(4 * width, 4 * width, 3, padding=1, groups=4 * width)})
+
+    def forward(self, tokens, height, width):
+        tokens = tokens + self.attention(self.layer_norm_1(tokens), height, width)
+        hidden = self.mlp['dense1'](self.layer_norm_2(tokens)).transpose(1, 2).unflatten(-1, (height, width))
+        hidden = F.gelu(self.mlp['dwconv']['dwconv'](hidden)).flatten(2).transpose(1, 2)
+        return tokens + self.mlp['dense2'](hidden)
+
+
+class MixTransformer(nn.Module):
+    """Gives the maps after each stage."""
+
+    def __init__(self, widths, depths):
+        super().__init__()
+        self.patch_embeddings, self.block, self.layer_norm = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
+        forms = zip((3, *widths), widths, depths, (1, 2, 5, 8), (8, 4, 2, 1), (7, 3, 3, 3), (4, 2, 2, 2), strict=False)
+        for before, width, depth, heads, reduction, size, stride in forms:
+            convolution = nn.Conv2d(before, width, size, stride, size // 2)
+            self.patch_embeddings.append(nn.ModuleDict({'proj': convolution, 'layer_norm': nn.LayerNorm(width)}))
+            self.block.append(nn.ModuleList([MixBlock(width, heads, reduction) for _ in range(depth)]))
+            self.layer_norm.append(nn.LayerNorm(width))
+
+    def forward(self, x):
+        maps = []
+        for embedding, blocks, norm in zip(self.patch_embeddings, self.block, self.layer_norm, strict=True):
+            x = embedding['proj'](x)
+            size = x.shape[2:]
+            x = embedding['layer_norm'](x.flatten(2).transpose(1, 2))
+            for block in blocks:
+                x = block(x, *size)
+            x = norm(x).transpose(1, 2).unflatten(-1, tuple(size))
+            maps.append(x)
+        return maps
+
+
+class DecodeHead(nn.Module):
+    def __init__(self, widths, width, classes):
+        super().__init__()
+        self.linear_c = nn.ModuleList([nn.ModuleDict({'proj': nn.Linear(before, width)}) for before in widths])
+        self.linear_fuse = nn.Conv2d(4 * width, width, 1, bias=False)
+        self.batch_norm = nn.BatchNorm2d(width)
+        self.classifier = nn.Conv2d(width, classes, 1)
+
+    def forward(self, maps):
+        mapped = [each['proj'](x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2) for each, x in zip(self.linear_c, maps, strict=True)]
+        mapped = [F.interpolate(x, size=maps[0].shape[2:], mode='bilinear', align_corners=False) for x in mapped]
+        return self.classifier(F.relu(self.batch_norm(self.linear_fuse(torch.cat(mapped[::-1], dim=1)))))
+
+
 def _with(network, arrays):
     network.load_state_dict({name: torch.from_numpy(np.asarray(array)) for name, array in arrays.items()})
     return network.eval()
@@ -170,6 +263,22 @@ def vit():
     return found
 
 
+def mit():
+    arrays = published.filled(published.mit(**MIT))
+    encoder = {name.removeprefix('segformer.encoder.'): array for name, array in arrays.items() if 'classifier' not in name}
+    network = _with(MixTransformer(**MIT), encoder)
+    found = {}
+    for name, shape in MIT_IMAGES.items():
+        maps = network(_images(shape))
+        found |= {f'mit_{name}_{stage}': _last(each) for stage, each in enumerate(maps)}
+        arrays = published.filled(published.decode_head(MIT['widths'], **DECODE_HEAD))
+        head = {name.removeprefix('decode_head.'): array for name, array in arrays.items()}
+        decoder = _with(DecodeHead(MIT['widths'], **DECODE_HEAD), head)
+        found[f'mit_{name}_logits'] = _last(decoder(maps))
+        found[f'mit_{name}_training'] = _last(decoder.train()(maps))
+    return found
+
+
 def real_vit(path):
     from safetensors.numpy import load_file
 
@@ -180,4 +289,4 @@ def real_vit(path):
 
 if __name__ == '__main__':
     with torch.no_grad():
-        np.savez_compressed(PATH, **resnet(), **vit(), **(real_vit(sys.argv[1]) if sys.argv[1:] else {}))
+        np.savez_compressed(PATH, **resnet(), **vit(), **mit(), **(real_vit(sys.argv[1]) if sys.argv[1:] else {}))

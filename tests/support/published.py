@@ -1,5 +1,7 @@
 """State dictionaries as other programs publish them: the names and shapes of their arrays, and random content."""
 
+import re
+
 import numpy as np
 
 Shapes = dict[str, tuple[int, ...]]
@@ -11,6 +13,9 @@ VIT = {'width': 12, 'depth': 2, 'patch': 4, 'grid': 5}
 VIT_HEADS = 3
 VIT_KINDS = {'dino': {}, 'dinov2': {'layer_scale': True}, 'registers': {'layer_scale': True, 'registers': 2}}
 VIT_IMAGES = {'native': (2, 20, 20), 'wide': (1, 12, 40), 'transposed': (1, 40, 12), 'small': (1, 8, 8)}
+MIT = {'widths': (4, 6, 10, 8), 'depths': (1, 2, 1, 1)}
+MIT_IMAGES = {'even': (2, 64, 96), 'odd': (1, 45, 71)}
+DECODE_HEAD = {'width': 6, 'classes': 3}
 REAL_IMAGES = {'native': (1, 224, 224), 'wide': (1, 160, 288)}
 EVERY = 5
 
@@ -55,6 +60,65 @@ def vit(width: int, depth: int, patch: int, grid: int, layer_scale: bool = False
         for name in ('ls1', 'ls2') if layer_scale else ():
             shapes[f'{block}.{name}.gamma'] = (width,)
     return shapes | {'norm.weight': (width,), 'norm.bias': (width,)}
+
+
+def mit(widths: tuple[int, ...], depths: tuple[int, ...]) -> Shapes:
+    """Hugging Face's Mix Transformer, with the classifier of ImageNet."""
+    shapes, before = {}, 3
+    for stage, (width, depth, reduction) in enumerate(zip(widths, depths, (8, 4, 2, 1), strict=True)):
+        size = 3 if stage else 7
+        parts = {f'patch_embeddings.{stage}.proj': (width, before, size, size)}
+        norms = [f'patch_embeddings.{stage}.layer_norm', f'layer_norm.{stage}']
+        for index in range(depth):
+            block = f'block.{stage}.{index}'
+            linear = ['attention.self.query', 'attention.self.key', 'attention.self.value', 'attention.output.dense']
+            parts |= {f'{block}.{name}': (width, width) for name in linear}
+            parts[f'{block}.mlp.dense1'], parts[f'{block}.mlp.dense2'] = (4 * width, width), (width, 4 * width)
+            parts[f'{block}.mlp.dwconv.dwconv'] = (4 * width, 1, 3, 3)
+            norms += [f'{block}.layer_norm_1', f'{block}.layer_norm_2']
+            if reduction > 1:
+                parts[f'{block}.attention.self.sr'] = (width, width, reduction, reduction)
+                norms.append(f'{block}.attention.self.layer_norm')
+        for name, shape in {**parts, **dict.fromkeys(norms, (width,))}.items():
+            shapes |= {f'segformer.encoder.{name}.weight': shape, f'segformer.encoder.{name}.bias': shape[:1]}
+        before = width
+    return shapes | {'classifier.weight': (1000, before), 'classifier.bias': (1000,)}
+
+
+def as_nvidia_has_them(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Those of `mit` with the names of the original: stages from 1, keys and values in one array."""
+    renamed = {}
+    for name, array in arrays.items():
+        name = name.removeprefix('segformer.encoder.').replace('classifier', 'head')
+        name = re.sub(r'^patch_embeddings\.(\d)\.', lambda found: f'patch_embed{int(found[1]) + 1}.', name)
+        name = re.sub(r'^(?:layer_)?(norm|block)\.(\d)\.', lambda found: f'{found[1]}{int(found[2]) + 1}.', name)
+        for there, original in _OF_NVIDIA.items():
+            name = name.replace(there, original)
+        renamed[name] = array
+    for name in [name for name in renamed if '.attn.key.' in name]:
+        keys, values = renamed.pop(name), renamed.pop(name.replace('.key.', '.value.'))
+        renamed[name.replace('.key.', '.kv.')] = np.concatenate([keys, values])
+    return renamed
+
+
+_OF_NVIDIA = {
+    'attention.self.query': 'attn.q',
+    'attention.self.': 'attn.',
+    'attention.output.dense': 'attn.proj',
+    'mlp.dense': 'mlp.fc',
+    'layer_norm_': 'norm',
+    'layer_norm': 'norm',
+}
+
+
+def decode_head(widths: tuple[int, ...], width: int, classes: int) -> Shapes:
+    """Hugging Face's, of SegFormer."""
+    shapes = {}
+    for stage, before in enumerate(widths):
+        name = f'decode_head.linear_c.{stage}.proj'
+        shapes |= {f'{name}.weight': (width, before), f'{name}.bias': (width,)}
+    shapes |= {'decode_head.linear_fuse.weight': (width, 4 * width, 1, 1), **_norm('decode_head.batch_norm', width)}
+    return shapes | {'decode_head.classifier.weight': (classes, width, 1, 1), 'decode_head.classifier.bias': (classes,)}
 
 
 def filled(shapes: Shapes, seed: int = 0) -> dict[str, np.ndarray]:

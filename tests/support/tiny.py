@@ -68,6 +68,24 @@ def patch_pairs(name, model=None, **options) -> Method:
     return method({**getattr(common, name)(), **chosen, **options}, model)
 
 
+def variables_of(model, image, seed=0):
+    """Those that a Flax module has for images like this one, as after some training; how it draws them is not compiled.
+
+    Activations keep their size: the squares of the weights that an output is a sum of sum to 1.
+    """
+    rng = np.random.default_rng(seed)
+
+    def drawn(path, leaf):
+        name = path[-1].key
+        if name in ('scale', 'var'):
+            return jnp.asarray(rng.uniform(0.5, 1.5, leaf.shape), leaf.dtype)
+        size = np.prod(leaf.shape[:-1]) if name == 'kernel' else 4
+        return jnp.asarray(rng.normal(size=leaf.shape) / np.sqrt(size), leaf.dtype)
+
+    shapes = jax.eval_shape(model.init, jax.random.key(0), image)
+    return jax.tree_util.tree_map_with_path(drawn, shapes)
+
+
 def information(**options) -> InformationLoss:
     """The objective of AC as configs have it."""
     known = {name: common.ac()[name] for name in ('displacement', 'collapsed', 'symmetric', 'entropy_weight')}

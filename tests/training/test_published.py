@@ -14,14 +14,27 @@ from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import ModelState
 from ar_seg_jax.models import resnet
 from ar_seg_jax.models.resnet_fpn import ResNetFPN
+from ar_seg_jax.models.segformer import FORMS, Decoder, Encoder, SegFormer
 from ar_seg_jax.models.vit import ViT
-from ar_seg_jax.training.published import resnet18, vit
+from ar_seg_jax.training.published import mit, resnet18, vit
 from ar_seg_jax.training.published.layout import translate
 from ar_seg_jax.training.weights import InitialWeights
 from configs import common
 from tests.support import published, tiny
 from tests.support.commands import ROOT
-from tests.support.published import EVERY, REAL_IMAGES, RESNET_IMAGES, RESNET_WIDTH, VIT, VIT_HEADS, VIT_IMAGES, VIT_KINDS
+from tests.support.published import (
+    DECODE_HEAD,
+    EVERY,
+    MIT,
+    MIT_IMAGES,
+    REAL_IMAGES,
+    RESNET_IMAGES,
+    RESNET_WIDTH,
+    VIT,
+    VIT_HEADS,
+    VIT_IMAGES,
+    VIT_KINDS,
+)
 
 STORED = np.load(ROOT / 'tests' / 'references' / 'torch_encoders.npz')
 REAL = ROOT.parent / 'shared' / 'weights' / 'vit_tiny_patch16.safetensors'
@@ -37,6 +50,16 @@ def transformer(**options):
     chosen = {**common.vit(), 'attention_heads': VIT_HEADS, **options}
     del chosen['name']
     return ViT(heads=FrozenDict({'decoder': 2}), **chosen)
+
+
+def segformer(**options):
+    chosen = {**common.segformer(), **options}
+    del chosen['name']
+    return SegFormer(heads=FrozenDict({'decoder': 2}), **chosen)
+
+
+def mix_transformer(**options):
+    return Encoder(**{**MIT, 'drop_path': 0.1, 'dtype': 'float32', 'remat': False, **options})
 
 
 def shapes_of(model):
@@ -109,6 +132,19 @@ def test_every_array_of_dino_and_dinov2_has_its_place(options, count):
     assert _places(shapes, vit.LAYOUT) == wanted
 
 
+@pytest.mark.parametrize('variant', ['B0', 'B2'])
+def test_every_array_of_a_mix_transformer_has_its_place(variant):
+    """In the names of Hugging Face, with and without what they begin with, and in those of NVIDIA."""
+    shapes = published.mit(*FORMS[variant][:2])
+    wanted = _forms({'params': shapes_of(segformer(variant=variant))['params']['encoder']})
+    bare = {name.removeprefix('segformer.encoder.'): shape for name, shape in shapes.items()}
+    arrays = {name: np.broadcast_to(np.float32(0), shape) for name, shape in shapes.items()}
+    original = {name: array.shape for name, array in published.as_nvidia_has_them(arrays).items()}
+    assert len(shapes) - len(original) == 2 * sum(FORMS[variant].depths)
+    for named in (shapes, bare, original):
+        assert _places(named, mit.LAYOUT) == wanted
+
+
 @pytest.fixture(scope='module')
 def resnet_file(tmp_path_factory):
     return saved(tmp_path_factory.mktemp('files') / 'resnet.safetensors', published.filled(published.resnet18(RESNET_WIDTH)))
@@ -155,6 +191,39 @@ def test_tokens_of_a_vision_transformer_are_those_of_torch(tmp_path, kind):
         assert_close(found['features'], STORED[f'vit_{kind}_{name}'])
 
 
+@pytest.mark.parametrize('of_nvidia', [False, True])
+def test_stages_of_a_mix_transformer_are_those_of_torch(tmp_path, of_nvidia):
+    arrays = published.filled(published.mit(**MIT))
+    path = saved(tmp_path / 'mit.safetensors', published.as_nvidia_has_them(arrays) if of_nvidia else arrays)
+    encoder = mix_transformer()
+    variables = load(path, encoder, '', 'mit')
+    for name, shape in MIT_IMAGES.items():
+        found = jax.jit(encoder.apply, compiler_options=tiny.QUICK)(variables, published.images(*shape))
+        for stage, maps in enumerate(found):
+            assert_close(maps, STORED[f'mit_{name}_{stage}'])
+
+
+@pytest.mark.parametrize('name', MIT_IMAGES)
+def test_the_decode_head_of_segformer_is_that_of_torch(name):
+    """Which interpolates before it joins the stages, the last one first; with running statistics and with those of the batch."""
+    arrays = published.filled(published.decode_head(MIT['widths'], **DECODE_HEAD))
+    arrays = {key.removeprefix('decode_head.'): array for key, array in arrays.items()}
+    params = {'norm': {'scale': arrays['batch_norm.weight'], 'bias': arrays['batch_norm.bias']}}
+    for stage, fuse in enumerate(np.split(arrays['linear_fuse.weight'][:, :, 0, 0], 4, axis=1)[::-1]):
+        linear = f'linear_c.{stage}.proj'
+        params[f'stage{stage}'] = {'kernel': arrays[f'{linear}.weight'].T, 'bias': arrays[f'{linear}.bias']}
+        params[f'fuse_stage{stage}'] = {'kernel': fuse.T}
+    statistics = {'norm': {'mean': arrays['batch_norm.running_mean'], 'var': arrays['batch_norm.running_var']}}
+    stages = [jnp.asarray(STORED[f'mit_{name}_{stage}']) for stage in range(4)]
+    decoder = Decoder(DECODE_HEAD['width'], 'paper', 'float32')
+    variables = {'params': params, 'batch_stats': statistics}
+    features = decoder.apply(variables, stages)
+    trained, _ = decoder.apply(variables, stages, train=True, mutable=['batch_stats'])
+    for maps, kind in ((features, 'logits'), (trained, 'training')):
+        classified = maps @ arrays['classifier.weight'][:, :, 0, 0].T + arrays['classifier.bias'][None, None, None]
+        assert_close(classified, STORED[f'mit_{name}_{kind}'])
+
+
 @pytest.mark.skipif(not REAL.exists(), reason=f'published weights are not here: no file {REAL}')
 def test_a_published_vision_transformer_computes_what_it_does_in_torch():
     model = transformer(width=192)
@@ -171,7 +240,7 @@ def test_stored_activations_are_those_of_the_torch_that_is_installed():
     import torch
 
     with torch.no_grad():
-        computed = reference.resnet() | reference.vit()
+        computed = reference.resnet() | reference.vit() | reference.mit()
     assert computed.keys() == {name for name in STORED if not name.startswith('real_')}
     for name, array in computed.items():
         np.testing.assert_allclose(array, STORED[name], rtol=1e-4, atol=1e-5, err_msg=name)
@@ -235,6 +304,23 @@ def test_a_transformer_of_another_form_is_told(tmp_path, options, message):
     path = saved(tmp_path / 'vit.safetensors', published.filled(published.vit(**VIT)))
     with pytest.raises(UserError, match=message):
         load(path, transformer(**{**VIT, **options}), 'encoder', 'vit')
+
+
+def test_a_mix_transformer_that_is_another_or_not_all_there_is_told(tmp_path):
+    arrays = published.as_nvidia_has_them(published.filled(published.mit(**MIT)))
+    del arrays['block2.1.attn.kv.weight'], arrays['norm4.bias']
+    arrays['block2.1.attn.qkv.weight'] = np.zeros((18, 6), np.float32)
+    path = saved(tmp_path / 'mit.safetensors', arrays)
+    message = (
+        r'it lacks params/stage1_block1/attention_key/kernel, params/stage1_block1/attention_value/kernel, '
+        r'params/stage3_norm/bias; it has besides block2/1/attn/qkv/weight\. See'
+    )
+    with pytest.raises(UserError, match=message):
+        load(path, mix_transformer(), '', 'mit')
+    path = saved(tmp_path / 'other.safetensors', published.filled(published.mit(**MIT)))
+    message = r'it has besides params/stage1_block1/attention_key/bias, .*; it has in another shape params/stage0_block0/.* See'
+    with pytest.raises(UserError, match=message):
+        load(path, mix_transformer(widths=(3, 6, 10, 8), depths=(1, 1, 1, 1)), '', 'mit')
 
 
 def test_the_place_of_the_encoder_has_to_be_told(resnet_file):

@@ -1,0 +1,58 @@
+"""Winograd's convolutions against those of XLA, and where layers take them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ar_seg_jax import layers, winograd
+from tests.support.arrays import normal
+
+
+def _plain(x, kernel, dilation):
+    numbers = ('NHWC', 'HWIO', 'NHWC')
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), 'VALID', rhs_dilation=(dilation, dilation), dimension_numbers=numbers)
+
+
+@pytest.mark.parametrize('height, width, dilation', [(3, 3, 1), (8, 6, 1), (9, 12, 1), (11, 8, 2), (13, 10, 3)])
+def test_outputs_and_gradients_are_those_of_a_convolution(height, width, dilation):
+    x, kernel = normal(0, (2, height, width, 3)), normal(1, (3, 3, 3, 5))
+    weights = normal(2, (2, height - 2 * dilation, width - 2 * dilation, 5))
+
+    def outputs_and_gradients(correlate):
+        outputs, pullback = jax.vjp(lambda x, kernel: correlate(x, kernel, dilation), x, kernel)
+        return outputs, *pullback(weights)
+
+    found, expected = jax.jit(lambda: [outputs_and_gradients(form) for form in (winograd.correlate, _plain)])()
+    for one, other in zip(found, expected, strict=True):
+        assert one.shape == other.shape
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
+def _products(channels, *, taps=None, stride=1, size=3, side=48, dtype=jnp.float32):
+    """Matrix products in the program of a convolution."""
+    x, kernel = jnp.ones((1, side, side, channels), dtype), jnp.ones((size, size, channels, channels), dtype)
+    padding = ((size // 2, size // 2),) * 2
+    program = jax.make_jaxpr(lambda x, kernel: layers.convolve(x, kernel, padding, stride, taps=taps))(x, kernel)
+    return str(program).count('dot_general')
+
+
+def test_layers_take_it_for_whole_kernels_of_large_and_wide_maps():
+    plain = _products(8)
+    assert plain == 1  # patches
+    assert _products(32) > 16
+    masked = np.ones((3, 3), bool)
+    masked[2, 2] = False
+    assert {
+        _products(32, taps=masked),
+        _products(32, stride=2),
+        _products(32, size=5),
+        _products(32, side=16),
+        _products(32, dtype=jnp.bfloat16),
+    } == {plain}
+
+
+def test_a_layer_that_takes_it_computes_what_patches_do():
+    x, kernel, padding = normal(0, (1, 46, 45, 32)), normal(1, (3, 3, 32, 33)), ((0, 2), (1, 1))
+    forms = [jax.jit(lambda form=form: layers.convolve(x, kernel, padding, lowering=form))() for form in ('auto', 'patches')]
+    np.testing.assert_allclose(*forms, rtol=1e-4, atol=1e-4)
