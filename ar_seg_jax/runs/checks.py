@@ -48,8 +48,8 @@ def _check_batches(config: Config, method: Method, data: Dataset):
     side, scored = method.image_size, evaluation['crop_size']
     if side and scored not in (0, side):
         raise UserError(
-            f'{method.title} is made for images of {side} x {side} pixels, and --config.evaluation.crop_size is {scored}; set it to '
-            f'{side}, or to 0 where all images have that size'
+            f'{method.title} is made for images of {side} x {side} pixels, and --config.evaluation.crop_size is {scored}; set it '
+            f'to {side}, or to 0 where all images have that size'
         )
 
 

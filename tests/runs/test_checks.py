@@ -20,16 +20,12 @@ def _check(tmp_path, **changes):
 def test_the_config_of_objects_fits_and_evaluators_of_classes_do_not(tmp_path):
     _check(tmp_path)
     evaluators = common.get_config().to_dict()['evaluators']
-    with pytest.raises(
-        UserError, match=r'^config\.evaluators\.segmentation scores classes, but labels of config\.data are numbers of'
-    ):
+    with pytest.raises(UserError, match=r'^config\.evaluators\.segmentation scores classes, but labels of config\.data are'):
         _check(tmp_path, evaluators=evaluators)
 
 
 def test_images_that_are_scored_have_the_size_that_the_method_takes(tmp_path):
     evaluation = ast_objects_small.get_config().to_dict()['evaluation']
     _check(tmp_path, evaluation=evaluation | {'crop_size': 64})
-    with pytest.raises(
-        UserError, match=r'^AST is made for images of 64 x 64 pixels, and --config\.evaluation\.crop_size is 48; set it'
-    ):
+    with pytest.raises(UserError, match=r'^AST is made for images of 64 x 64 pixels, and --config\.evaluation\.crop_size is 48'):
         _check(tmp_path, evaluation=evaluation | {'crop_size': 48})
