@@ -8,13 +8,20 @@ and <name>_overlay.png; and once classes.json with the names and colours of the 
 evaluation of this step; without one, clusters have numbers. A file that cannot be read is reported and left out, and the
 exit status is then 1; so is one whose output would lie outside of --output or replace an input. Output of an earlier call
 is replaced.
+
+Where a method finds objects, ids are their numbers, 0 the background, and images of any size are brought to the one that it
+takes. There also is <name>_objects.png for every image, which shows its background, its reconstruction, boxes, and the glimpse
+of each object; and once instances.json with masks, boxes and areas, in the format of COCO (uncompressed run lengths).
 """
 
+import json
 import logging
 import os
 import threading
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from absl import flags
 
@@ -30,14 +37,24 @@ _STEP = flags.DEFINE_integer('step', None, 'Step of the checkpoint; the last one
 _AHEAD = 3  # images that are in memory: one is read, one is segmented, one is painted
 
 
+class Made(NamedTuple):
+    """What is made of an image: words about it, PNG files by kind, its height and width, and its objects as COCO has them."""
+
+    words: str
+    files: dict[str, bytes]
+    size: tuple[int, int]
+    objects: list[dict[str, Any]]
+
+
 def main() -> int:
     from ar_seg_jax import files
     from ar_seg_jax.data.limits import DataError
     from ar_seg_jax.errors import printable
-    from ar_seg_jax.prediction import lookahead, network
+    from ar_seg_jax.prediction import coco, lookahead, network
 
-    output = Path(_OUTPUT.value)
-    inputs = _inputs(Path(_INPUT.value), output)
+    source, output = Path(_INPUT.value), Path(_OUTPUT.value)
+    inputs = _inputs(source, output)
+    root = source if source.is_dir() else source.parent
     trained = network.load(Path(_WORKDIR.value), _STEP.value)
     trained.require_clusters()
     output.mkdir(parents=True, exist_ok=True)
@@ -51,37 +68,52 @@ def main() -> int:
         with reading:
             _logger.log(level, '%s', printable(text))
 
-    failed = 0
-    for (name, path), result in lookahead.in_order(lambda item: _label_map(item[1], trained, reading), inputs.items(), _AHEAD):
+    found = {}
+    for (name, path), result in lookahead.in_order(lambda item: _made(item[1], trained, reading), inputs.items(), _AHEAD):
         try:
-            shares, contents = result()
-            targets = _targets(output, name, path, taken)
+            made = result()
+            targets = _targets(output, name, path, made.files, taken)
         except DataError as error:
             tell(logging.ERROR, str(error))
-            failed += 1
             continue
-        for target, content in zip(targets, contents, strict=True):
+        for target, content in zip(targets, made.files.values(), strict=True):
             files.write(target, content)
             taken[_identity(target.stat())] = path
-        tell(logging.INFO, f'{path}: {shares}')
-    _logger.info('%d label maps in %s, %d files could not be read', len(inputs) - failed, output, failed)
+        tell(logging.INFO, f'{path}: {made.words}')
+        found[path.relative_to(root).as_posix()] = made.size, made.objects
+    if trained.finds_objects:
+        content = coco.document(found, f'found by {trained.method.title} after step {int(trained.state.step)}')
+        files.write(output / 'instances.json', json.dumps(content).encode())
+    failed = len(inputs) - len(found)
+    _logger.info('%d label maps in %s, %d files could not be read', len(found), output, failed)
     return 1 if failed else 0
 
 
-def _label_map(path: Path, trained, reading: threading.Lock) -> tuple[str, tuple[bytes, bytes]]:
-    """Shares of the classes, and the files of label map and overlay; DataError for a file that cannot be used."""
+def _made(path: Path, trained, reading: threading.Lock) -> Made:
+    """Label map and overlay of an image, and what shows its objects; DataError for a file that cannot be used."""
     from PIL import Image
 
     from ar_seg_jax.data import images
-    from ar_seg_jax.drawing import label_maps
+    from ar_seg_jax.drawing import label_maps, object_pictures
+    from ar_seg_jax.prediction import coco
 
     with reading:
         image = images.read_image(path, trained.channels)
     images.check_rescaled(path, image, trained.rescale, trained.shorter_side)
-    labels = trained.segment(image)
-    overlay = Image.fromarray(label_maps.overlay(image, label_maps.paint(labels, trained.classes)))
-    palette = label_maps.palette_image(labels, trained.classes)
-    return _shares(labels, trained.classes), (label_maps.png(palette), label_maps.png(overlay))
+    found = trained.objects(image) if trained.finds_objects else None
+    labels = found.labels if found else trained.segment(image)
+    pictures = {
+        'labels': label_maps.palette_image(labels, trained.classes),
+        'overlay': Image.fromarray(label_maps.overlay(image, label_maps.paint(labels, trained.classes))),
+    }
+    annotations = []
+    if found:
+        annotations = coco.annotations(labels)
+        boxes = {entry['number']: entry['bbox'] for entry in annotations}
+        views = {'background': found.background, 'reconstruction': found.reconstruction}
+        pictures['objects'] = object_pictures.picture(image, labels, boxes, views, found.glimpses, trained.classes, path.name)
+    contents = {kind: label_maps.png(picture) for kind, picture in pictures.items()}
+    return Made(_shares(labels, trained.classes), contents, labels.shape, annotations)
 
 
 def _inputs(path: Path, output: Path) -> dict[str, Path]:
@@ -105,15 +137,15 @@ def _inputs(path: Path, output: Path) -> dict[str, Path]:
     return {name: file for file, name in names.items()}
 
 
-def _targets(output: Path, name: str, path: Path, taken: dict[tuple[int, int], Path]) -> list[Path]:
-    """Where the label map and the overlay of an image go; makes the directory.
+def _targets(output: Path, name: str, path: Path, kinds: Iterable[str], taken: dict[tuple[int, int], Path]) -> list[Path]:
+    """Where the pictures of an image go, by their kinds; makes the directory.
 
     DataError if that is outside of the output, cannot be written, or is one of the files `taken`: an input, or the output
     for another image. Files are compared by identity, since some file systems take different names for the same.
     """
     from ar_seg_jax.data.limits import DataError
 
-    targets = [output / f'{name}_labels.png', output / f'{name}_overlay.png']
+    targets = [output / f'{name}_{kind}.png' for kind in kinds]
     parent = targets[0].parent
     if not _real(parent).is_relative_to(_real(output)):
         raise DataError(f'{path}: {parent} leads out of --output {output}; remove that link or choose another directory')

@@ -42,7 +42,7 @@ ALLOWED = {
     'evaluate': {'cli', 'errors', 'runs'},
     'predict': {'cli', 'data', 'drawing', 'errors', 'files', 'prediction'},
     'sweep': {'cli', 'errors', 'files', 'runs', 'sweeping'},
-    'figures': {'cli', 'drawing', 'files'},
+    'figures': {'cli', 'data', 'drawing', 'errors', 'files', 'prediction'},
     'convert': {'cli', 'errors', 'files', 'torch_files'},
     '__init__': {'prediction'},
 }  # fmt: skip

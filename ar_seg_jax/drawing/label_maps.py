@@ -72,6 +72,14 @@ def panel(
     return canvas
 
 
+def centred(picture: UInt8[np.ndarray, '_ _ 3'], height: int, width: int) -> RGB:
+    """A picture in the middle of a white one, which is at least as large."""
+    canvas = np.full((height, width, 3), 255, np.uint8)
+    top, left = (height - picture.shape[0]) // 2, (width - picture.shape[1]) // 2
+    canvas[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+    return canvas
+
+
 def png(image: Image.Image) -> bytes:
     """The bytes of a PNG file, lightly compressed: a quarter of the time, and of a photograph an eighth more bytes."""
     stream = io.BytesIO()

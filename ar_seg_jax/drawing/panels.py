@@ -18,10 +18,11 @@ _AnySize = UInt8[np.ndarray, '_ _ 3']
 
 @dataclasses.dataclass(frozen=True)
 class Compared:
-    """An image of a group ('best'), its pixel accuracy (0..1), and label maps: the ground truth first, then predictions."""
+    """An image of a group ('best'), its score (0..1), such as its pixel accuracy, and label maps: the ground truth first, then
+    predictions."""
 
     group: str
-    accuracy: float
+    score: float
     image: UInt8[np.ndarray, 'height width channels']
     labels: Sequence[Integer[np.ndarray, 'height width']]
 
@@ -63,11 +64,11 @@ def draw(
     scaled = [_scaled(row, classes, size) for row in rows]
     height, width = (max(row[0].shape[axis] for row in scaled) for axis in (0, 1))
     return label_maps.panel(
-        [[_centred(picture, height, width) for picture in row] for row in scaled],
+        [[label_maps.centred(picture, height, width) for picture in row] for row in scaled],
         ['image', *columns],
         [*classes, _NEITHER],
         caption,
-        [f'{row.group}\n{row.accuracy:.1%}' for row in rows],
+        [f'{row.group}\n{row.score:.1%}' for row in rows],
         _FONT_SIZE,
     )
 
@@ -85,10 +86,3 @@ def _resized(picture: _AnySize, size: int, resampling: Image.Resampling) -> _Any
     scale = size / max(height, width)
     shape = max(1, round(width * scale)), max(1, round(height * scale))
     return np.array(Image.fromarray(picture.copy()).resize(shape, resampling))
-
-
-def _centred(picture: _AnySize, height: int, width: int) -> _AnySize:
-    canvas = np.full((height, width, 3), 255, np.uint8)
-    top, left = (height - picture.shape[0]) // 2, (width - picture.shape[1]) // 2
-    canvas[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
-    return canvas

@@ -20,7 +20,7 @@ _NUMBERED_CELLS = 400  # more of them are too small for numbers
 _LONGEST_NAME = 28  # characters
 _BLUE, _GREY, _PALE = '#2468a8', '#6b7280', '#e5e7eb'
 _OF_PROTOCOLS = (_BLUE, '#d97706', '#15803d', '#9333ea', '#be123c')
-_SCORES = {'accuracy': ('accuracy', '-'), 'mean_iou': ('mIoU', '--')}
+_SCORES = {'accuracy': ('accuracy', '-'), 'mean_iou': ('mIoU', '--'), 'ari_fg': ('ARI-FG', '-'), 'msc_fg': ('MSC-FG', ':')}
 _MARKED = 60  # points; more of them make a band of their markers
 
 
@@ -86,7 +86,8 @@ def curves(records: Sequence[Mapping[str, Any]], title: str) -> Figure:
     """A run over its steps, from the records of its `metrics.jsonl` (see `training.records.read`).
 
     Above: mutual information in nats and, dashed, its bound; the loss, where the objective knows no mutual information. Below:
-    accuracy and mIoU, where there were labels to evaluate with. A null interrupts its line.
+    accuracy and mIoU, or mIoU, ARI-FG and MSC-FG of objects, where there were labels to evaluate with. A null interrupts its
+    line.
 
     Raises UserError if there is nothing to draw.
     """
@@ -114,7 +115,7 @@ def curves(records: Sequence[Mapping[str, Any]], title: str) -> Figure:
 
 
 def _protocols(evaluations: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The protocols of scores that are called '<protocol>/accuracy' and '<protocol>/mean_iou'."""
+    """The protocols of scores that are called '<protocol>/accuracy', '<protocol>/mean_iou', and so on."""
     parts = (name.rpartition('/') for record in evaluations for name in record)
     return list(dict.fromkeys(protocol for protocol, slash, score in parts if slash and score in _SCORES))
 
@@ -133,7 +134,9 @@ def _draw_scores(axes: Axes, records: Sequence[Mapping[str, Any]], protocols: Se
     for index, protocol in enumerate(protocols):
         colour = _OF_PROTOCOLS[index % len(_OF_PROTOCOLS)]
         for score, (words, style) in _SCORES.items():
-            _draw_line(axes, records, f'{protocol}/{score}', label=f'{words}, {protocol}', color=colour, linestyle=style)
+            name = f'{protocol}/{score}'
+            if any(name in record for record in records):
+                _draw_line(axes, records, name, label=f'{words}, {protocol}', color=colour, linestyle=style)
     axes.set(ylim=(0, 1.02), ylabel='share')
 
 

@@ -17,7 +17,7 @@ from ar_seg_jax.errors import UserError
 from ar_seg_jax.evaluation import instances, trivial
 from ar_seg_jax.evaluation.evaluator import Batches, Column, Findings, Subject
 from ar_seg_jax.evaluation.trivial import Trivial
-from ar_seg_jax.interfaces import VOID, Batch, ModelState, Outputs, predicted
+from ar_seg_jax.interfaces import Batch, ModelState, Outputs, predicted
 
 _FOLLOWED = ('mean_iou', 'ari_fg', 'msc_fg')  # what people read during training
 _VIEWS = ('background', 'reconstruction')  # what pictures show of an image where a method predicts it
@@ -101,7 +101,7 @@ class InstanceSegmentation:
         words += [f'MSE {own.scores["mse"]:.4g}'] if 'mse' in own.scores else []
         return Findings(
             scalars={f'instances/{name}': value for name, value in own.scores.items()},
-            lines=['  '.join([*words, f'({scored.in_words()})'])] if words else [],
+            lines=['  '.join([*words, f'({scored.count} labelled images of {scored.split!r})'])] if words else [],
             columns=[self._column(state)],
         )
 
@@ -150,14 +150,14 @@ class InstanceSegmentation:
         found: dict[str, list[OfImage]] = {name: [] for name in (*networks, *others)}
         numbers = []
         for places, batch in zip(data.evaluation_places(split), batches(split), strict=True):
-            there = np.flatnonzero(places >= 0)
+            there = np.flatnonzero(places >= 0).tolist()
             numbers += places[there].tolist()
             for name, state in networks.items():
                 tables, errors = multihost_utils.process_allgather(self._measure(state, batch), tiled=True)
                 found[name] += [_of_network(tables[place], errors, place) for place in there]
             whole = multihost_utils.process_allgather(batch, tiled=True) if others else {}
             for name, other in others.items():
-                found[name] += [_of_other(other, whole['image'][place], whole['label'][place]) for place in there]
+                found[name] += [instances.of_maps(other.predict(whole['image'][place]), whole['label'][place]) for place in there]
         words = dict.fromkeys(networks, f'the likeliest of {self._subject.method.num_clusters} scores')
         words |= {name: other.segments for name, other in others.items()}
         results = [Result(name, words[name], instances.means(of_images)) for name, of_images in found.items()]
@@ -186,7 +186,7 @@ class InstanceSegmentation:
             fitting = images.resize(image, side, side) if side else image
             return np.asarray(self._predict(local, fitting[None])[name])[0]
 
-        def label_map(image: Image) -> Int[np.ndarray, 'height width']:
+        def label_map(image: Image) -> UInt8[np.ndarray, 'height width']:
             return images.resize(of_image(image, 'scores').argmax(-1).astype(np.uint8), *image.shape[:2], label=True)
 
         def view(name: str, image: Image) -> Image:
@@ -202,12 +202,6 @@ def _of_network(table: instances.Table, errors: Mapping[str, Float[np.ndarray, '
     return instances.scores(table) | {name: float(values[place]) for name, values in errors.items()}
 
 
-def _of_other(other: Trivial, image: Image, label: UInt8[np.ndarray, 'height width']) -> OfImage:
-    segments = other.predict(image)
-    table = np.asarray(_count(segments[None], label[None]))[0]
-    return instances.scores(table[: segments.max() + 1])
-
-
 def _line(result: Result) -> str:
     cells = [f'{result.scores[name]:12.4f}' if name in result.scores else f'{"-":>12}' for name in instances.WORDS]
     error = f'{result.scores["mse"]:12.4g}' if 'mse' in result.scores else f'{"-":>12}'
@@ -215,4 +209,3 @@ def _line(result: Result) -> str:
 
 
 _HEADER = f'{"":30}' + ''.join(f'{words:>12}' for words in (*instances.WORDS.values(), 'MSE'))
-_count = jax.jit(functools.partial(instances.contingency, num_segments=VOID))

@@ -4,12 +4,13 @@ Label 0 is the background, the others are objects, in any order; pixels labelled
 All scores are between 0 and 1, but for ARI, which is below 0 where segments agree less than by chance.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Array, Float, Int, Integer, UInt8
 
 from ar_seg_jax.interfaces import VOID
 
@@ -67,6 +68,11 @@ def scores(table: Table) -> dict[str, float]:
     }
 
 
+def of_maps(segments: Integer[np.ndarray, 'height width'], label: UInt8[np.ndarray, 'height width']) -> dict[str, float]:
+    """The same of a map of at most 255 segments, the last of which is not empty."""
+    return scores(np.asarray(_count(segments.astype(np.int32)[None], label[None]))[0, : segments.max() + 1])
+
+
 def adjusted_rand_index(table: Table) -> float:
     """How often segments and labels agree on whether two pixels belong together, less what chance would give.
 
@@ -118,3 +124,6 @@ def means(images: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """The mean of each score over the images where it is not NaN; one that is NaN everywhere is left out."""
     values = {name: np.array([image[name] for image in images]) for name in images[0]}
     return {name: float(np.nanmean(of_name)) for name, of_name in values.items() if not np.isnan(of_name).all()}
+
+
+_count = jax.jit(functools.partial(contingency, num_segments=VOID))

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +16,11 @@ from jaxtyping import Float32, UInt8
 from ar_seg_jax import build, sharding
 from ar_seg_jax.data import images
 from ar_seg_jax.data.classes import Class, classes_of, numbered
+from ar_seg_jax.data.classes import objects as numbered_objects
 from ar_seg_jax.errors import UserError
-from ar_seg_jax.interfaces import Method, ModelState, Outputs
-from ar_seg_jax.prediction import tiling
+from ar_seg_jax.interfaces import Method, ModelState, Outputs, predicted
+from ar_seg_jax.prediction import objects, tiling
+from ar_seg_jax.prediction.objects import Objects
 from ar_seg_jax.runs import workdir
 from ar_seg_jax.training.checkpoint import Checkpoints
 
@@ -31,9 +34,9 @@ Images = UInt8[np.ndarray, '*batch height width channels']
 class Network:
     """What a run has learned, for new images.
 
-    Images are of 8 bits and at the scale of the raw training images; they are brought to the scale of the training, and what is
-    found for their pixels back to theirs. Threads may share a network: the devices serve one at a time. Every new size of
-    image, or of tile, is compiled first.
+    Images are of 8 bits and at the scale of the raw training images; they are brought to the scale of the training, or to the one
+    size that the method takes, and what is found for their pixels back to theirs. Threads may share a network: the devices serve
+    one at a time. Every new size of image, or of tile, is compiled first.
 
     mapping: the class of each cluster, -1 for none. classes: their names and colours. Both are empty for methods that predict no
     clusters, and so have features only. channels, rescale, shorter_side: of the images, see `images.rescale`.
@@ -65,13 +68,33 @@ class Network:
         """A map of features, see the model, of an image or of a batch of them, each of which must fit into memory."""
         return self._of_each(image, lambda one: self._compiled('features')(self._scaled(one)))
 
+    def objects(self, image: Images) -> Objects:
+        """The objects in an image of any size, or in a batch of them; UserError for a network that knows of none."""
+        if not self.finds_objects:
+            raise UserError(f'{self.method.title} knows of no objects; segment() gives its clusters')
+        return self._of_each(image, self._objects)
+
+    @functools.cached_property
+    def finds_objects(self) -> bool:
+        """Whether the method makes images of objects, which have numbers instead of classes."""
+        side = self.method.image_size
+        return bool(side) and 'glimpses' in predicted(self.method, (1, side, side, self.channels))
+
+    def _objects(self, image: Image) -> Objects:
+        seen = self._scaled(image)
+        found = self._compiled('objects')(seen)
+        labels = images.resize(found.pop('labels'), *image.shape[:2], label=True)
+        return Objects(labels=labels, image=seen, **found)
+
     def clusters(self, image: Image) -> UInt8[np.ndarray, 'height width']:
-        """The cluster of each pixel of an image of any size, which goes through in tiles."""
+        """The cluster of each pixel of an image of any size, which goes through in tiles where the method takes any size."""
         found = self.in_tiles(self._scaled(image))
         return images.resize(found, *image.shape[:2], label=True)
 
     def in_tiles(self, image: Image) -> UInt8[np.ndarray, 'height width']:
         """The same of an image that is at the scale of the training already."""
+        if self.method.image_size:
+            return self._compiled('clusters')(image)
         reach, stride = self.method.reach, self.method.output_stride
         if reach is None or reach > tiling.MARGIN:
             return tiling.blend(self._compiled('scores'), image, stride)
@@ -86,38 +109,39 @@ class Network:
             )
 
     def _scaled(self, image: Image) -> UInt8[np.ndarray, '_ _ channels']:
-        """At the scale of the training."""
-        return images.rescale(image, self.rescale, shorter_side=self.shorter_side)
+        """At the scale of the training, or at the size that the method takes, whatever becomes of its proportions."""
+        side = self.method.image_size
+        return images.resize(image, side, side) if side else images.rescale(image, self.rescale, shorter_side=self.shorter_side)
 
-    def _of_each(self, image: Images, function: Callable[[Image], np.ndarray]) -> np.ndarray:
-        """`function` of an image, or of each of a batch; UserError for what is neither."""
+    def _of_each(self, image: Images, function: Callable[[Image], Any]) -> Any:
+        """`function` of an image, or of each of a batch, whose arrays are put together; UserError for what is neither."""
         image = np.asarray(image)
         if image.dtype != np.uint8 or image.ndim not in (3, 4) or image.shape[-1] != self.channels or not image.size:
             raise UserError(
                 f'expected an image of 8 bits (uint8) of height x width x {self.channels}, or a batch of them; found '
                 f'{image.dtype} of shape {image.shape}'
             )
-        return function(image) if image.ndim == 3 else np.stack([function(one) for one in image])
+        return function(image) if image.ndim == 3 else jax.tree.map(lambda *parts: np.stack(parts), *map(function, image))
 
-    def _compiled(self, output: str) -> Callable[[Image], np.ndarray]:
+    def _compiled(self, output: str) -> Callable[[Image], Any]:
         if output != 'features':
             self.require_clusters()
         return self._functions[output]
 
     @functools.cached_property
-    def _functions(self) -> dict[str, Callable[[Image], np.ndarray]]:
+    def _functions(self) -> dict[str, Callable[[Image], Any]]:
         """From an image at the scale of the training to each kind of output."""
         turn = threading.Lock()
 
-        def in_turn(read: Callable[[Outputs], jax.Array]) -> Callable[[Image], np.ndarray]:
+        def in_turn(read: Callable[[Outputs], Any]) -> Callable[[Image], Any]:
             # Parameters are arguments: as constants, they would be part of the program of each shape.
             @jax.jit
             def compiled(params, extra, image):
-                return read(self.method.predict(params, extra, image[None]))[0]
+                return jax.tree.map(lambda of_batch: of_batch[0], read(self.method.predict(params, extra, image[None])))
 
-            def one(image: Image) -> np.ndarray:
+            def one(image: Image) -> Any:
                 with turn:
-                    return np.asarray(compiled(self.state.params, self.state.extra, image))
+                    return jax.tree.map(np.asarray, compiled(self.state.params, self.state.extra, image))
 
             return one
 
@@ -125,6 +149,7 @@ class Network:
             'clusters': in_turn(lambda outputs: outputs['scores'].argmax(-1).astype(jnp.uint8)),
             'scores': in_turn(lambda outputs: outputs['scores']),
             'features': in_turn(self._features),
+            'objects': in_turn(objects.read),
         }
 
     def _features(self, outputs: Outputs) -> jax.Array:
@@ -146,8 +171,14 @@ def load(directory: Path | str, step: int | None = None) -> Network:
     build.check_channels(config, channels)
     method = build.method(config)
     state = Checkpoints(workdir.checkpoints(directory)).restore_model(_shapes(method, config, channels), step)
-    mapping, classes = _classes(directory, int(state.step), method.num_clusters) if method.num_clusters else ((), ())
-    return Network(method, state, mapping, classes, channels, rescale, shorter_side)
+    network = Network(method, state, (), (), channels, rescale, shorter_side)
+    if not method.num_clusters:
+        return network
+    if network.finds_objects:
+        mapping, classes = range(method.num_clusters), numbered_objects(method.num_clusters - 1)
+    else:
+        mapping, classes = _classes(directory, int(state.step), method.num_clusters)
+    return dataclasses.replace(network, mapping=mapping, classes=classes)
 
 
 def _classes(directory: Path, step: int, count: int) -> tuple[Sequence[int], tuple[Class, ...]]:

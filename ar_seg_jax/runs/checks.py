@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from ar_seg_jax import build, sharding
-from ar_seg_jax.configuration import named, unknown
+from ar_seg_jax.configuration import unknown
 from ar_seg_jax.data.dataset import Dataset
 from ar_seg_jax.errors import UserError
+from ar_seg_jax.evaluation.evaluator import Subject
 from ar_seg_jax.interfaces import Method
 from ar_seg_jax.runs import assembly
 
@@ -25,7 +26,7 @@ def check(config: Config, method: Method, data: Dataset, *, begins: bool):
     assembly.length(config)
     assembly.steps_to_trace(config['profile'])
     _check_batches(config, method, data)
-    _check_evaluators(config['evaluators'])
+    _check_evaluators(config, method, data)
     weights = assembly.initial_weights(config)
     if begins:
         weights.check()
@@ -44,14 +45,21 @@ def _check_batches(config: Config, method: Method, data: Dataset):
     sharding.check_batch_size(evaluation['batch_size'], data.mesh.size, 'evaluation.batch_size', learns=False)
     build.check_channels(config, data.image_shape[-1])
     method.check(data.image_shape, parts)
+    side, scored = method.image_size, evaluation['crop_size']
+    if side and scored not in (0, side):
+        raise UserError(
+            f'{method.title} is made for images of {side} x {side} pixels, and --config.evaluation.crop_size is {scored}; set it '
+            f'to {side}, or to 0 where all images have that size'
+        )
 
 
-def _check_evaluators(chosen: Mapping[str, Mapping[str, Any]]):
-    """All of them are known, and have the options that they take."""
-    for name, options in chosen.items():
+def _check_evaluators(config: Config, method: Method, data: Dataset):
+    """All of them are known, have the options that they take, and can be made for such a method and such data."""
+    for name in config['evaluators']:
         if name not in assembly.EVALUATORS:
             raise UserError(f'config.evaluators: {unknown(name, assembly.EVALUATORS)}')
-        named(assembly.EVALUATORS, f'config.evaluators.{name}', {'name': name, **options}, given=['subject'])
+    subject = Subject(method, data, config['evaluation']['split'], config['seed'], untrained=lambda: None)
+    assembly.evaluators(config, subject)
 
 
 def _check_groups(config: Config, method: Method, image_shape: tuple[int, int, int, int]):

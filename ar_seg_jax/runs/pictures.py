@@ -4,13 +4,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Integer
 from PIL import Image
 
 from ar_seg_jax.data import pipeline
-from ar_seg_jax.data.classes import Class
+from ar_seg_jax.data.classes import Class, objects
 from ar_seg_jax.drawing import label_maps, panels
 from ar_seg_jax.evaluation.evaluator import Column
+from ar_seg_jax.evaluation.instances import of_maps
+from ar_seg_jax.interfaces import VOID
 
+LabelMap = Integer[np.ndarray, 'height width']
+
+_SMALLEST = 120  # pixels of a side of a picture
 RANKED = 100  # images of a split among which the best, median and worst are looked for
 
 png = label_maps.png
@@ -22,17 +28,26 @@ def spread(examples: pipeline.Prepared, count: int) -> list[pipeline.Example]:
     return [pipeline.decode(examples[int(place)]) for place in places]
 
 
-def sample(examples: Sequence[pipeline.Example], column: Column, classes: Sequence[Class], caption: str) -> Image.Image:
-    """Images beside their labels, where these have the classes of the column, and its label maps."""
-    labelled = column.classes == classes
+def sample(
+    examples: Sequence[pipeline.Example], column: Column, classes: Sequence[Class], instances: bool, caption: str
+) -> Image.Image:
+    """Images beside their labels, where these have the classes of the column or are of objects, its views and its label maps.
+
+    Small ones are enlarged, each pixel to a square of them, so that titles fit.
+    """
+    labelled = instances or column.classes == classes
+    named = objects(VOID - 1) if instances else classes
     size = min(min(example['label'].shape) for example in examples)
     rows = []
     for example in examples:
         image, label = example['image'][:size, :size], example['label'][:size, :size]
         painted = label_maps.paint(column.label_map(image), column.classes)
-        truth = [label_maps.paint(label, classes)] if labelled else []
-        rows.append([image[..., :3], *truth, painted, label_maps.overlay(image, painted)])
-    titles = ['image', *(['label (black: none)'] if labelled else []), 'prediction', 'overlay']
+        truth = [label_maps.paint(label, named)] if labelled else []
+        views = [view(image)[..., :3] for view in column.views.values()]
+        rows.append([image[..., :3], *truth, *views, painted, label_maps.overlay(image, painted)])
+    times = -(-_SMALLEST // size)
+    rows = [[picture.repeat(times, 0).repeat(times, 1) for picture in row] for row in rows]
+    titles = ['image', *(['label (black: none)'] if labelled else []), *column.views, 'prediction', 'overlay']
     return label_maps.panel(rows, titles, column.classes, caption)
 
 
@@ -41,30 +56,42 @@ def panel(
     split: str,
     columns: Sequence[Column],
     classes: Sequence[Class],
+    instances: bool,
     count: int,
     caption: str,
 ) -> Image.Image | None:
-    """The best, median and worst images by the accuracy of the first column, with the label maps of all columns of classes;
-    None where nothing is labelled."""
-    columns = [column for column in columns if classes and column.classes == classes]
+    """The best, median and worst images by the accuracy of the first column, with the label maps of all columns of classes; by
+    its mIoU where labels are of objects. None where nothing is labelled."""
+    columns = [column for column in columns if instances or (classes and column.classes == classes)]
     if not columns:
         return None
     predicted = [columns[0].label_map(example['image']) for example in examples]
-    accuracies = np.concatenate(
-        [panels.pixel_accuracy(one[None], example['label'][None]) for one, example in zip(predicted, examples, strict=True)]
-    )
+    measure = _mean_iou if instances else _accuracy
+    scores = np.array([measure(one, example['label']) for one, example in zip(predicted, examples, strict=True)])
     rows = []
-    for group, members in panels.ranked(accuracies, max(1, count // 3)).items():
+    for group, members in panels.ranked(scores, max(1, count // 3)).items():
         for index in members:
             image = examples[index]['image']
             others = [column.label_map(image) for column in columns[1:]]
             maps = [examples[index]['label'], predicted[index], *others]
-            rows.append(panels.Compared(group, float(accuracies[index]), image, maps))
+            rows.append(panels.Compared(group, float(scores[index]), image, maps))
     if not rows:
         return None
+    if instances:
+        classes = objects(int(max(one[one != VOID].max(initial=0) for row in rows for one in row.labels)))
     titles = ['ground truth', *(column.title for column in columns)]
-    caption = f'{caption}: best, median and worst of {len(examples)} images of {split!r}'
+    caption = (
+        f'{caption}: best, median and worst of {len(examples)} images of {split!r}, by {"mIoU" if instances else "accuracy"}'
+    )
     return panels.draw(rows, titles, classes, caption)
+
+
+def _accuracy(predicted: LabelMap, label: LabelMap) -> float:
+    return float(panels.pixel_accuracy(predicted[None], label[None])[0])
+
+
+def _mean_iou(predicted: LabelMap, label: LabelMap) -> float:
+    return of_maps(predicted, label)['mean_iou']
 
 
 def curves(records: Sequence[Mapping[str, Any]], title: str) -> bytes | None:

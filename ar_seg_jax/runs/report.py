@@ -77,7 +77,7 @@ class Reporter:
             return None
         caption = f'{self.directory.name}, step {step}'
         examples = pictures.spread(self.data.examples(self.split), self.count)
-        panel = pictures.sample(examples, columns[0], self.data.classes, caption)
+        panel = pictures.sample(examples, columns[0], self.data.classes, self.data.instances, caption)
         files.write(workdir.picture(self.directory, step), pictures.png(panel))
         return np.asarray(panel)
 
@@ -90,7 +90,8 @@ class Reporter:
             columns = [column for findings in found.values() for column in findings.columns]
             caption = f'{self.directory.name}, step {step}'
             examples = pictures.spread(self.data.examples(self.split), pictures.RANKED)
-            if panel := pictures.panel(examples, self.split, columns, self.data.classes, self.count, caption):
+            classes, instances = self.data.classes, self.data.instances
+            if panel := pictures.panel(examples, self.split, columns, classes, instances, self.count, caption):
                 contents[workdir.picture(self.directory, step, 'panel')] = pictures.png(panel)
         for findings in found.values():
             contents |= {workdir.picture(self.directory, step, kind): draw() for kind, draw in findings.pictures.items()}

@@ -6,7 +6,7 @@ data.json             channels and scale of the images, names, colours and group
 checkpoints/<step>/   the model, the rest of the state (Orbax), checksums of both
 damaged/<step>/       checkpoints that were found damaged, for whoever wants to look
 evaluations/<step>.json  what each evaluator found: scores with their protocols, the class of each cluster
-pictures/<step>.png   images, labels and predictions
+pictures/<step>.png   images, labels and predictions, and of methods that find objects background and reconstruction
 pictures/<step>-panel.png      the best, median and worst of the scored images, with the predictions of probes
 pictures/<step>-confusion.png  clusters against classes
 pictures/curves.png            the objective and scores over the steps

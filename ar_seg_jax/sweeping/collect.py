@@ -12,7 +12,7 @@ from ar_seg_jax.errors import UserError
 from ar_seg_jax.sweeping import state
 from ar_seg_jax.sweeping.plan import Key, Sweep, key, protocol
 from ar_seg_jax.sweeping.runner import Outcomes
-from ar_seg_jax.sweeping.tables import SEGMENTATION, Row, Table
+from ar_seg_jax.sweeping.tables import INSTANCES, SEGMENTATION, Row, Table
 
 
 class Spread(NamedTuple):
@@ -114,7 +114,7 @@ def _score(content: Mapping[str, Any], seed: int, row: Row, measure: str, wanted
     """UserError if the evaluation does not hold it."""
     evaluator, _, name = measure.partition('/')
     found = state.results(content, evaluator)
-    if measure == SEGMENTATION:
+    if measure in (SEGMENTATION, INSTANCES):
         found = [entry for entry in found if entry['name'] == row.method] if row.method else state.own(found)
         found = [entry for entry in found if entry['protocol'] == wanted]
     else:

@@ -10,7 +10,7 @@ from typing import Any
 from ar_seg_jax.configuration import differences, in_words, unknown
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.evaluation.protocols import Protocol
-from ar_seg_jax.sweeping.tables import Row, Table
+from ar_seg_jax.sweeping.tables import INSTANCES, Row, Table
 
 BASE = 'base'
 BASELINES = ('k-means on pixels',)  # what every evaluation with baselines holds
@@ -124,10 +124,14 @@ def choices(row: Row, seeds: Sequence[int]) -> list[str]:
 
 
 def protocol(row: Row, config: Config) -> str:
-    """The protocol of a row's score, in full.
+    """The protocol of a row's score, in full; that of objects has no other choice than the split.
 
     Many-to-one is fitted on other images than those scored: by the config's own such protocol, or else on its training split.
     """
+    if INSTANCES in config['evaluators']:
+        if row.matching:
+            raise UserError(f'{row.name!r} has a matching with classes, and config.evaluators.instances scores objects')
+        return f'{INSTANCES}:{config["evaluation"]["split"]}'
     known = protocols(config)
     if not known:
         raise UserError(

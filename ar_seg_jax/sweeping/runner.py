@@ -78,12 +78,14 @@ def _evaluation(training: Training) -> dict[str, Any]:
     values = {
         'evaluators.segmentation.protocols': training.protocols,
         'evaluators.segmentation.baselines': is_base,
+        'evaluators.instances.baselines': is_base,
         'evaluators.probes.names': training.probes,
     }
     if not is_base:
         values['evaluation.pictures'] = 0
     known = {name: lookup(training.base.config, name) for name in values}
-    known['evaluators.segmentation.protocols'] = [one.short for one in protocols(training.base.config)]
+    if known['evaluators.segmentation.protocols'] is not None:
+        known['evaluators.segmentation.protocols'] = [one.short for one in protocols(training.base.config)]
     return {name: value for name, value in values.items() if known[name] is not None and not _same(known[name], value)}
 
 

@@ -19,11 +19,12 @@ from ar_seg_jax import files
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.runs import workdir
 from ar_seg_jax.sweeping.plan import Key, Training
+from ar_seg_jax.sweeping.tables import INSTANCES, SEGMENTATION
 from ar_seg_jax.training import records
 
 # Keys that do not change a score, only which there are.
 _CHOSEN = ('evaluators.segmentation.protocols', 'evaluators.segmentation.baselines', 'evaluators.probes.names',
-           'evaluation.pictures', 'evaluation.batch_size')  # fmt: skip
+           'evaluators.instances.baselines', 'evaluation.pictures', 'evaluation.batch_size')  # fmt: skip
 
 
 def directory_of(sweep: Path, key: Key) -> Path:
@@ -137,7 +138,7 @@ def _place(content: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _held(content: Mapping[str, Any]) -> tuple[list[str], list[str], list[str]]:
-    segmentations = results(content, 'segmentation')
+    segmentations = results(content, SEGMENTATION) or results(content, INSTANCES)
     protocols = [entry['protocol'] for entry in own(segmentations)]
     probes = [entry['name'] for entry in results(content, 'probes')]
     return protocols, probes, [entry['name'] for entry in segmentations]

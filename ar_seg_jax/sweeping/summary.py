@@ -15,7 +15,8 @@ _INTERVALS = (
     "Difference: of the {} from that of '{}' with the same seed, mean and 95 % confidence interval (Student's t). "
     'An interval that contains 0 shows nothing.'
 )
-WORDS = {'accuracy': 'accuracy', 'mean_iou': 'mIoU'}  # of scores by name; others are called by their name
+# Of scores by name; others are called by their name.
+WORDS = {'accuracy': 'accuracy', 'mean_iou': 'mIoU', 'ari_fg': 'ARI-FG', 'msc_fg': 'MSC-FG'}
 
 
 def markdown(table: Table, sweep: Sweep, seeds: Sequence[int], lines: Sequence[Line]) -> str:

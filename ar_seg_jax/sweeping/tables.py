@@ -11,7 +11,8 @@ from ar_seg_jax.errors import UserError
 FILE = Path(__file__).with_name('tables.json')
 KINDS = ('trained', 'untrained', 'baseline', 'no config')
 SELECTIONS = ('last', 'best_on_scored_labels')
-SEGMENTATION = 'segmentation'  # the measure that baselines and the run itself have
+SEGMENTATION, INSTANCES = 'segmentation', 'instances'  # the measures that baselines and the run itself have, one for each data
+_NO_SHARES = ('cluster_entropy', 'mse', 'mse_per_value')
 
 # Data sets of the paper, by `data.name` and `data.num_classes`.
 _COLUMNS = {('coco_stuff', 3): 'coco3', ('coco_stuff', 15): 'coco15', ('potsdam', 3): 'potsdam3', ('potsdam', 6): 'potsdam6'}
@@ -72,7 +73,7 @@ class Table:
         the highest accuracy. That rule sees the labels that it is scored on, and so flatters; some sources have it.
     compared_with: the row whose score is taken from those of the others, seed by seed; '' is the first that is trained.
     source: where the paper's numbers stand. measures: its columns, '<evaluator>' or '<evaluator>/<name of a result>', such as
-        'probes/linear:logits'. scores: which scores of a measure are shown, shares all of
+        'instances' and 'probes/linear:logits'. scores: which scores of a measure are shown, shares all of
         them, such as 'things_accuracy'; the paper's numbers are of the first.
     """
 
@@ -89,8 +90,8 @@ class Table:
     def __post_init__(self):
         if self.compared_with not in ('', *(row.name for row in self.rows)):
             raise UserError(f'table {self.name!r}: compared_with names a row, found {self.compared_with!r}')
-        if 'cluster_entropy' in self.scores:
-            raise UserError(f'table {self.name!r}: scores are shares, shown in percent; cluster_entropy is in nats')
+        if others := set(self.scores).intersection(_NO_SHARES):
+            raise UserError(f'table {self.name!r}: scores are shares, shown in percent; {", ".join(sorted(others))} is none')
         if self.selection not in SELECTIONS:
             raise UserError(f'table {self.name!r}: selection is one of {", ".join(SELECTIONS)}, found {self.selection!r}')
 

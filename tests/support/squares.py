@@ -1,9 +1,17 @@
 """Images of squares on a floor, whose labels are numbers of objects; and a method that knows their colours.
 
 It stands for methods that find objects: it gives all that these give, from the colours alone.
+
+As a program, a command that reads a run of that method, whatever --workdir says: python tests/support/squares.py predict --...
 """
 
 import dataclasses
+import runpy
+import sys
+from pathlib import Path
+
+if __name__ == '__main__':
+    sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +19,10 @@ import numpy as np
 
 from ar_seg_jax import sharding
 from ar_seg_jax.data.builder import SegmentationBuilder, SegmentationConfig, example, prepare
+from ar_seg_jax.data.classes import objects
 from ar_seg_jax.data.dataset import Dataset
-from ar_seg_jax.interfaces import VOID, Method, Outputs
+from ar_seg_jax.interfaces import VOID, Method, ModelState, Outputs
+from ar_seg_jax.prediction import network
 
 SIDE = 16  # pixels
 FLOOR = (120, 120, 120)
@@ -80,7 +90,7 @@ class ByColour(Method):
         return outputs.mean(), {}
 
     def predict(self, params, extra, image):
-        palette, slots = params['palette'], jnp.arange(self.num_clusters)
+        palette = params['palette']
         x = image / jnp.float32(255)
         chosen = jnp.argmin(jnp.sum((x[..., None, :] - palette[None, None, None]) ** 2, -1), -1)
         segments = jnp.where(jnp.isin(chosen, jnp.array(self.merged, int)), 1, chosen)
@@ -107,3 +117,15 @@ def labels(index) -> np.ndarray:
     """Of an image, VOID where it has none."""
     _, label = painted(SQUARES[index])
     return np.full_like(label, VOID) if SQUARES[index] is None else label
+
+
+def trained() -> network.Network:
+    """As a run of the method would be loaded."""
+    method = ByColour()
+    state = ModelState(np.int32(7), *method.init(None, None))
+    return network.Network(method, state, range(method.num_clusters), objects(len(COLOURS)), 3, 1.0)
+
+
+if __name__ == '__main__':
+    network.load = lambda directory, step: trained()
+    runpy.run_module(f'ar_seg_jax.{sys.argv.pop(1)}', run_name='__main__')

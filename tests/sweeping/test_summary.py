@@ -9,13 +9,14 @@ import statistics
 
 import pytest
 
+from ar_seg_jax import files
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.runs import workdir
 from ar_seg_jax.sweeping import collect, drawing, plan, state, summary, tables
 from ar_seg_jax.sweeping.collect import Spread
 from ar_seg_jax.sweeping.runner import Outcome, scoring_command, training_command
 from ar_seg_jax.sweeping.tables import Row, Table
-from configs import arl_potsdam3, potsdam3
+from configs import arl_potsdam3, ast_objects_small, potsdam3
 
 FIRST, SECOND = 'one-to-one:labelled_test:labelled_test', 'many-to-one:labelled_train:labelled_test'
 PROBES = ('linear:logits', 'non-linear:logits', 'linear:features', 'non-linear:features')
@@ -121,6 +122,40 @@ def test_a_table_has_our_scores_beside_the_paper_s(sweep):
     assert float(rows[1]['difference']) == pytest.approx(-7) and float(rows[1]['difference_95']) == pytest.approx(half, rel=1e-4)
     assert rows[0]['difference'] == '' and rows[1]['failed'] == '1' and rows[2]['accuracy'] == '' and rows[2]['waiting'] == '3'
     assert drawing.png(table, lines, 'potsdam3').startswith(b'\x89PNG')
+
+
+def test_a_table_of_objects_is_read_from_their_evaluator(tmp_path):
+    config = ast_objects_small.get_config().to_dict()
+    sweep = plan.Sweep(tmp_path, plan.Base(ast_objects_small.__file__, config), {}, lambda file: config)
+    rows = (
+        Row('AST'),
+        Row('one scale', overrides={'method.scales': 1}),
+        Row('before training', 'untrained'),
+        Row('blocks', 'baseline', method='blocks'),
+    )
+    table = Table('objects', 'Objects', 'nowhere', rows, (tables.INSTANCES,), ('mean_iou', 'ari_fg'))
+    outcomes = {}
+    for training in plan.trainings(table, sweep, [0]):
+        assert not [part for part in training_command(sweep, training) if 'segmentation' in part]
+        told = '--config.evaluators.instances.baselines=False' in training_command(sweep, training)
+        assert told == (training.slug != plan.BASE)
+        for step, name, value in ((0, 'AST, step 0', 0.1), (7, 'AST, step 7', 0.5 + 0.1 * told)):
+            entries = [(name, value), ('k-means on pixels', 0.3), ('blocks', 0.2)]
+            results = [
+                _entry(name, 'instances:val', 0, value) | {'scores': {'mean_iou': value, 'ari_fg': value / 2}}
+                for name, value in entries
+            ]
+            path = workdir.evaluation(state.directory_of(tmp_path, training.key), step)
+            files.write_json(path, {'step': step, 'device': 'cpu', tables.INSTANCES: {'results': results}})
+        (path.parents[1] / 'metrics.jsonl').touch()
+        workdir.save_config(path.parents[1], config)
+        state.finish(tmp_path, training)
+        assert state.finished(tmp_path, training)
+        outcomes[training.key] = DONE
+    text = summary.markdown(table, sweep, [0], collect.lines(table, sweep, [0], outcomes))
+    assert '| ours, mIoU | ARI-FG | difference |' in text and '- Protocol: instances words' in text
+    for name, value in (('AST', 50), ('one scale', 60), ('before training', 10), ('blocks', 20)):
+        assert f'| {name} | {value}.0 (n = 1) | {value / 2} |' in text
 
 
 def test_the_best_step_by_the_scored_labels_is_shown_only_where_a_table_says_so(sweep):

@@ -81,7 +81,7 @@ def _table(**changes):
             "row 'r': only a network has overrides, or a config",
         ),
         (_table(rows=[{'name': 'r', 'matching': 'one-to-one'}]), "row 'r': matching is 'many-to-one' or '', found 'one-to-one'"),
-        (_table(scores=['accuracy', 'cluster_entropy']), "table 'mine': scores are shares, .*; cluster_entropy is in nats"),
+        (_table(scores=['accuracy', 'cluster_entropy']), "table 'mine': scores are shares, .*; cluster_entropy is none"),
         (_table(colour='red'), r"^.*, table 'mine': .*'colour'"),
         ([], r'^.*tables\.json: expected a JSON object, found list; see ar_seg_jax/sweeping/tables\.py$'),
     ],

@@ -1,0 +1,31 @@
+"""What does not fit a method that finds objects is told before data is prepared."""
+
+import pytest
+
+from ar_seg_jax import build
+from ar_seg_jax.errors import UserError
+from ar_seg_jax.runs import assembly, checks
+from configs import ast_objects_small, common
+from tests.support import feeds
+
+
+def _check(tmp_path, **changes):
+    config = {**ast_objects_small.get_config().to_dict(), **changes}
+    config['data'] = {**config['data'], 'data_dir': str(tmp_path)}
+    config['evaluation'] = {**config['evaluation'], 'batch_size': 2}
+    checks.check(config, build.method(config), assembly.dataset(config, feeds.mesh_of(1)), begins=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_config_of_objects_fits_and_evaluators_of_classes_do_not(tmp_path):
+    _check(tmp_path)
+    evaluators = common.get_config().to_dict()['evaluators']
+    with pytest.raises(UserError, match=r'^config\.evaluators\.segmentation scores classes, but labels of config\.data are'):
+        _check(tmp_path, evaluators=evaluators)
+
+
+def test_images_that_are_scored_have_the_size_that_the_method_takes(tmp_path):
+    evaluation = ast_objects_small.get_config().to_dict()['evaluation']
+    _check(tmp_path, evaluation=evaluation | {'crop_size': 64})
+    with pytest.raises(UserError, match=r'^AST is made for images of 64 x 64 pixels, and --config\.evaluation\.crop_size is 48'):
+        _check(tmp_path, evaluation=evaluation | {'crop_size': 48})
