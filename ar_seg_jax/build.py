@@ -84,10 +84,10 @@ def transformation(config: Config, method: Method, steps: int) -> optimizer.Opti
             raise UserError(f'config.phase_optimizers: {method.title} {_has_phases(names)}, found {name!r}')
     make = functools.partial(_optimizer, config, method, steps)
     others = make(config['optimizer'], 'config.optimizer', [name for name in names if name not in turns])
-    if not turns:
-        return others
     own = {name: make(options, f'config.phase_optimizers.{name}', [name]) for name, options in turns.items()}
-    return optimizer.taking_turns(others, own)
+    lasting = {method.phase(phase.begin).name for phase in method.phases}  # others have no steps, and need no state
+    own = {name: found for name, found in own.items() if name in lasting}
+    return optimizer.taking_turns(others, own) if own else others
 
 
 def _has_phases(names: Sequence[str]) -> str:

@@ -218,7 +218,8 @@ class Method(Protocol):
     refresh_when: before which steps `refresh` is called, None for never. restarted: the groups of parameters that `refresh` draws
     anew, by their paths ('head', 'network/decoder'): whatever lies below, whose moments in the optimiser then begin anew too.
     phases: parts of the training that compute something else, or train other groups, in order; () where all steps are alike. A
-    phase lasts until the next one begins. The moments of the optimiser then begin anew, while learning rates go on as scheduled.
+    phase lasts until the next one begins, and has no steps if both begin together. When one begins, the moments of the optimiser
+    begin anew, while learning rates go on as scheduled.
 
     `extra` is a mapping of arrays of any type, which forward, refresh and readout give again in the shapes and types of init.
     These depend neither on the size of batches nor on the data set: a state is evaluated, and goes on, with others. Its

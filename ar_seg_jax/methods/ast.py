@@ -111,11 +111,10 @@ class AST(Method):
 
     @property
     def phases(self) -> tuple[Phase, ...]:
-        if self.scenario == 'BT':
-            return (Phase('joint', 0),)
+        background_steps, frozen_steps = (0, 0) if self.scenario == 'BT' else (self.background_steps, self.frozen_steps)
         foreground = (_NETWORK, *([_SLOTS] if self.transformer.depth else []), _GLIMPSES, _RIVAL)
-        alone = (Phase('background', 0, foreground), Phase('foreground', self.background_steps, (_BACKGROUND,)))
-        return alone if self.scenario == 'frozen' else (*alone, Phase('joint', self.background_steps + self.frozen_steps))
+        alone = (Phase('background', 0, foreground), Phase('foreground', background_steps, (_BACKGROUND,)))
+        return alone if self.scenario == 'frozen' else (*alone, Phase('joint', background_steps + frozen_steps))
 
     @property
     def refresh_when(self) -> Cadence | None:

@@ -132,7 +132,8 @@ def _announce(run: Run, schedule: loop.Schedule):
     _logger.info('Method: %s, %s parameters, %d clusters', task.method.title, f'{parameters:,}', task.method.num_clusters)
     _logger.info('Training on %r to step %d; everything goes to %s', data.train_split, schedule.steps, run.directory)
     if task.method.phases:
-        begins = ', '.join(f'{phase.name} from step {phase.begin + 1}' for phase in task.method.phases)
+        phases = dict.fromkeys(task.method.phase(phase.begin) for phase in task.method.phases)  # those that have steps
+        begins = ', '.join(f'{phase.name} from step {phase.begin + 1}' for phase in phases)
         _logger.info('Phases: %s', begins)
     _logger.info('Checkpoints: %s', run.checkpoints.directory)
     _logger.info('The loss is %s', task.method.loss_in_words)

@@ -121,7 +121,7 @@ def test_the_background_learns_in_its_phase_and_in_the_last_one(method, state, c
 @pytest.mark.parametrize(
     ('scenario', 'begins'),
     [
-        ('BT', {'joint': 0}),
+        ('BT', {'background': 0, 'foreground': 0, 'joint': 0}),
         ('frozen', {'background': 0, 'foreground': 2}),
         ('CT', {'background': 0, 'foreground': 2, 'joint': 4}),
     ],
@@ -133,7 +133,8 @@ def test_scenarios_have_their_phases(scenario, begins, state):
         frozen = {'background': set(state[0]) - {'background'}, 'foreground': {'background'}, 'joint': set()}
         assert set(phase.frozen) == frozen[phase.name]
         assert method.during(phase) == dataclasses.replace(method, stage=phase.name)
-    first = begins.get('foreground', 0)
+    first = begins['foreground']
+    assert method.phase(0).name == ('joint' if scenario == 'BT' else 'background')
     np.testing.assert_allclose([_ramp(method, first + step) for step in range(5)], [0, 1 / 9, 4 / 9, 1, 1], rtol=1e-5)
 
 

@@ -216,6 +216,14 @@ def test_wrong_optimisers_of_phases_are_named(phases, turns, message):
         build.transformation(_config(phase_optimizers=turns), Toy(phases), STEPS)
 
 
+def test_a_phase_without_steps_has_no_state_of_its_optimiser():
+    none_of_one = Toy((Phase('one', 0, ('head',)), Phase('two', 0)))
+    params = {'body': jnp.ones((3, 2)), 'head': jnp.ones(2)}
+    found, expected = (build.transformation(config, none_of_one, STEPS) for config in (_config(), _config(phase_optimizers={})))
+    states = [jax.tree.structure(one.during(none_of_one.phase(0)).tx.init(params)) for one in (found, expected)]
+    assert states[0] == states[1]
+
+
 def test_a_config_of_before_there_were_phases_has_one_optimiser():
     config = _config()
     del config['phase_optimizers'], config['optimizer']['warmup_power']
