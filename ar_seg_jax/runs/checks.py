@@ -25,6 +25,7 @@ def check(config: Config, method: Method, data: Dataset, *, begins: bool):
     assembly.length(config)
     assembly.steps_to_trace(config['profile'])
     _check_batches(config, method, data)
+    _check_labels(method, data)
     _check_evaluators(config['evaluators'])
     weights = assembly.initial_weights(config)
     if begins:
@@ -44,6 +45,18 @@ def _check_batches(config: Config, method: Method, data: Dataset):
     sharding.check_batch_size(evaluation['batch_size'], data.mesh.size, 'evaluation.batch_size', learns=False)
     build.check_channels(config, data.image_shape[-1])
     method.check(data.image_shape, parts)
+
+
+def _check_labels(method: Method, data: Dataset):
+    """There are labels of as many classes, if the method is trained with them."""
+    if not method.uses_labels or len(data.classes) == method.num_clusters:
+        return
+    if not data.classes:
+        raise UserError(f'{method.title} learns from labels, and the data has none; choose another method or labelled data')
+    raise UserError(
+        f'{method.title} learns {method.num_clusters} classes, but the data has {len(data.classes)}; set '
+        f'--config.method.num_clusters={len(data.classes)}'
+    )
 
 
 def _check_evaluators(chosen: Mapping[str, Mapping[str, Any]]):
