@@ -17,7 +17,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.epochs = 0.0  # passes over the training split; the last batch may go on into the next one
 
     config.data = {
-        'name': 'textures',  # cityscapes, coco_stuff, folder, potsdam or textures
+        'name': 'textures',  # one of DATASETS in ar_seg_jax/runs/assembly.py
         'data_dir': '~/tensorflow_datasets',  # where prepared data sets are kept
         'train_split': 'train',  # TFDS syntax, such as 'train+val'
     }

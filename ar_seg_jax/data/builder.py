@@ -30,12 +30,15 @@ class SegmentationConfig(tfds.core.BuilderConfig):
 
     rescale: size of the prepared images relative to the raw ones; prediction brings new images to the same scale.
     shorter_side: pixels; where not 0, all images were brought to it, whatever `rescale` is.
+    instances: labels are numbers of objects, 0 is the background, and there are no classes; objects of different images have
+        nothing to do with one another. There are at most VOID - 1 of them in an image.
     """
 
     classes: tuple[Class, ...]
     channels: int = 3
     rescale: float = 1.0
     shorter_side: int = 0
+    instances: bool = False
 
     def __repr__(self) -> str:
         return self.name  # TFDS logs its configs; lists of files would drown the rest
@@ -44,8 +47,8 @@ class SegmentationConfig(tfds.core.BuilderConfig):
 class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """Base of the data sets: examples of an id, an image and a label map of the same size.
 
-    Labels are class indices, VOID where there is none. Subclasses write `_split_generators` and `_generate_examples`;
-    the latter yields what `example` makes, images already at the scale that training needs.
+    Labels are class indices, or numbers of objects, and VOID where there is none. Subclasses write `_split_generators` and
+    `_generate_examples`; the latter yields what `example` makes, images already at the scale that training needs.
     """
 
     VERSION = tfds.core.Version('1.0.0')

@@ -35,8 +35,13 @@ class Dataset:
 
     @property
     def classes(self) -> tuple[Class, ...]:
-        """Empty where there are no labels."""
+        """Empty where there are no labels, or where these are instances."""
         return self.builder.builder_config.classes
+
+    @property
+    def instances(self) -> bool:
+        """Whether labels are numbers of objects, see `SegmentationConfig`."""
+        return self.builder.builder_config.instances
 
     @property
     def image_shape(self) -> tuple[int, int, int, int]:

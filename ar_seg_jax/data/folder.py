@@ -16,7 +16,7 @@ import dataclasses
 import itertools
 import re
 import reprlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +87,7 @@ class Folder(SegmentationBuilder):
             if not config.block_size:
                 yield example(identifier, image, label)
                 continue
-            for row, column, block, block_label in _blocks(path, image, label, config.block_size, config.edges):
+            for row, column, block, block_label in blocks(path, image, label, config.block_size, config.edges):
                 yield example(f'{identifier}_{row}_{column}', block, block_label)
 
 
@@ -124,17 +124,13 @@ def builder(
     reading = _labels(directory, variant, label_files) if label_files else None
     if variant and reading is None:
         raise DataError(f'{directory}: data.variant={variant!r} needs label maps in {directory / "labels"}; found none')
-    stamps = [
-        (str(path), path.stat().st_size, path.stat().st_mtime_ns)
-        for path in [*(path for pairs in files.values() for _, path in pairs), *label_files.values()]
-    ]
     name = config_name(
         f'{directory.name}-{variant}' if variant else directory.name,
         root=directory,
         options=(variant, labels, channels, rescale, block_size, edges),
         splits={split: [identifier for identifier, _ in pairs] for split, pairs in files.items()},
         classes=reading and (reading.classes, reading.by_id),
-        stamps=stamps,
+        stamps=stamps([*(path for pairs in files.values() for _, path in pairs), *label_files.values()]),
     )
     config = FolderConfig(
         name=name,
@@ -167,22 +163,25 @@ def find_images(directory: Path) -> list[Path]:
     return found
 
 
-def _image_files(directory: Path) -> dict[str, list[tuple[str, Path]]]:
-    """Id and file of the images of each split."""
-    base = directory / 'images' if (directory / 'images').is_dir() else directory
-    by_id: dict[str, Path] = {}
+def by_identifier(base: Path) -> dict[str, Path]:
+    """The images below a directory by their paths from there, without endings; DataError if two differ in these only."""
+    found: dict[str, Path] = {}
     for path in find_images(base):
         identifier = path.relative_to(base).with_suffix('').as_posix()
-        if identifier in by_id:
-            raise DataError(f'{path}: same name as {by_id[identifier]} but for its ending; names of images must differ')
-        by_id[identifier] = path
-    table = directory / 'splits.csv'
-    if not table.exists():
-        return {'train': list(by_id.items())}
-    rows = _rows(table)
+        if identifier in found:
+            raise DataError(f'{path}: same name as {found[identifier]} but for its ending; names of images must differ')
+        found[identifier] = path
+    return found
+
+
+def listed_splits(table: Path, by_id: dict[str, Path], base: Path) -> dict[str, list[tuple[str, Path]]]:
+    """Id and image of each split in a splits.csv; empty if there is none, or if it says nothing about splits.
+
+    Raises DataError for ids that are none of the images `by_id`, which were found in `base`.
+    """
+    rows = _rows(table) if table.exists() else []
     if not rows or not {'id', 'split'} <= rows[0].keys():
-        # A table of files without a column of splits, or an empty one, says nothing about splits.
-        return {'train': list(by_id.items())}
+        return {}  # also for a table of files without a column of splits
     missing = [row['id'] for row in rows if row['id'] not in by_id]
     if missing:
         raise DataError(f'{table}: {len(missing)} ids have no image in {base}, the first is {missing[0]!r}')
@@ -193,6 +192,18 @@ def _image_files(directory: Path) -> dict[str, list[tuple[str, Path]]]:
         split: [(row['id'], by_id[row['id']]) for row in rows if row['split'] == split]
         for split in dict.fromkeys(row['split'] for row in rows)
     }
+
+
+def stamps(paths: Iterable[Path]) -> list[tuple[str, int, int]]:
+    """What changes when files change: names, sizes and times."""
+    return [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+
+
+def _image_files(directory: Path) -> dict[str, list[tuple[str, Path]]]:
+    """Id and file of the images of each split."""
+    base = directory / 'images' if (directory / 'images').is_dir() else directory
+    by_id = by_identifier(base)
+    return listed_splits(directory / 'splits.csv', by_id, base) or {'train': list(by_id.items())}
 
 
 def _labels(directory: Path, variant: str, label_files: dict[str, Path]) -> Labels:
@@ -284,7 +295,7 @@ def _numbered(label_files: dict[str, Path]) -> Labels:
     return Labels(named, {key: index for index, key in enumerate(ids)}, (), ())
 
 
-def _blocks(
+def blocks(
     path: Path, image: np.ndarray, label: np.ndarray | None, size: int, edges: str
 ) -> Iterator[tuple[int, int, np.ndarray, np.ndarray | None]]:
     """Row, column, image and label map of each block, from the top left."""

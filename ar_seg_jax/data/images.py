@@ -212,7 +212,11 @@ def square(image: UInt8[np.ndarray, '...'], side: int, label: bool = False) -> U
     Pixel for pixel what PiCIE's loaders make of images with Pillow: where an odd number is left out, the number before the
     square is the even one of the two halves.
     """
-    image = rescale(image, 1.0, label, side)
+    return middle(rescale(image, 1.0, label, side), side)
+
+
+def middle(image: UInt8[np.ndarray, '...'], side: int) -> UInt8[np.ndarray, '...']:
+    """The square of so many pixels around the centre, as `square` has it."""
     row, column = (round((length - side) / 2) for length in image.shape[:2])
     return image[row : row + side, column : column + side]
 
@@ -226,6 +230,15 @@ def resize(image: UInt8[np.ndarray, '...'], height: int, width: int, label: bool
     if image.ndim == 3 and image.shape[2] == 4:  # Pillow would premultiply the fourth band as alpha
         return np.stack([np.array(Image.fromarray(band).resize(size, method)) for band in np.moveaxis(image, 2, 0)], axis=2)
     return np.array(Image.fromarray(image).resize(size, method))
+
+
+def nearest(image: UInt8[np.ndarray, '...'], height: int, width: int) -> UInt8[np.ndarray, '...']:
+    """At a given size, of which pixel i is pixel floor(i * before / after), as PyTorch's `interpolate` has it by default.
+
+    Pillow, and so `resize`, takes floor((i + 1/2) * before / after).
+    """
+    rows, columns = (np.arange(size) * before // size for size, before in zip((height, width), image.shape[:2], strict=True))
+    return image[rows][:, columns]
 
 
 def resample(image: UInt8[np.ndarray, '...'], factor: float, label: bool = False) -> UInt8[np.ndarray, '...']:

@@ -51,8 +51,8 @@ class DataError(UserError):
     """An input file or folder that cannot be used; the message names it, what was found and what to do."""
 
 
-def check_file(path: Path):
-    """DataError unless this is a regular file of sane size: reading a pipe would wait for ever, a device never end."""
+def check_file(path: Path, most: int = _MAX_BYTES):
+    """DataError unless this is a regular file, of at most so many bytes: a pipe would be waited for, a device never end."""
     try:
         status = path.stat()
     except FileNotFoundError as error:
@@ -63,8 +63,8 @@ def check_file(path: Path):
         raise DataError(f'{path}: not a regular file; remove it')
     if not status.st_size:
         raise DataError(f'{path}: the file is empty; remove it or fetch it again')
-    if status.st_size > _MAX_BYTES:
-        raise DataError(f'{path}: {status.st_size} bytes exceed the limit of {_MAX_BYTES}, more than such a file can need')
+    if status.st_size > most:
+        raise DataError(f'{path}: {status.st_size} bytes exceed the limit of {most}, more than such a file can need')
 
 
 def check_size(name: Path | str, height: int, width: int):

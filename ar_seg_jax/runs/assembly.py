@@ -10,7 +10,18 @@ from jax.sharding import Mesh
 
 from ar_seg_jax import build
 from ar_seg_jax.configuration import check_options, choose
-from ar_seg_jax.data import cityscapes, coco_stuff, folder, potsdam, textures
+from ar_seg_jax.data import (
+    cityscapes,
+    clevrtex,
+    coco_stuff,
+    folder,
+    instances,
+    multi_object_records,
+    objects,
+    potsdam,
+    shapestacks,
+    textures,
+)
 from ar_seg_jax.data.builder import prepare
 from ar_seg_jax.data.dataset import Dataset
 from ar_seg_jax.data.limits import DataError
@@ -28,9 +39,14 @@ Config = Mapping[str, Any]
 
 DATASETS = {
     'cityscapes': cityscapes.builder,
+    'clevrtex': clevrtex.builder,
     'coco_stuff': coco_stuff.builder,
     'folder': folder.builder,
+    'instances': instances.builder,
+    'multi_object_records': multi_object_records.builder,
+    'objects': objects.builder,
     'potsdam': potsdam.builder,
+    'shapestacks': shapestacks.builder,
     'textures': textures.builder,
 }
 EVALUATORS = {'segmentation': Segmentation, 'probes': Probing}
