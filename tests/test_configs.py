@@ -2,6 +2,7 @@
 
 import importlib.util
 import inspect
+import json
 import re
 from pathlib import Path
 
@@ -36,9 +37,11 @@ def _load(name):
 
 @pytest.fixture(scope='module')
 def raw(tmp_path_factory):
-    """A directory in which each of the data sets finds files with the names of its images."""
+    """A directory in which each of the data sets finds files with the names of its images, and some the names of classes."""
     root = tmp_path_factory.mktemp('raw')
-    for name in ('images/a.png', 'top_potsdam_2_10_RGBIR.tif', 'leftImg8bit/test/city/a_leftImg8bit.png'):
+    table = {'classes': [{'id': number, 'name': name, 'color_rgb': [number] * 3} for number, name in enumerate('abc')]}
+    (root / 'classes.json').write_text(json.dumps(table))
+    for name in ('images/a.png', 'labels/a.png', 'top_potsdam_2_10_RGBIR.tif', 'leftImg8bit/test/city/a_leftImg8bit.png'):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()
     return root
