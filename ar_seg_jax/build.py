@@ -11,7 +11,7 @@ from flax.core import FrozenDict
 from ar_seg_jax.configuration import check_type, check_types, choose
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Method, Model
-from ar_seg_jax.methods import ac, arl, ast, clusters, deep_cluster, doersch, iic, isola, picie
+from ar_seg_jax.methods import ac, arl, ast, clusters, deep_cluster, doersch, iic, isola, picie, supervised
 from ar_seg_jax.models.autoregressive import Autoregressive
 from ar_seg_jax.models.compact_unet import CompactUNet
 from ar_seg_jax.models.resnet_fpn import ResNetFPN
@@ -41,6 +41,7 @@ METHODS = {
     'iic': iic.build,
     'isola': isola.build,
     'picie': picie.build,
+    'supervised': supervised.build,
 }
 
 # Of every optimiser, besides its own options.

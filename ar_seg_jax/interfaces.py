@@ -213,7 +213,8 @@ class Method(Protocol):
     makes the model of config.model with the heads that the method wants.
 
     title: what tables call it. loss_in_words: what the loss is, and its unit. num_clusters: of the scores of `predict`, 0
-    where it predicts none. image_size: side of the images that it takes, which are square then; None for images of any size.
+    where it predicts none. uses_labels: whether it is trained with them; the data then has as many classes as it has clusters.
+    image_size: side of the images that it takes, which are square then; None for images of any size.
     reach: as that of a model, of the scores. output_stride and first_cell: as those of a model.
     refresh_when: before which steps `refresh` is called, None for never. restarted: the groups of parameters that `refresh` draws
     anew, by their paths ('head', 'network/decoder'): whatever lies below, whose moments in the optimiser then begin anew too.
@@ -230,6 +231,7 @@ class Method(Protocol):
     loss_in_words: str
     num_clusters: int
     image_size: int | None = None
+    uses_labels: bool = False
     reach: int | None = None
     refresh_when: Cadence | None = None
     restarted: tuple[str, ...] = ()

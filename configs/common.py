@@ -362,6 +362,20 @@ def ast_optimizers() -> dict[str, Any]:
     }
 
 
+def supervised() -> dict[str, Any]:
+    """Learning from labels, for what they are worth and what another method's network is worth as a start."""
+    return {
+        'name': 'supervised',
+        'num_clusters': 3,  # classes of the data
+        # changes of images: factors of colours are from 1 - x to 1 + x, hue is a share of the circle
+        'brightness': 0.4,
+        'contrast': 0.4,
+        'saturation': 0.4,
+        'hue': 0.125,
+        'flip': 0.5,  # probability
+    }
+
+
 def adam() -> dict[str, Any]:
     """Adam with the papers' defaults, but for epsilon.
 

@@ -12,7 +12,11 @@ from configs import common, picie_coco27
 
 
 def get_config():
-    config = picie_coco27.get_config()
+    return in_place_of_picie(picie_coco27.get_config())
+
+
+def in_place_of_picie(config):
+    """The config with MDC for its method."""
     chosen = {'num_clusters': 27, 'shrink': 2, 'initial_batches': 40, 'balance': 'frequency'}
     config.method = common.deep_cluster() | chosen
     return config

@@ -2,6 +2,7 @@
 
 import importlib.util
 import inspect
+import json
 import re
 from pathlib import Path
 
@@ -36,11 +37,14 @@ def _load(name):
 
 @pytest.fixture(scope='module')
 def raw(tmp_path_factory):
-    """A directory in which each of the data sets finds files with the names of its images."""
+    """A directory in which each of the data sets finds files with the names of its images, and some the names of classes."""
     root = tmp_path_factory.mktemp('raw')
+    table = {'classes': [{'id': number, 'name': name, 'color_rgb': [number] * 3} for number, name in enumerate('abc')]}
+    (root / 'classes.json').write_text(json.dumps(table))
     stack = 'rgb-w=0-f=0-l=0-c=unique-cam_1-mono-0.png'
     names = (
         'images/a.png',
+        'labels/a.png',
         'top_potsdam_2_10_RGBIR.tif',
         'leftImg8bit/test/city/a_leftImg8bit.png',
         'clevr_with_masks_train.tfrecords',

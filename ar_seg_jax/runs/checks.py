@@ -26,6 +26,7 @@ def check(config: Config, method: Method, data: Dataset, *, begins: bool):
     assembly.length(config)
     assembly.steps_to_trace(config['profile'])
     _check_batches(config, method, data)
+    _check_labels(method, data)
     _check_evaluators(config, method, data)
     weights = assembly.initial_weights(config)
     if begins:
@@ -51,6 +52,18 @@ def _check_batches(config: Config, method: Method, data: Dataset):
             f'{method.title} is made for images of {side} x {side} pixels, and --config.evaluation.crop_size is {scored}; set it '
             f'to {side}, or to 0 where all images have that size'
         )
+
+
+def _check_labels(method: Method, data: Dataset):
+    """There are labels of as many classes, if the method is trained with them."""
+    if not method.uses_labels or len(data.classes) == method.num_clusters:
+        return
+    if not data.classes:
+        raise UserError(f'{method.title} learns from labels, and the data has none; choose another method or labelled data')
+    raise UserError(
+        f'{method.title} learns {method.num_clusters} classes, but the data has {len(data.classes)}; set '
+        f'--config.method.num_clusters={len(data.classes)}'
+    )
 
 
 def _check_evaluators(config: Config, method: Method, data: Dataset):

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -16,7 +17,7 @@ from ar_seg_jax.evaluation.evaluator import Subject
 from ar_seg_jax.evaluation.instance_segmentation import InstanceSegmentation
 from ar_seg_jax.evaluation.probing import Probing
 from ar_seg_jax.evaluation.segmentation import Segmentation
-from ar_seg_jax.interfaces import ModelState
+from ar_seg_jax.interfaces import VOID, ModelState
 from configs import common
 from tests.support import squares
 
@@ -113,6 +114,28 @@ def test_the_same_is_found_in_batches_of_any_size(subject):
     assert (
         InstanceSegmentation(other, baselines=False, threshold=30.0).report(_state(other), data.evaluation).content == one.content
     )
+
+
+def test_a_method_that_makes_no_images_has_numbered_segments_and_no_errors(subject):
+    class Segmenting(squares.ByColour):
+        def predict(self, params, extra, image):
+            return {'scores': super().predict(params, extra, image)['scores']}
+
+    other = dataclasses.replace(subject, method=Segmenting())
+    found = InstanceSegmentation(other, baselines=False, threshold=30.0).report(_state(other), subject.data.evaluation)
+    (own,), (column,) = found.content['results'], found.columns
+    assert set(own['scores']) == set(instances.WORDS) and own['scores']['mean_iou'] == 1
+    assert [entry.name for entry in column.classes] == [f'segment {index}' for index in range(4)] and not column.views
+
+
+def test_without_labels_reconstructions_are_scored_and_nothing_else(subject):
+    def unlabelled(split):
+        return ({**batch, 'label': jnp.full_like(batch['label'], VOID)} for batch in subject.data.evaluation(split))
+
+    evaluator = InstanceSegmentation(subject, baselines=False, threshold=30.0)
+    (own,) = evaluator.report(_state(subject), unlabelled).content['results']
+    assert set(own['scores']) == {'mse', 'mse_per_value'}
+    assert set(evaluator.follow(_state(subject), unlabelled).scalars) == {'instances/mse', 'instances/mse_per_value'}
 
 
 def test_data_of_objects_and_of_classes_each_have_their_evaluators(subject):

@@ -26,6 +26,7 @@ SMALL = {
     'arl': {'num_clusters': 3, 'width': 5, 'negatives': 5},
     'iic': {'num_clusters': 3, 'displacement': 2, 'auxiliary_clusters': 4, 'sub_heads': 2, **_CALM},
     'doersch': {'num_clusters': 3, 'patch': 3, 'comparator_width': 8, 'sobel': True, **_CALM},
+    'supervised': {'num_clusters': 3, **_CALM},
     'isola': {'num_clusters': 3, 'patch': 3, 'comparator_width': 8, 'comparator': 'full', **_CALM},
     'deep_cluster': {**_SMALL_SEARCH, 'num_clusters': 3, 'training_clusters': 4},
     'picie': {**_SMALL_SEARCH, 'num_clusters': 3, 'auxiliary_clusters': 4},
