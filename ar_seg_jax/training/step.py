@@ -58,11 +58,7 @@ def make_train_step(
 
         checked = quantities(metrics, gradients, params, extra)
         finite = jnp.stack([jnp.all(jnp.isfinite(quantity)) for quantity in checked.values()])
-<<<<<<< HEAD
-        # Whether all are. A reduction would be fused into each of its hundreds of consumers, and compilation take twice as long.
-=======
         # Whether all are. A reduction would be fused into each of its hundreds of consumers, which doubles the time to compile.
->>>>>>> main
         applied = jnp.sort(finite)[0]
         new, old = (params, extra, opt_state), (state.params, state.extra, state.opt_state)
         params, extra, opt_state = jax.tree.map(lambda new, old: jnp.where(applied, new, old), new, old)
