@@ -1,9 +1,11 @@
 """Scores a checkpoint of a run with the unmasked network, and draws its pictures.
 
-    python -m ar_seg_jax.evaluate --workdir runs/coco3 [--step N] [--probes linear,non-linear:logits] [--data_dir DIR]
+    python -m ar_seg_jax.evaluate --workdir runs/coco3 [--step N] [--split test] [--probes linear,non-linear:logits]
+      [--data_dir DIR]
 
-Step 0 is the network before training. --probes is used in place of config.evaluators.probes.names. Data is read where the run
-prepared it; --data_dir is for a run that comes from another machine.
+Step 0 is the network before training. What is found of another --split than that of the run has its name in those of files, such
+as evaluations/006150-test.json. --probes is used in place of config.evaluators.probes.names. Data is read where the run prepared
+it; --data_dir is for a run that comes from another machine.
 """
 
 from pathlib import Path
@@ -15,6 +17,7 @@ from ar_seg_jax.errors import UserError
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the run.', required=True)
 _STEP = flags.DEFINE_integer('step', None, 'Step of the checkpoint, or 0; the last checkpoint if not given.')
+_SPLIT = flags.DEFINE_string('split', None, 'Split that is scored and pictured; config.evaluation.split if not given.')
 _DATA_DIR = flags.DEFINE_string('data_dir', None, 'Directory of prepared data, where it is prepared if it is not there yet.')
 _PROBES = flags.DEFINE_list('probes', None, 'Probes to train on the frozen network, such as linear:logits; empty for none.')
 cli.define_process_flags()
@@ -30,7 +33,7 @@ def main():
         if 'probes' not in config['evaluators']:
             raise UserError(f'--probes: the config of {directory} has no evaluators.probes, which says how they are trained')
         config['evaluators']['probes']['names'] = _PROBES.value
-    run = runs.open_run(config, directory, training=False, data_dir=_DATA_DIR.value)
+    run = runs.open_run(config, directory, training=False, data_dir=_DATA_DIR.value, split=_SPLIT.value)
     run.reporter.report(runs.evaluated(run, _STEP.value))
 
 

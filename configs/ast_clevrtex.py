@@ -3,7 +3,7 @@
     python -m ar_seg_jax.main --config configs/ast_clevrtex.py --config.data.root=/path/to/clevrtex \
       --config.initial_weights.file=/path/to/mit_b3.safetensors
 
-See configs/ast_clevr.py. The other variants of the data are for tests: `evaluate` with --config.data.variant=outd.
+See configs/ast_clevr.py. The other variants of the data are for tests.
 """
 
 from configs import ast_clevr, common

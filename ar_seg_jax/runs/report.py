@@ -25,7 +25,7 @@ _logger = logging.getLogger(__name__)
 class Reporter:
     """The evaluators of a run, and where their findings go.
 
-    split: the one that is pictured. count: of images in a picture; 0 draws none.
+    split: the one that is pictured. count: of images in a picture; 0 draws none. part: of the names of files, besides the step.
     """
 
     directory: Path
@@ -33,6 +33,7 @@ class Reporter:
     data: Dataset
     split: str
     count: int
+    part: str = ''
 
     def follow(self, state: TrainState, guard: Guard) -> Evaluation:
         """What is worth knowing during training. `guard` goes around all batches that are read."""
@@ -59,7 +60,7 @@ class Reporter:
             for line in findings.lines:
                 print(line)
         if any(findings.content for findings in found.values()):
-            print(f'\nScores and the class of each cluster: {workdir.evaluation(self.directory, step)}')
+            print(f'\nScores and the class of each cluster: {workdir.evaluation(self.directory, step, self.part)}')
         for path in self._draw(step, found):
             print(f'Picture: {path}')
 
@@ -68,7 +69,7 @@ class Reporter:
         if contents:
             device = f'{jax.device_count()} x {jax.devices()[0].device_kind}'
             content = {'step': step, 'device': device, 'versions': versions.installed(), **contents}
-            files.write_json(workdir.evaluation(self.directory, step), content)
+            files.write_json(workdir.evaluation(self.directory, step, self.part), content)
 
     def _sample(self, step: int, found: Mapping[str, Findings]) -> np.ndarray | None:
         """Writes some images of the split with what the first evaluator that draws sees in them; process 0 only."""
@@ -78,7 +79,7 @@ class Reporter:
         caption = f'{self.directory.name}, step {step}'
         examples = pictures.spread(self.data.examples(self.split), self.count)
         panel = pictures.sample(examples, columns[0], self.data.classes, self.data.instances, caption)
-        files.write(workdir.picture(self.directory, step), pictures.png(panel))
+        files.write(workdir.picture(self.directory, step, self.part), pictures.png(panel))
         return np.asarray(panel)
 
     def _draw(self, step: int, found: Mapping[str, Findings]) -> list[Path]:
@@ -92,12 +93,14 @@ class Reporter:
             examples = pictures.spread(self.data.examples(self.split), pictures.RANKED)
             classes, instances = self.data.classes, self.data.instances
             if panel := pictures.panel(examples, self.split, columns, classes, instances, self.count, caption):
-                contents[workdir.picture(self.directory, step, 'panel')] = pictures.png(panel)
+                contents[workdir.picture(self.directory, step, self.part, 'panel')] = pictures.png(panel)
         for findings in found.values():
-            contents |= {workdir.picture(self.directory, step, kind): draw() for kind, draw in findings.pictures.items()}
+            contents |= {
+                workdir.picture(self.directory, step, self.part, kind): draw() for kind, draw in findings.pictures.items()
+            }
         if curves := pictures.curves(records.read(workdir.metrics(self.directory)), self.directory.name):
             contents[workdir.curves(self.directory)] = curves
         for path, content in contents.items():
             files.write(path, content)
-        own = workdir.picture(self.directory, step)
+        own = workdir.picture(self.directory, step, self.part)
         return [*([own] if own.exists() else []), *contents]

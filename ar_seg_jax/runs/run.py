@@ -36,12 +36,15 @@ class Run:
     lock: IO[str] | None
 
 
-def open_run(config: Mapping[str, Any], directory: Path, *, training: bool, data_dir: str | None = None) -> Run:
+def open_run(
+    config: Mapping[str, Any], directory: Path, *, training: bool, data_dir: str | None = None, split: str | None = None
+) -> Run:
     """Builds what a config describes.
 
     For training the directory is locked, and data is prepared where it has to be. Without training nothing is written yet,
-    and the config, which may come from anywhere, cannot say where: data is read only, unless `data_dir` is given. Raises
-    UserError for a config that is wrong, before anything is prepared or written where that can be told.
+    and the config, which may come from anywhere, cannot say where: data is read only, unless `data_dir` is given. `split` is
+    scored and pictured instead of that of the config, and what is written has its name. Raises UserError for a config that is
+    wrong, before anything is prepared or written where that can be told.
     """
     workdir.check_types(config)
     if data_dir:
@@ -60,7 +63,8 @@ def open_run(config: Mapping[str, Any], directory: Path, *, training: bool, data
         jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
     data = assembly.prepared(data, may_write=training or bool(data_dir))
     task = assembly.task(config, method, data, mesh)
-    split = config['evaluation']['split']
+    own_split = config['evaluation']['split']
+    split = split or own_split
     title = 'before training' if config['initial_weights']['file'] else 'untrained network'
     subject = Subject(method, data, split, config['seed'], lambda: _before_training(task), title)
     evaluators = assembly.evaluators(config, subject)
@@ -72,7 +76,8 @@ def open_run(config: Mapping[str, Any], directory: Path, *, training: bool, data
     if not (directory / 'config.json').exists():
         raise UserError(f'{directory} of process 0 is not there; all processes need the same --workdir on a shared disk')
     checkpoints = Checkpoints(workdir.checkpoints(directory), config['keep_checkpoints'], config['keep_every'], writable=training)
-    reporter = Reporter(directory, evaluators, data, split, config['evaluation']['pictures'])
+    part = split if split != own_split else ''
+    reporter = Reporter(directory, evaluators, data, split, config['evaluation']['pictures'], part)
     return Run(directory, config, task, reporter, checkpoints, lock)
 
 

@@ -10,6 +10,7 @@ pictures/<step>.png   images, labels and predictions, and of methods that find o
 pictures/<step>-panel.png      the best, median and worst of the scored images, with the predictions of probes
 pictures/<step>-confusion.png  clusters against classes
 pictures/curves.png            the objective and scores over the steps
+   where another split than that of the run is evaluated, <step> is <step>-<split>
 metrics.jsonl, tensorboard/   what was logged, pictures and traces
 lock                  held while a run lives; says which
 """
@@ -93,12 +94,16 @@ def holds_state(workdir: Path) -> bool:
     return any(path.name.isdecimal() for path in checkpoints(workdir).glob('*'))
 
 
-def evaluation(workdir: Path, step: int) -> Path:
-    return workdir / 'evaluations' / f'{step:06d}.json'
+def evaluation(workdir: Path, step: int, *parts: str) -> Path:
+    return workdir / 'evaluations' / f'{_joined(step, parts)}.json'
 
 
-def picture(workdir: Path, step: int, kind: str = '') -> Path:
-    return workdir / 'pictures' / f'{step:06d}{kind and "-"}{kind}.png'
+def picture(workdir: Path, step: int, *parts: str) -> Path:
+    return workdir / 'pictures' / f'{_joined(step, parts)}.png'
+
+
+def _joined(step: int, parts: Sequence[str]) -> str:
+    return '-'.join([f'{step:06d}', *filter(None, parts)])
 
 
 def curves(workdir: Path) -> Path:

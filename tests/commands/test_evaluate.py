@@ -49,14 +49,21 @@ def test_evaluation_of_a_checkpoint_gives_the_scores_of_training_and_writes_besi
     assert not outside.exists()
 
 
-def test_data_is_prepared_only_where_the_command_line_says_so_and_links_out_of_the_run_are_refused(trained, elsewhere):
+def test_another_split_is_scored_beside_and_data_prepared_and_links_followed_only_where_they_may_be(trained, elsewhere):
     directory, outside = elsewhere
     altered(directory, data__data_dir=str(outside / 'data'))
     altered(directory, evaluators__segmentation__baselines=False, evaluators__probes__names=[])  # no matter here
     audit = evaluated(trained.base, directory)
     assert audit.done.returncode == 1 and 'give --data_dir=DIR to prepare it in DIR' in audit.done.stderr
-    audit = evaluated(trained.base, directory, f'--data_dir={trained.data_dir}')
+    own = (directory / 'evaluations' / '000006.json').read_text()
+    audit = evaluated(trained.base, directory, f'--data_dir={trained.data_dir}', '--split=train')
     assert audit.done.returncode == 0, audit.done.stderr
+    assert "fitted on 'train', scored on 'train'" in audit.done.stdout
+    of_train = json.loads((directory / 'evaluations' / '000006-train.json').read_text())['segmentation']['results'][0]
+    of_own = json.loads(own)['segmentation']['results'][0]
+    assert of_train['name'] == of_own['name'] and of_train['confusion'] != of_own['confusion']
+    assert (directory / 'evaluations' / '000006.json').read_text() == own
+    assert (directory / 'pictures' / '000006-train-panel.png').exists()
     shutil.rmtree(directory / 'pictures')
     (directory / 'pictures').symlink_to(outside)
     audit = evaluated(trained.base, directory, f'--data_dir={trained.data_dir}')
