@@ -38,7 +38,7 @@ def main(benchmark: str, description: str, workloads: type[Sized], contestants: 
 
 
 def measure(contestants: Sequence[timing.Contestant], rounds: int) -> dict[str, Any]:
-    """What is written down of them. Their facts have 'preparation_seconds'."""
+    """What is written down of them. Their facts have 'preparation_seconds', and 'peak_bytes' where these are known."""
     seconds = timing.interleave(contestants, rounds)
     rows = [
         {
@@ -53,7 +53,7 @@ def measure(contestants: Sequence[timing.Contestant], rounds: int) -> dict[str, 
 
 
 def show(measured: dict[str, Any]):
-    titles = ('contestant', 'median, s', 'quartiles, s', 'times JAX', 'preparation, s')
+    titles = ('contestant', 'median, s', 'quartiles, s', 'times JAX', 'preparation, s', 'peak, MB')
     rows = [
         (
             row['name'],
@@ -61,6 +61,7 @@ def show(measured: dict[str, Any]):
             report.quartiles(row['seconds']),
             f'{row["times_jax"]:.2f}',
             f'{row["preparation_seconds"]:.1f}',
+            f'{row["peak_bytes"] / 1e6:.0f}' if 'peak_bytes' in row else '-',
         )
         for row in measured['steps']
     ]

@@ -54,7 +54,7 @@ def contestants(workload: Workload, forms: Sequence[str]) -> list[timing.Contest
         return [ours]
     import torch
 
-    from benchmarks import pytorch_iic, pytorch_reference
+    from benchmarks import pytorch_iic, pytorch_reference, pytorch_step
 
     device = 'cuda' if jax.default_backend() == 'gpu' else 'cpu'
     image = torch.tensor(random_images(workload), device=device).permute(0, 3, 1, 2).float() / 255
@@ -66,7 +66,8 @@ def contestants(workload: Workload, forms: Sequence[str]) -> list[timing.Contest
     for form in forms:
         network = pytorch_iic.Network(workload.channels, workload.width, heads).to(device)
         pytorch_reference.load(network, variables['params'], variables['batch_stats'])
-        steps.append(pytorch_iic.step(form, image, changed, flipped, network, workload.displacement, RATE))
+        turns = [(image, changed, flipped, head, workload.displacement) for head in heads]
+        steps.append(pytorch_step.contestant(form, pytorch_iic.loss, network, turns, RATE, zeros=True))
     return steps
 
 

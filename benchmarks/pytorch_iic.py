@@ -7,8 +7,6 @@ logarithm alone. Changed images are given: IIC's loader makes them, beside the t
 Images and maps are (batch, channels, height, width).
 """
 
-import itertools
-import time
 from collections.abc import Mapping
 
 import torch
@@ -16,8 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks import pytorch_reference as reference
-from benchmarks.comparison import Form
-from benchmarks.timing import Contestant
 
 _LAYERS = ((1, 1), (2, 1), (4, 1), (4, 1), (8, 2), (8, 2))  # width, in shares of the first, and dilation
 
@@ -53,32 +49,3 @@ def loss(network: Network, image: Tensor, changed: Tensor, flipped: Tensor, head
     first, second = network(image, head), network(changed, head)
     second = torch.where(flipped[:, None, None, None], second.flip(3), second)
     return reference.information_loss(first, second, displacement, collapsed=False)
-
-
-def update(optimizer: torch.optim.Optimizer, value: Tensor):
-    """Takes the gradients of a loss and moves the parameters. Those of the other head are zero: Adam's momentum moves it on."""
-    optimizer.zero_grad(set_to_none=False)
-    value.backward()
-    optimizer.step()
-
-
-def step(
-    form: Form, image: Tensor, changed: Tensor, flipped: Tensor, network: Network, displacement: int, rate: float
-) -> Contestant:
-    """A training step to be timed, with the heads in turn. 'compiled': what torch.compile makes of the loss.
-
-    Each head has had a step, in which it is compiled, before anything is timed.
-    """
-    start = time.perf_counter()
-    heads = [name for name, _ in network.named_children() if not name.startswith(('conv_', 'norm_'))]
-    loss_of = torch.compile(loss, dynamic=False) if form == 'compiled' else loss
-    adam, turns = torch.optim.Adam(network.parameters(), rate), itertools.cycle(heads)
-
-    def run():
-        update(adam, loss_of(network, image, changed, flipped, next(turns), displacement))
-        if image.is_cuda:
-            torch.cuda.synchronize()
-
-    for _ in heads:
-        run()
-    return Contestant(f'PyTorch, {form}', run, {'preparation_seconds': time.perf_counter() - start})

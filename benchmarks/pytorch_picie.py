@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from ar_seg_jax.methods.pseudo_labels import Search
 from benchmarks import pytorch_k_means as k_means
+from benchmarks import pytorch_step
 from benchmarks.comparison import Form
 from benchmarks.timing import Contestant
 
@@ -213,9 +214,7 @@ def train(
     losses = []
     for batch, *labels in zip(batches, *(each.labels for each in targets), strict=True):
         value = functions.loss(network, batch, labels, targets)
-        adam.zero_grad()
-        value.backward()
-        adam.step()
+        pytorch_step.update(adam, value)
         losses.append(value.detach())
     return losses
 

@@ -226,8 +226,20 @@ def as_torch(variables: Mapping[str, Any]) -> dict[str, Tensor]:
     return state
 
 
+def in_layout_of(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What `as_torch` gives, with the weights of the model's linear layers and transposed convolutions as these have them."""
+    state = dict(state)
+    for name, module in model.named_modules():
+        weight = f'{name}.weight'
+        if isinstance(module, nn.Linear):
+            state[weight] = state[weight].flatten(1)
+        elif isinstance(module, nn.ConvTranspose2d):
+            state[weight] = state[weight].transpose(0, 1)
+    return state
+
+
 def load(model: nn.Module, params: Mapping[str, Any], batch_stats: Mapping[str, Any]):
     """Copies the package's parameters and batch statistics into the model; RuntimeError unless each has its place."""
     norms = (name for name, module in model.named_modules() if isinstance(module, nn.BatchNorm2d))
     counts = {f'{name}.num_batches_tracked': torch.tensor(0) for name in norms}  # the package does not count them
-    model.load_state_dict(as_torch(params) | as_torch(batch_stats) | counts)
+    model.load_state_dict(in_layout_of(model, as_torch(params)) | as_torch(batch_stats) | counts)

@@ -29,12 +29,7 @@ WORKLOAD = picie_epoch.Workload(
     batch=3, side=64, batches=2, base=2, width=5, clusters=4, initial_batches=1, iterations=2, colours='none', dtype='float64'
 )
 
-
-@pytest.fixture(autouse=True)
-def float64(monkeypatch):
-    monkeypatch.setattr(jnp, 'float32', jnp.float64)
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures('float64')
 
 
 def test_an_epoch_has_the_losses_of_ours_from_its_centroids():

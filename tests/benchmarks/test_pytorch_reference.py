@@ -18,7 +18,8 @@ from ar_seg_jax.interfaces import Epochs
 from ar_seg_jax.training.optimizer import Optimizer
 from ar_seg_jax.training.state import TrainState
 from ar_seg_jax.training.step import make_train_step
-from tests.support import tiny
+from tests.support import doubles, tiny
+from tests.support.doubles import assert_close
 
 torch = pytest.importorskip('torch', reason='PyTorch, which only benchmarks need, is not installed')
 reference = importlib.import_module('benchmarks.pytorch_reference')
@@ -30,16 +31,7 @@ MODELS = [(1, 2, False), (1, 4, False), (2, 2, True), (2, 4, True)]  # blocks, o
 FORMS = [('dummy', 'explicit', False), ('product', 'fused', True)]  # masking, attention, whether views share the stem
 
 
-@pytest.fixture(autouse=True)
-def float64(monkeypatch):
-    monkeypatch.setattr(jnp, 'float32', jnp.float64)
-    with jax.enable_x64(True):
-        yield
-
-
-def assert_close(found, expected):
-    found, expected = np.asarray(found), np.asarray(expected)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9 * np.abs(expected).max() + 1e-15)
+pytestmark = pytest.mark.usefixtures('float64')
 
 
 def images(side, count=2):
@@ -47,17 +39,7 @@ def images(side, count=2):
 
 
 def drawn(model, side):
-    """Variables in float64: kernels that keep the size of activations, biases that are not zero."""
-    shapes = jax.eval_shape(model.init, jax.random.key(0), images(side))
-    rng = np.random.default_rng(0)
-
-    def leaf(path, shape):
-        noise = rng.normal(size=shape.shape)
-        if path[-1].key == 'kernel':
-            return jnp.asarray(noise / np.prod(shape.shape[:-1]) ** 0.5)
-        return jnp.asarray(0.1 * noise if path[-1].key in ('bias', 'mean') else np.exp(0.1 * noise))
-
-    return jax.tree_util.tree_map_with_path(leaf, shapes)
+    return doubles.drawn(jax.eval_shape(model.init, jax.random.key(0), images(side)))
 
 
 def torch_model(variables, blocks, stride, attention='none', masking='dummy'):
