@@ -19,4 +19,4 @@ def get_config():
         'root': '',
         'size': 64,
     }
-    return ast_objects_small.small(config, steps=7000)
+    return ast_objects_small.small(config, steps=6000)

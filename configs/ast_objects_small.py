@@ -2,8 +2,8 @@
 
     python -m ar_seg_jax.main --config configs/ast_objects_small.py
 
-The background is trained for 150 steps, the foreground for 7000, with a frozen background in the first quarter of them (CT). BT
-instead trains all of it from the beginning: --config.method.scenario=BT --config.steps=7000.
+The background is trained for 150 steps, the foreground for 6000, with a frozen background in the first quarter of them (CT). BT
+instead trains all of it from the beginning: --config.method.scenario=BT --config.steps=6000.
 """
 
 from configs import common
@@ -18,7 +18,7 @@ def get_config():
         'size': 64,
         'level': 'plain',
     }
-    return small(config, steps=7000)
+    return small(config, steps=6000)
 
 
 def small(config, steps):
@@ -45,7 +45,7 @@ def small(config, steps):
     config.steps = config.method.background_steps + steps
     config.update(common.ast_optimizers())
     config.optimizer.update(learning_rate=4e-4, warmup_steps=8 * steps // 100)
-    config.optimizer.schedule.last = steps // 5
+    config.optimizer.schedule.last = steps // 10
     config.phase_optimizers.background.learning_rate = 1e-2
     config.phase_optimizers.background.schedule.last = 30
     config.pipeline.update(crop_size=64, batch_size=16)
