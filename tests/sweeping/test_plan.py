@@ -10,7 +10,7 @@ from ar_seg_jax import orderings
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.sweeping import plan, tables
 from ar_seg_jax.sweeping.tables import Row, Table
-from configs import common, folder, potsdam3, textures
+from configs import ast_objects_small, common, folder, potsdam3, textures
 
 FILE = Path(potsdam3.__file__)
 POTSDAM = potsdam3.get_config().to_dict()
@@ -26,6 +26,13 @@ def _sweep(config, file=FILE):
     return plan.Sweep(Path('unused'), plan.Base(str(file), config), {}, load)
 
 
+def _sweep_for(name):
+    """Of a config with the data that the table is for."""
+    if tables.INSTANCES in tables.load(name).measures:
+        return _sweep(ast_objects_small.get_config().to_dict(), Path(ast_objects_small.__file__))
+    return _sweep(CONFIG)
+
+
 def _slug(row, config, seed=0):
     sweep = _sweep(config)
     return plan.key(row, sweep.of(row), seed)[0]
@@ -37,13 +44,13 @@ def _flat(tree, prefix=''):
 
 
 def _all_trainings(seeds):
-    sweep = _sweep(CONFIG)
-    return {name: plan.trainings(sweep.available(tables.load(name)), sweep, seeds) for name in tables.names()}
+    sweeps = {name: _sweep_for(name) for name in tables.names()}
+    return {name: plan.trainings(sweep.available(tables.load(name)), sweep, seeds) for name, sweep in sweeps.items()}
 
 
 @pytest.mark.parametrize('name', tables.names())
 def test_every_override_names_a_key_that_configs_have(name):
-    config = common.get_config().to_dict()
+    config = common.get_config().to_dict() | {'method': _sweep_for(name).base.config['method']}
     known = {'': set(_flat(config)), 'arl_{base}': set(_flat(config | {'method': common.arl()}))}
     for row in tables.load(name).rows:
         assert not row.overrides or row.overrides.keys() <= known[row.config]
@@ -64,6 +71,8 @@ def test_overrides_that_the_config_has_already_are_dropped_so_that_tables_share_
         'method.orderings=all',
     }
     others = {'arl', 'deep_cluster', 'doersch', 'iic', 'isola'}
+    parts = {'method.scenario=BT', 'method.scenario=frozen', 'method.transformer_depth=0', 'method.scales=1'}
+    assert shared['scenes'] == {'base', *parts, 'ast_objects_small_b0', 'ast_objects_small_unet'}
     assert shared['comparison'] == {'base', 'method.auxiliary_clusters=15', *(f'{name}_potsdam3' for name in others)}
 
 
@@ -146,11 +155,11 @@ def test_multiples_follow_the_config():
 
 def test_slugs_are_safe_names_of_their_own():
     found = {}
-    for trainings in _all_trainings(range(3)).values():
+    for name, trainings in _all_trainings(range(3)).items():
         for one in trainings:
             assert re.fullmatch(r'[\w.,=+-]+', one.slug) and len(one.slug) < 200
             content = (one.base.file, one.overrides)
-            assert found.setdefault(one.slug, content) == content
+            assert found.setdefault((_sweep_for(name).base.file, one.slug), content) == content
     assert _slug(Row('r', overrides={'a.b': '../x y'}), CONFIG) == 'a.b=.._x_y'
 
 
