@@ -3,8 +3,9 @@ import pytest
 from PIL import Image
 
 from ar_seg_jax.data import builder as builders
-from ar_seg_jax.data import clevrtex, pipeline
+from ar_seg_jax.data import clevrtex
 from ar_seg_jax.data.limits import DataError
+from tests.support import stored
 
 RNG = np.random.default_rng(0)
 
@@ -26,19 +27,10 @@ def _builder(tmp_path, **options):
     return clevrtex.builder(data_dir=str(tmp_path / 'tfds'), root=str(tmp_path / 'raw'), **options)
 
 
-def _examples(data):
-    builders.prepare(data)
-    splits = {}
-    for split in data.info.splits:
-        source = pipeline.source(data, split)
-        splits[split] = {e['id']: e for e in (pipeline.decode(source[index]) for index in range(len(source)))}
-    return splits
-
-
 def test_the_first_tenth_is_test_and_the_next_val_as_crops_of_the_middle(tmp_path):
     _write(tmp_path / 'raw', 'full', 15)
     data = _builder(tmp_path, size=32)
-    splits = _examples(data)
+    splits = stored.examples(data)
     names = [f'CLEVRTEX_full_{number:06d}' for number in range(15)]
     # Its authors' loader has int(0.1 * 15) = 1 for the end of test, and int(0.2 * 15) = 3 for that of val.
     assert {split: sorted(found) for split, found in splits.items()} == {'test': names[:1], 'val': names[1:3], 'train': names[3:]}
@@ -54,7 +46,7 @@ def test_the_first_tenth_is_test_and_the_next_val_as_crops_of_the_middle(tmp_pat
 
 def test_other_objects_than_those_of_training_are_not_split(tmp_path):
     _write(tmp_path / 'raw', 'outd', 3)
-    splits = _examples(_builder(tmp_path, variant='outd', size=16))
+    splits = stored.examples(_builder(tmp_path, variant='outd', size=16))
     assert list(splits) == ['test'] and len(splits['test']) == 3
 
 

@@ -8,8 +8,9 @@ from PIL import Image
 from tensorflow_datasets.proto import tf_example_pb2, tf_feature_pb2
 
 from ar_seg_jax.data import builder as builders
-from ar_seg_jax.data import multi_object_records, pipeline, records
+from ar_seg_jax.data import multi_object_records, records
 from ar_seg_jax.data.limits import DataError
+from tests.support import stored
 
 RNG = np.random.default_rng(0)
 
@@ -61,12 +62,7 @@ def _builder(tmp_path, **options):
 
 
 def _examples(data):
-    builders.prepare(data)
-    splits = {}
-    for split in data.info.splits:
-        source = pipeline.source(data, split)
-        splits[split] = {int(e['id']): e for e in (pipeline.decode(source[index]) for index in range(len(source)))}
-    return splits
+    return {split: {int(name): example for name, example in found.items()} for split, found in stored.examples(data).items()}
 
 
 def test_a_byte_is_a_string_of_its_own():

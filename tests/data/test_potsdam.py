@@ -4,10 +4,10 @@ import scipy.io
 import tifffile
 from PIL import Image
 
-from ar_seg_jax.data import builder as builders
-from ar_seg_jax.data import pipeline, potsdam
+from ar_seg_jax.data import potsdam
 from ar_seg_jax.data.limits import DataError
 from ar_seg_jax.interfaces import VOID
+from tests.support import stored
 
 RNG = np.random.default_rng(0)
 COLOURS = np.array([[255, 255, 255], [0, 0, 255], [0, 255, 255], [0, 255, 0], [255, 255, 0], [255, 0, 0]], np.uint8)
@@ -40,17 +40,8 @@ def _builder(root, tmp_path, **options):
     return potsdam.builder(data_dir=str(tmp_path / 'tfds'), root=str(root), **({'block_size': 5} | options))
 
 
-def _examples(data):
-    builders.prepare(data)
-    splits = {}
-    for split in data.info.splits:
-        source = pipeline.source(data, split)
-        splits[split] = {e['id']: e for e in (pipeline.decode(source[index]) for index in range(len(source)))}
-    return splits
-
-
 def test_splits_follow_the_rule_of_iic(download, tmp_path):
-    splits = _examples(_builder(download, tmp_path))
+    splits = stored.examples(_builder(download, tmp_path))
     assert {split: len(examples) for split, examples in splits.items()} == {
         'unlabelled_train': 16,
         'labelled_train': 27,
@@ -64,14 +55,14 @@ def test_splits_follow_the_rule_of_iic(download, tmp_path):
 
 def test_the_test_split_depends_on_the_seed_alone(download, tmp_path):
     first, again, other = (
-        _examples(_builder(download, tmp_path / name, seed=seed))['labelled_test'].keys()
+        stored.examples(_builder(download, tmp_path / name, seed=seed))['labelled_test'].keys()
         for name, seed in (('a', 1), ('b', 1), ('c', 2))
     )
     assert first == again != other
 
 
 def test_blocks_are_the_pixels_of_the_halved_tiles(download, tmp_path):
-    splits = _examples(_builder(download, tmp_path))
+    splits = stored.examples(_builder(download, tmp_path))
     for name, example in (splits['labelled_train'] | splits['labelled_test']).items():
         tile, row, column = name[:4], int(name[5:7]) * 5, int(name[8:10]) * 5
         bands = tifffile.imread(download / '4_Ortho_RGBIR' / f'top_potsdam_{tile}_RGBIR.tif')
@@ -85,7 +76,7 @@ def test_labels_that_iic_did_not_have_stay_unread(download, tmp_path):
     tile = download / '4_Ortho_RGBIR' / 'top_potsdam_3_10_RGBIR.tif'
     tile.rename(tile.with_name('top_potsdam_2_13_RGBIR.tif'))
     _paint(download, '2_13', np.zeros((40, 40), int))
-    splits = _examples(_builder(download, tmp_path))
+    splits = stored.examples(_builder(download, tmp_path))
     assert len(splits['unlabelled_train']) == 16
     assert all(name.startswith('2_13') and (e['label'] == VOID).all() for name, e in splits['unlabelled_train'].items())
 
@@ -93,7 +84,7 @@ def test_labels_that_iic_did_not_have_stay_unread(download, tmp_path):
 def test_labels_for_participants_come_before_the_later_ones(download, tmp_path):
     for tile in ('2_10', '2_11'):
         _paint(download, tile, np.full((40, 40), 5), '5_Labels_for_participants')
-    splits = _examples(_builder(download, tmp_path))
+    splits = stored.examples(_builder(download, tmp_path))
     assert all((e['label'] == 5).all() for e in (splits['labelled_train'] | splits['labelled_test']).values())
 
 
@@ -101,16 +92,16 @@ def test_the_impure_colours_of_two_official_label_files_are_read(download, tmp_p
     painted = np.full((40, 40, 3), (252, 255, 0), np.uint8)
     painted[20:] = 9, 222, 221
     Image.fromarray(painted).save(download / '5_Labels_all' / 'top_potsdam_2_10_label.tif')
-    splits = _examples(_builder(download, tmp_path))
+    splits = stored.examples(_builder(download, tmp_path))
     for name, example in (splits['labelled_train'] | splits['labelled_test']).items():
         if name.startswith('2_10'):
             assert (example['label'] == (4 if int(name[5:7]) < 2 else 2)).all()  # cars above, low vegetation below
 
 
 def test_a_completed_download_is_prepared_anew(download, tmp_path):
-    assert 'unlabelled_train' in _examples(_builder(download, tmp_path))
+    assert 'unlabelled_train' in stored.examples(_builder(download, tmp_path))
     _paint(download, '3_10', np.zeros((40, 40), int))
-    assert 'unlabelled_train' not in _examples(_builder(download, tmp_path))
+    assert 'unlabelled_train' not in stored.examples(_builder(download, tmp_path))
 
 
 def test_an_interrupted_preparation_leaves_nothing_and_can_be_repeated(download, tmp_path):
@@ -118,14 +109,14 @@ def test_an_interrupted_preparation_leaves_nothing_and_can_be_repeated(download,
     whole = tile.read_bytes()
     tile.write_bytes(whole[: len(whole) // 2])  # the blocks of tile 2_10 are written by then
     with pytest.raises(DataError, match=r'2_11_RGBIR\.tif: cannot read'):
-        _examples(_builder(download, tmp_path))
+        stored.examples(_builder(download, tmp_path))
     assert not list((tmp_path / 'tfds').rglob('dataset_info.json'))
     tile.write_bytes(whole)
-    assert sum(len(examples) for examples in _examples(_builder(download, tmp_path)).values()) == 48
+    assert sum(len(examples) for examples in stored.examples(_builder(download, tmp_path)).values()) == 48
 
 
 def test_potsdam_3_merges_pairs_of_classes(download, tmp_path):
-    six, three = (_examples(_builder(download, tmp_path, num_classes=count))['labelled_test'] for count in (6, 3))
+    six, three = (stored.examples(_builder(download, tmp_path, num_classes=count))['labelled_test'] for count in (6, 3))
     merged = np.array([0, 1, 2, 2, 0, 1])  # roads+cars, buildings+clutter, vegetation+trees
     assert six.keys() == three.keys()
     for name in six:
@@ -137,14 +128,14 @@ def test_lists_decide_where_they_are_given(download, tmp_path):
     lists.mkdir()
     (lists / 'labelled_test.txt').write_text('2_10_00_01\n2_11_03_03\n')
     (lists / 'unlabelled_train.txt').write_text('3_10_00_00\n')
-    splits = _examples(_builder(download, tmp_path, lists=str(lists)))
+    splits = stored.examples(_builder(download, tmp_path, lists=str(lists)))
     assert {split: set(examples) for split, examples in splits.items()} == {
         'labelled_test': {'2_10_00_01', '2_11_03_03'},
         'unlabelled_train': {'3_10_00_00'},
     }
     (lists / 'labelled_test.txt').write_text('1234\n')
     with pytest.raises(DataError, match=r"1 blocks are not in the tiles, the first is '1234'; .* such as 2_10_00_00"):
-        _examples(_builder(download, tmp_path / 'again', lists=str(lists)))
+        stored.examples(_builder(download, tmp_path / 'again', lists=str(lists)))
 
 
 @pytest.fixture
@@ -162,7 +153,7 @@ def prepared(tmp_path):
 
 
 def test_the_directory_prepared_by_iic_is_read(prepared, tmp_path):
-    splits = _examples(_builder(prepared, tmp_path))
+    splits = stored.examples(_builder(prepared, tmp_path))
     assert {split: list(examples) for split, examples in splits.items()} == {'unlabelled_train': ['17'], 'labelled_test': ['42']}
     for name, example in (splits['unlabelled_train'] | splits['labelled_test']).items():
         np.testing.assert_array_equal(example['image'], scipy.io.loadmat(prepared / 'imgs' / f'{name}.mat')['img'])
@@ -188,7 +179,7 @@ def test_what_does_not_fit_in_the_prepared_directory_is_named(prepared, tmp_path
     else:
         scipy.io.savemat(file, content)
     with pytest.raises(DataError, match=message):
-        _examples(_builder(prepared, tmp_path))
+        stored.examples(_builder(prepared, tmp_path))
 
 
 def test_what_does_not_fit_is_named(download, tmp_path):
@@ -201,22 +192,22 @@ def test_what_does_not_fit_is_named(download, tmp_path):
     label = download / '5_Labels_all' / 'top_potsdam_2_10_label.tif'
     Image.fromarray(np.full((40, 40, 3), 9, np.uint8)).save(label)
     with pytest.raises(DataError, match=r'2_10_label\.tif: unknown label colour \(9, 9, 9\)'):
-        _examples(_builder(download, tmp_path))
+        stored.examples(_builder(download, tmp_path))
     Image.fromarray(COLOURS[np.zeros((38, 40), int)]).save(label)
     with pytest.raises(DataError, match=r'2_10_label\.tif: the label map is 40 x 38 pixels but its image 40 x 40'):
-        _examples(_builder(download, tmp_path))
+        stored.examples(_builder(download, tmp_path))
     tile = download / '4_Ortho_RGBIR' / 'top_potsdam_3_10_RGBIR.tif'
     tile.write_bytes(tile.read_bytes()[:3000])
     with pytest.raises(DataError, match=r'3_10_RGBIR\.tif: cannot read'):
-        _examples(_builder(download, tmp_path))
+        stored.examples(_builder(download, tmp_path))
     tifffile.imwrite(tile, np.zeros((8, 8, 4), np.uint8), photometric='rgb')
     with pytest.raises(DataError, match=r'3_10_RGBIR\.tif: at half size smaller than a block of 5 x 5'):
-        _examples(_builder(download, tmp_path))
+        stored.examples(_builder(download, tmp_path))
     for file in (download / '5_Labels_all').iterdir():
         file.unlink()
     tile.unlink()
     with pytest.raises(DataError, match=r'0 of 32 blocks have labels'):
-        _examples(_builder(download, tmp_path))
+        stored.examples(_builder(download, tmp_path))
 
 
 def test_a_real_tile_goes_through(shared_data, tmp_path):
@@ -231,7 +222,7 @@ def test_a_real_tile_goes_through(shared_data, tmp_path):
     bands = np.dstack([rgb, rgb[..., 0]])
     tifffile.imwrite(root / 'top_potsdam_2_10_RGBIR.tif', bands, photometric='rgb', extrasamples=['unspecified'])
     Image.fromarray(COLOURS[ids - 1]).save(root / 'top_potsdam_2_10_label.tif')
-    splits = _examples(_builder(root, tmp_path, block_size=32))
+    splits = stored.examples(_builder(root, tmp_path, block_size=32))
     image, label = np.zeros((256, 256, 4), np.uint8), np.zeros((256, 256), np.uint8)
     for block, example in (splits['labelled_train'] | splits['labelled_test']).items():
         row, column = (int(part) * 32 for part in block.split('_')[2:])

@@ -3,9 +3,10 @@ import pytest
 from PIL import Image
 
 from ar_seg_jax.data import builder as builders
-from ar_seg_jax.data import pipeline, shapestacks
+from ar_seg_jax.data import shapestacks
 from ar_seg_jax.data.limits import DataError
 from ar_seg_jax.interfaces import VOID
+from tests.support import stored
 
 RNG = np.random.default_rng(0)
 SCENARIOS = {
@@ -41,17 +42,8 @@ def _builder(root, tmp_path, **options):
     return shapestacks.builder(data_dir=str(tmp_path / 'tfds'), root=str(root), **options)
 
 
-def _examples(data):
-    builders.prepare(data)
-    splits = {}
-    for split in data.info.splits:
-        source = pipeline.source(data, split)
-        splits[split] = {e['id']: e for e in (pipeline.decode(source[index]) for index in range(len(source)))}
-    return splits
-
-
 def test_splits_follow_the_lists_and_crops_those_of_genesis(root, tmp_path):
-    splits = _examples(_builder(root, tmp_path))
+    splits = stored.examples(_builder(root, tmp_path))
     assert {split: len(found) for split, found in splits.items()} == {'train': 4, 'val': 2, 'test': 2}
     assert {name.split('/')[0] for name in splits['train']} == set(SCENARIOS['train'])
     place = np.floor(np.arange(64) * np.float32(196 / 64)).astype(int) + 14  # PyTorch's nearest, in a crop from 14 to 210
@@ -68,7 +60,7 @@ def test_images_can_do_without_masks(root, tmp_path):
         path.unlink()
     with pytest.raises(DataError, match=r'cam_12-mono-0\.map: no such file; unpack the instance masks .*data\.masks=False'):
         _builder(root, tmp_path)
-    splits = _examples(_builder(root, tmp_path, masks=False))
+    splits = stored.examples(_builder(root, tmp_path, masks=False))
     assert all((example['label'] == VOID).all() for found in splits.values() for example in found.values())
 
 
