@@ -11,8 +11,9 @@ from flax.core import FrozenDict
 from ar_seg_jax.configuration import check_type, check_types, choose
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Method, Model
-from ar_seg_jax.methods import ac, arl, ast, clusters, deep_cluster, doersch, iic, isola, picie, supervised
+from ar_seg_jax.methods import ac, arl, ast, clusters, deep_cluster, doersch, iic, isola, mixture, picie, supervised
 from ar_seg_jax.models.autoregressive import Autoregressive
+from ar_seg_jax.models.colours import Colours
 from ar_seg_jax.models.compact_unet import CompactUNet
 from ar_seg_jax.models.resnet_fpn import ResNetFPN
 from ar_seg_jax.models.segformer import SegFormer
@@ -25,6 +26,7 @@ Config = Mapping[str, Any]
 
 MODELS = {
     'autoregressive': Autoregressive,
+    'colours': Colours,
     'compact_unet': CompactUNet,
     'resnet_fpn': ResNetFPN,
     'segformer': SegFormer,
@@ -40,6 +42,7 @@ METHODS = {
     'doersch': doersch.build,
     'iic': iic.build,
     'isola': isola.build,
+    'mixture': mixture.build,
     'picie': picie.build,
     'supervised': supervised.build,
 }

@@ -26,11 +26,14 @@ class Batch(TypedDict):
 
     mask: True where pixels count. What methods and baselines learn from, losses and k-means, leaves out all others, which are
         context only; absent where every pixel counts.
+    box: which part of its image a crop is, for methods that use it: top, left, height and width as shares of the image's; absent
+        where images are whole.
     """
 
     image: UInt8[Array, 'batch height width channels']
     label: UInt8[Array, 'batch height width']
     mask: NotRequired[Bool[Array, 'batch height width']]
+    box: NotRequired[Float[Array, 'batch 4']]
 
 
 def counted(batch: Batch) -> Bool[Array | np.ndarray, 'batch height width']:
@@ -214,7 +217,9 @@ class Method(Protocol):
 
     title: what tables call it. loss_in_words: what the loss is, and its unit. num_clusters: of the scores of `predict`, 0
     where it predicts none. uses_labels: whether it is trained with them; the data then has as many classes as it has clusters.
+    uses_place: whether it matters where in an image a pixel is; images are then seen whole, and crops of them have a `box`.
     image_size: side of the images that it takes, which are square then; None for images of any size.
+    tiled: whether large images can be predicted in parts.
     reach: as that of a model, of the scores. output_stride and first_cell: as those of a model.
     refresh_when: before which steps `refresh` is called, None for never. restarted: the groups of parameters that `refresh` draws
     anew, by their paths ('head', 'network/decoder'): whatever lies below, whose moments in the optimiser then begin anew too.
@@ -232,6 +237,8 @@ class Method(Protocol):
     num_clusters: int
     image_size: int | None = None
     uses_labels: bool = False
+    uses_place: bool = False
+    tiled: bool = True
     reach: int | None = None
     refresh_when: Cadence | None = None
     restarted: tuple[str, ...] = ()

@@ -269,6 +269,16 @@ def doersch() -> dict[str, Any]:
     }
 
 
+def colours() -> dict[str, Any]:
+    """The model of mixtures of colours."""
+    return {
+        'name': 'colours',
+        # none, or mean: divide colours by their means over the image, which makes up for different lights
+        'relative': 'none',
+        'dtype': 'float32',
+    }
+
+
 def vgg() -> dict[str, Any]:
     """The model of IIC."""
     return {
@@ -317,6 +327,20 @@ def picie() -> dict[str, Any]:
         'scores': 'cosine',  # of clusters: cosine (paper) or dot (released code)
         'balance': 'frequency',  # weights of pixels by the size of their cluster: none, inverse or frequency (released code)
         **pseudo_labels(),
+    }
+
+
+def mixture() -> dict[str, Any]:
+    """A Gaussian mixture of what pixels look like and where they are."""
+    return {
+        'name': 'mixture',
+        'num_clusters': 3,
+        'layout': 16,  # places of each side of a map of what images show there on average; 0 for none
+        'shrinkage': 0.1,  # of the covariance of each cluster towards that of all, 0 to 1
+        'smoothing': 2,  # pixels around each one that it is likely to be alike; 0 looks at each by itself
+        'initial_batches': 20,  # from which k-means finds what training begins with
+        'iterations': 20,  # of it
+        'vectors_of_image': 500,  # pixels of each image of these batches
     }
 
 

@@ -25,7 +25,7 @@ class Dataset:
     """Batches of the splits of a data set, for a mesh of devices.
 
     options: of `pipeline.training_iterator`, `batch_size` and `crop_size` among them. evaluation_options: `batch_size` and
-    `crop_size` of evaluation.
+    `crop_size` of evaluation. boxes: whether training batches say where their crops are from.
     """
 
     builder: SegmentationBuilder
@@ -34,6 +34,7 @@ class Dataset:
     evaluation_options: Mapping[str, int]
     mesh: Mesh
     seed: int
+    boxes: bool = False
 
     @property
     def classes(self) -> tuple[Class, ...]:
@@ -109,7 +110,7 @@ class Dataset:
         return (sharding.place(batch, sharding.split_batch(self.mesh)) for batch in batches)
 
     def _batches(self, split: str, **options: int) -> Iterator[Batch]:
-        return pipeline.training_iterator(self.examples(split), seed=self.seed, **{**self.options, **options})
+        return pipeline.training_iterator(self.examples(split), seed=self.seed, boxes=self.boxes, **{**self.options, **options})
 
 
 def _processes() -> dict[str, int]:

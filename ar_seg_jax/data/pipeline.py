@@ -75,13 +75,16 @@ def decode(record: Example) -> Example:
 class RandomCrop(grain.transforms.RandomMap):
     """A square crop at a random place, without the id, which does not travel to the device."""
 
-    def __init__(self, size: int):
-        self._size = size
+    def __init__(self, size: int, boxes: bool = False):
+        self._size, self._boxes = size, boxes
 
     def random_map(self, element: Example, rng: np.random.Generator) -> Example:
         height, width = _checked_size(element, self._size)
         row, column = (int(rng.integers(length - self._size + 1)) for length in (height, width))
-        return _cut(element, row, column, self._size)
+        found = _cut(element, row, column, self._size)
+        if not self._boxes:
+            return found
+        return {**found, 'box': np.float32([row / height, column / width, self._size / height, self._size / width])}
 
 
 def training_iterator(
@@ -91,6 +94,7 @@ def training_iterator(
     batch_size: int,
     seed: int,
     mask_void: bool = False,
+    boxes: bool = False,
     micro_batches: int = 1,
     start: int = 0,
     read_threads: int = 4,
@@ -106,14 +110,14 @@ def training_iterator(
     on `seed` and on their place in the order only, not on threads, workers or processes. So a step's number is all that is
     needed to go on. With more than one of `micro_batches` these are the first axis. `mask_void` adds the batches' mask, which
     leaves out what is labelled VOID; IIC does so on COCO-Stuff, where pixels outside the classes of interest are no part of the
-    task. It uses the labels' outlines, so it is off where nothing says so. Raises DataError if there are fewer examples than one
+    task. It uses the labels' outlines, so it is off where nothing says so. `boxes` adds where each crop is from. Raises DataError if there are fewer examples than one
     batch.
     """
     if len(examples) < batch_size:
         raise DataError(
             f'{len(examples)} training examples are fewer than a batch of {batch_size}; lower --config.pipeline.batch_size'
         )
-    data = grain.MapDataset.source(examples).seed(seed).shuffle().repeat().map(decode).random_map(RandomCrop(crop_size))
+    data = grain.MapDataset.source(examples).seed(seed).shuffle().repeat().map(decode).random_map(RandomCrop(crop_size, boxes))
     data = data.map(_with_mask) if mask_void else data
     # Batch number n is made of the parts n * parts to (n + 1) * parts - 1, and every process takes its own ones.
     data = data.batch(batch_size // (micro_batches * process_count), drop_remainder=True)

@@ -93,7 +93,7 @@ class Network:
 
     def in_tiles(self, image: Image) -> UInt8[np.ndarray, 'height width']:
         """The same of an image that is at the scale of the training already."""
-        if self.method.image_size:
+        if self.method.image_size or not self.method.tiled:
             return self._compiled('clusters')(image)
         reach, stride = self.method.reach, self.method.output_stride
         if reach is None or reach > tiling.MARGIN:

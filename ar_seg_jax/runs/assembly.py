@@ -53,8 +53,8 @@ DATASETS = {
 EVALUATORS = {'segmentation': Segmentation, 'probes': Probing, 'instances': InstanceSegmentation}
 
 
-def dataset(config: Config, mesh: Mesh) -> Dataset:
-    """The data set of the options, which may still have to be prepared."""
+def dataset(config: Config, mesh: Mesh, boxes: bool = False) -> Dataset:
+    """The data set of the options, which may still have to be prepared. boxes: see `Dataset`."""
     options = dict(config['data'])
     train_split, data_dir = options.pop('train_split'), str(Path(options.pop('data_dir')).expanduser())
     try:
@@ -62,7 +62,7 @@ def dataset(config: Config, mesh: Mesh) -> Dataset:
     except (json_format.Error, UnicodeDecodeError) as error:
         raise DataError(f'prepared data in {data_dir} is damaged ({error}); remove it to prepare it again') from error
     evaluation = {key: config['evaluation'][key] for key in ('batch_size', 'crop_size')}
-    return Dataset(builder, train_split, dict(config['pipeline']), evaluation, mesh, config['seed'])
+    return Dataset(builder, train_split, dict(config['pipeline']), evaluation, mesh, config['seed'], boxes)
 
 
 def prepared(data: Dataset, may_write: bool = True) -> Dataset:

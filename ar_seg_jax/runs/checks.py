@@ -27,6 +27,7 @@ def check(config: Config, method: Method, data: Dataset, *, begins: bool):
     assembly.steps_to_trace(config['profile'])
     _check_batches(config, method, data)
     _check_labels(method, data)
+    _check_places(config, method)
     _check_evaluators(config, method, data)
     weights = assembly.initial_weights(config)
     if begins:
@@ -64,6 +65,21 @@ def _check_labels(method: Method, data: Dataset):
         f'{method.title} learns {method.num_clusters} classes, but the data has {len(data.classes)}; set '
         f'--config.method.num_clusters={len(data.classes)}'
     )
+
+
+def _check_places(config: Config, method: Method):
+    """Images are whole where it matters what part of them is seen."""
+    if not method.uses_place:
+        return
+    for key, size in (
+        ('data.block_size', config['data'].get('block_size', 0)),
+        ('evaluation.crop_size', config['evaluation']['crop_size']),
+    ):
+        if size:
+            raise UserError(
+                f'{method.title} looks at where in an image a pixel is, and --config.{key}={size} cuts images; set it to 0, or '
+                '--config.method.layout=0'
+            )
 
 
 def _check_evaluators(config: Config, method: Method, data: Dataset):

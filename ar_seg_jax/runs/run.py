@@ -52,7 +52,7 @@ def open_run(
     mesh = sharding.make_mesh()
     peers.require_same({'config': workdir.plain(config), 'workdir': str(directory.resolve()), 'jax': jax.__version__})
     method = build.method(config)
-    data = assembly.dataset(config, mesh)
+    data = assembly.dataset(config, mesh, method.uses_place)
     checks.check(config, method, data, begins=training and not workdir.holds_state(directory))
     workdir.check_inside(directory)
     workdir.check_config(directory, config)
