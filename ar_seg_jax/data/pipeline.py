@@ -110,8 +110,8 @@ def training_iterator(
     on `seed` and on their place in the order only, not on threads, workers or processes. So a step's number is all that is
     needed to go on. With more than one of `micro_batches` these are the first axis. `mask_void` adds the batches' mask, which
     leaves out what is labelled VOID; IIC does so on COCO-Stuff, where pixels outside the classes of interest are no part of the
-    task. It uses the labels' outlines, so it is off where nothing says so. `boxes` adds where each crop is from. Raises DataError if there are fewer examples than one
-    batch.
+    task. It uses the labels' outlines, so it is off where nothing says so. `boxes` adds where in its image each crop is. Raises
+    DataError if there are fewer examples than one batch.
     """
     if len(examples) < batch_size:
         raise DataError(

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from ar_seg_jax.augmentations import inputs
@@ -29,8 +30,8 @@ _DOUBT = 1e-4  # probability that a pixel has a cluster which none around it has
 class Mixture(Method):
     """Clusters are Gaussians with full covariances, found by online EM in features of pixels; not in the papers.
 
-    Clusters of k-means are round and alike, those of greatest mutual information are as even as they can be. These may be long, and
-    of very uneven size. It starts from k-means; a step is one of EM with the pixels of its batch. There are no gradients.
+    Clusters of k-means are round and alike, those of greatest mutual information as even as they can be. These may be long and
+    of very uneven size. Training starts from k-means; a step is one of EM with the pixels of its batch. There are no gradients.
 
     model: its features are what is clustered; it is not trained.
     layout: places of each side of a map of what the training images show there on average (`layouts`), which is appended to the
@@ -167,7 +168,7 @@ def _sampled(method: Mixture, params: Params, extra: Extra, batch: Batch, key) -
 
 @functools.partial(jax.jit, static_argnums=1)
 def _spread(block: Block, channels: int) -> tuple[Float[Array, '_'], Float[Array, '']]:
-    """The mean of each channel, and the standard deviation of the first `channels`, one for all: k-means sees their proportions."""
+    """The mean of each channel, and one standard deviation for all, that of the first `channels`: proportions stay."""
     weights = block.counted[..., None] / jnp.maximum(block.counted.sum(), 1)
     offset = jnp.sum(block.vectors * weights, (0, 1))
     variances = jnp.sum((block.vectors - offset[None, None]) ** 2 * weights, (0, 1))
@@ -185,10 +186,16 @@ def _smoothed(joint: Maps, radius: int) -> Maps:
     scores = jax.nn.softmax(joint)
     if not radius:
         return scores
-    places = box_filter(jnp.ones_like(joint[..., :1]), radius)
+    seen = np.multiply.outer(*(_window(length, radius) for length in joint.shape[1:3]))[None, ..., None]
     for _ in range(_ROUNDS):
-        scores = jax.nn.softmax(joint + jnp.log(box_filter(scores, radius) / places + _DOUBT))
+        scores = jax.nn.softmax(joint + jnp.log(box_filter(scores, radius) / seen + _DOUBT))
     return scores
+
+
+def _window(length: int, radius: int) -> np.ndarray:
+    """How many pixels of a side are at most so far from each of them."""
+    places = np.arange(length)
+    return (np.minimum(places + radius, length - 1) - np.maximum(places - radius, 0) + 1).astype(np.float32)
 
 
 def build(
