@@ -66,7 +66,7 @@ class Model(Protocol):
     normalisation: of its input. dtype: of the computation.
 
     A network with larger cells inside than those of its maps also has a `tile_stride`: when an image is moved by that many
-    pixels, its maps are those of before, moved.
+    pixels, its maps are those of before, moved. One that wants large images whole, not in parts, has `tiled` = False.
     """
 
     heads: Mapping[str, int]
@@ -219,7 +219,6 @@ class Method(Protocol):
     where it predicts none. uses_labels: whether it is trained with them; the data then has as many classes as it has clusters.
     uses_place: whether it matters where in an image a pixel is; images are then seen whole, and crops of them have a `box`.
     image_size: side of the images that it takes, which are square then; None for images of any size.
-    tiled: whether large images can be predicted in parts.
     reach: as that of a model, of the scores. output_stride and first_cell: as those of a model.
     refresh_when: before which steps `refresh` is called, None for never. restarted: the groups of parameters that `refresh` draws
     anew, by their paths ('head', 'network/decoder'): whatever lies below, whose moments in the optimiser then begin anew too.
@@ -238,7 +237,6 @@ class Method(Protocol):
     image_size: int | None = None
     uses_labels: bool = False
     uses_place: bool = False
-    tiled: bool = True
     reach: int | None = None
     refresh_when: Cadence | None = None
     restarted: tuple[str, ...] = ()
@@ -262,6 +260,11 @@ class Method(Protocol):
     def first_cell(self) -> float | None:
         """That of its `model`, where a method does not say another."""
         return self.model.first_cell
+
+    @property
+    def tiled(self) -> bool:
+        """Whether large images can be predicted in parts: where its `model` can, and places do not matter."""
+        return getattr(self.model, 'tiled', True) and not self.uses_place
 
     def check(self, image_shape: tuple[int, int, int, int], micro_batches: int):
         """UserError if it cannot be trained with batches of this shape in so many parts. The first step need not say it then."""

@@ -133,6 +133,7 @@ def vit() -> dict[str, Any]:
         'layer_scale': False,  # learned factors on the residuals
         'registers': 0,  # tokens beside those of patches and class
         'normalise': 'imagenet',  # the input: none, imagenet or half ([-1, 1]); published weights want that of their training
+        'magnify': 1,  # factor by which images are enlarged first; 2 makes cells of half a patch
         'dtype': 'float32',  # of the computation: float32 or bfloat16
     }
 
@@ -335,6 +336,7 @@ def mixture() -> dict[str, Any]:
     return {
         'name': 'mixture',
         'num_clusters': 3,
+        'components': 0,  # principal components of an encoder's features, beside colours; 0 for colours alone
         'layout': 16,  # places of each side of a map of what images show there on average; 0 for none
         'shrinkage': 0.1,  # of the covariance of each cluster towards that of all, 0 to 1
         'smoothing': 2,  # pixels around each one that it is likely to be alike; 0 looks at each by itself

@@ -32,6 +32,11 @@ class Colours(nn.Module):
     normalisation = Normalisation()
 
     @property
+    def tiled(self) -> bool:
+        """See `interfaces.Model`."""
+        return self.relative == 'none'
+
+    @property
     def reach(self) -> int | None:
         """See `interfaces.Model`."""
         return 0 if self.relative == 'none' else None

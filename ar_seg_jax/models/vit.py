@@ -34,7 +34,8 @@ class ViT(nn.Module):
     patch: pixels of a side. width, depth, attention_heads: channels, blocks, and heads of each. grid: cells of a side of the
     learned position embedding, 14 for patches of 16 pixels, 28 for 8, and 37 for DINOv2. resampling: how the embedding gets
     other sizes, see `resampled`. layer_scale, registers: the factors on each residual, and the additional tokens, of DINOv2.
-    normalise: the input by its name in `normalisations`, of which weights want that of their training.
+    normalise: the input by its name in `normalisations`, of which weights want that of their training. magnify: a whole factor, a
+    part of the patch, by which images are enlarged (bicubic) before they are cut into patches.
 
     Computation is in `dtype`; parameters and heads are float32.
     """
@@ -49,6 +50,7 @@ class ViT(nn.Module):
     layer_scale: bool
     registers: int
     normalise: normalisations.Name
+    magnify: int
     dtype: layers.Precision
 
     reach = None
@@ -59,6 +61,8 @@ class ViT(nn.Module):
                 raise UserError(f'model.{name} is at least 1, found {getattr(self, name)}')
         if self.registers < 0:
             raise UserError(f'model.registers is at least 0, found {self.registers}')
+        if self.magnify < 1 or self.patch % self.magnify:
+            raise UserError(f'model.magnify divides model.patch ({self.patch}), found {self.magnify}')
         if self.width % self.attention_heads:
             raise UserError(f'model.width divides into model.attention_heads; found {self.width} and {self.attention_heads}')
         super().__post_init__()
@@ -71,12 +75,12 @@ class ViT(nn.Module):
     @property
     def output_stride(self) -> int:
         """See `interfaces.Model`."""
-        return self.patch
+        return self.patch // self.magnify
 
     @property
     def first_cell(self) -> float:
         """See `interfaces.Model`."""
-        return (self.patch - 1) / 2
+        return (self.output_stride - 1) / 2
 
     def setup(self):
         self.encoder = Encoder(
@@ -96,6 +100,9 @@ class ViT(nn.Module):
         self, image: Float[Array, 'batch height width channels'], *, train: bool = False
     ) -> Mapping[str, Float[Array, 'batch map_height map_width _']]:
         """The same in training as in inference."""
+        if self.magnify > 1:
+            batch, height, width, channels = image.shape
+            image = jax.image.resize(image, (batch, self.magnify * height, self.magnify * width, channels), 'cubic')
         x = self.encoder(image)
         return {'features': x, **{name: head(x).astype(jnp.float32) for name, head in self.head.items()}}
 
@@ -104,7 +111,7 @@ class ViT(nn.Module):
         self, maps: Float[Array, 'batch map_height map_width channels'], height: int, width: int
     ) -> Float[Array, 'batch {height} {width} channels']:
         """See `interfaces.Model`."""
-        return layers.upsample(maps, self.patch, height, width, first=self.first_cell)
+        return layers.upsample(maps, self.output_stride, height, width, first=self.first_cell)
 
 
 class Encoder(nn.Module):

@@ -55,17 +55,23 @@ class Components(NamedTuple):
     inverse_factors: Float[Array, 'clusters channels channels']
 
     @classmethod
-    def of(cls, moments: Moments, shrinkage: float) -> 'Components':
+    def of(cls, moments: Moments, shrinkage: float, own: int | None = None) -> 'Components':
         """Those of the greatest likelihood; but of each covariance the share `shrinkage` is that of all components together.
 
         Without, a component may grow over others that are not Gaussian, as the background of a microscope did here: slowly, and
         with hundreds of steps. With a shrinkage of 1 all have the same shape.
+
+        own: of how many channels, the first ones, covariances are the components' own, by default of all. The others have one
+        covariance for all components, and none with the first ones.
         """
         shares = jnp.maximum(moments.shares, _FEWEST)
         means = moments.first / shares[:, None]
         covariances = moments.second / shares[:, None, None] - means[:, :, None] * means[:, None]
         pooled = jnp.einsum('k,kcd->cd', shares / shares.sum(), covariances, precision='highest')
-        covariances = (1 - shrinkage) * covariances + shrinkage * pooled[None]
+        channels = np.arange(means.shape[1])
+        first = channels < (means.shape[1] if own is None else own)
+        shrunk = jnp.where(first, shrinkage, 1.0)[None, None]
+        covariances = ((1 - shrunk) * covariances + shrunk * pooled[None]) * (first[:, None] == first)[None]
         identity = jnp.broadcast_to(jnp.eye(means.shape[1]), covariances.shape)
         factors = jnp.linalg.cholesky(covariances + _FLOOR * identity)
         inverse_factors = jax.scipy.linalg.solve_triangular(factors, identity, lower=True)

@@ -1,4 +1,4 @@
-"""Principal components of unit variance, from the vectors of many batches."""
+"""Principal components, of unit variance or as they are, from the vectors of many batches."""
 
 import functools
 from collections.abc import Sequence
@@ -30,8 +30,9 @@ class Whitening(NamedTuple):
         return cls(jnp.zeros(channels), jnp.eye(channels, components))
 
 
-def find(blocks: Sequence[Block], components: int) -> Whitening:
-    """The map to so many principal components, each divided by its standard deviation (Caron et al. 2018, section 3.3).
+def find(blocks: Sequence[Block], components: int, whiten: bool = True) -> Whitening:
+    """The map to so many principal components, each divided by its standard deviation (Caron et al. 2018, section 3.3) or, where
+    they are not whitened, all of them by that of the first one.
 
     Two passes over the blocks, since the covariance from sums of squares would lose its digits. Each direction points to where
     its largest channel is positive.
@@ -44,7 +45,7 @@ def find(blocks: Sequence[Block], components: int) -> Whitening:
     scatter = jnp.zeros((channels, channels))
     for block in blocks:
         scatter = _scattered(scatter, mean, block)
-    return _whitening(mean, scatter / jnp.maximum(count, 1), components)
+    return _whitening(mean, scatter / jnp.maximum(count, 1), components, whiten)
 
 
 @jax.jit
@@ -58,10 +59,11 @@ def _scattered(scatter, mean, block: Block):
     return scatter + jnp.einsum('ipc,ipd->cd', centred, centred, precision='highest')
 
 
-@functools.partial(jax.jit, static_argnums=2)
-def _whitening(mean, covariance, components: int) -> Whitening:
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def _whitening(mean, covariance, components: int, whiten: bool) -> Whitening:
     variances, directions = jnp.linalg.eigh(covariance)  # ascending
     variances, directions = variances[::-1][:components], directions[:, ::-1][:, :components]
     largest = jnp.take_along_axis(directions, jnp.abs(directions).argmax(0)[None], axis=0)
-    scale = jax.lax.rsqrt(jnp.maximum(variances, _SMALLEST * jnp.maximum(variances[0], _SMALLEST)))
+    least = _SMALLEST * jnp.maximum(variances[0], _SMALLEST)
+    scale = jax.lax.rsqrt(jnp.maximum(variances if whiten else jnp.full_like(variances, variances[0]), least))
     return Whitening(mean, directions * jnp.sign(largest) * scale[None])
