@@ -337,7 +337,7 @@ def mixture() -> dict[str, Any]:
         'name': 'mixture',
         'num_clusters': 3,
         'components': 0,  # principal components of an encoder's features, beside colours; 0 for colours alone
-        'layout': 16,  # places of each side of a map of what images show there on average; 0 for none
+        'layout': 0,  # places of each side of a map of what images show there on average, such as 16; 0 for none
         'shrinkage': 0.1,  # of the covariance of each cluster towards that of all, 0 to 1
         'smoothing': 2,  # pixels around each one that it is likely to be alike; 0 looks at each by itself
         'initial_batches': 20,  # from which k-means finds what training begins with

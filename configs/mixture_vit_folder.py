@@ -15,8 +15,9 @@ def get_config():
     config = mixture_folder.get_config()
     config.steps = 40
     config.model = common.vit() | {'width': 192, 'attention_heads': 3, 'normalise': 'half', 'resampling': 'antialias'}
-    config.method.update(components=16, layout=0)
+    config.method.components = 16
     config.initial_weights.update(layout='vit', into='network/encoder')
-    config.pipeline.crop_size = 160
+    config.data.update(rescale=1.0, block_size=224)
+    config.pipeline.crop_size = 224
     config.evaluate_every = 0
     return config
