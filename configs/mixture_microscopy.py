@@ -2,8 +2,8 @@
 
     python -m ar_seg_jax.main --config configs/mixture_microscopy.py --config.data.root=/path/to/images --workdir runs/mine
 
-Blocks should be as large as the smallest image (--config.data.block_size, --config.pipeline.crop_size): what does not fit into one is
-cut, and each block then has a mean of its own.
+Blocks should be as large as the smallest image (--config.data.block_size, --config.pipeline.crop_size): larger images are cut,
+and each block then has a mean of its own.
 """
 
 from configs import mixture_folder
