@@ -111,11 +111,12 @@ class Mixture(Method):
         """Before the first step: what images show where, from all of them, and k-means of the initial batches of the search."""
         sample_key, search_key = jax.random.split(key)
         initial = list(itertools.islice(batches, self.search.initial_batches))
+        extra = {**extra, 'offset': jnp.zeros_like(extra['offset']), 'scale': jnp.ones(())}
         if self.layout:
             layout = jax.tree.map(jnp.zeros_like, extra['layout'])
             for batch in itertools.chain(initial, batches):
                 layout = _with_batch(self, params, extra, layout, batch)
-            extra = {**extra, 'layout': layout, 'offset': jnp.zeros_like(extra['offset']), 'scale': jnp.ones(())}
+            extra = {**extra, 'layout': layout}
         blocks = [_sampled(self, params, extra, batch, sample_key) for batch in initial]
         block = Block(*(jnp.concatenate(parts) for parts in zip(*blocks, strict=True)))
         offset, scale = _spread(block, extra['layout'].sums.shape[-1] if self.layout else block.vectors.shape[-1])
