@@ -196,8 +196,8 @@ def test_pixels_that_do_not_count_change_nothing():
 
 @pytest.mark.parametrize('smoothing', [0, 1, 3])
 def test_smoothing_is_that_of_a_loop(smoothing):
-    """Mean field: what the clusters around are, of all pixels of the image that are so near, is what is thought before. Images are
-    smaller than the window of the last one."""
+    """Mean field: before a pixel is looked at, it is like the pixels of the image that are so near. The last window is wider than
+    the image."""
     method = _made(smoothing=smoothing)
     image = jnp.asarray(np.random.default_rng(0).integers(0, 256, (2, 5, 7, 3), np.uint8))
     params, extra = _refreshed(method, _batch(image))
