@@ -48,7 +48,7 @@ class Moments(NamedTuple):
 
 
 class Components(NamedTuple):
-    """The Gaussians. inverse_factors: lower triangles W with W^T W the inverse of a covariance."""
+    """The Gaussians. inverse_factors: matrices W with W^T W the inverse of a covariance."""
 
     log_shares: Float[Array, 'clusters']
     means: Float[Array, 'clusters channels']
@@ -72,9 +72,9 @@ class Components(NamedTuple):
         first = channels < (means.shape[1] if own is None else own)
         shrunk = jnp.where(first, shrinkage, 1.0)[None, None]
         covariances = ((1 - shrunk) * covariances + shrunk * pooled[None]) * (first[:, None] == first)[None]
-        identity = jnp.broadcast_to(jnp.eye(means.shape[1]), covariances.shape)
-        factors = jnp.linalg.cholesky(covariances + _FLOOR * identity)
-        inverse_factors = jax.scipy.linalg.solve_triangular(factors, identity, lower=True)
+        # Where the mean of a narrow component is far from zero, rounding may leave it a variance below zero in some direction.
+        variances, directions = jnp.linalg.eigh(covariances)
+        inverse_factors = jnp.swapaxes(directions, 1, 2) / jnp.sqrt(jnp.maximum(variances, 0) + _FLOOR)[..., None]
         return cls(jnp.log(shares / shares.sum()), means, inverse_factors)
 
     def log_joint(self, vectors: Float[Array, '*places channels']) -> Float[Array, '*places clusters']:
@@ -82,6 +82,6 @@ class Components(NamedTuple):
         scaled = jnp.einsum('...c,kdc->...kd', vectors, self.inverse_factors, precision='highest')
         shift = jnp.einsum('kc,kdc->kd', self.means, self.inverse_factors, precision='highest')
         distances = jnp.sum((scaled - jnp.expand_dims(shift, range(vectors.ndim - 1))) ** 2, axis=-1)
-        heights = jnp.sum(jnp.log(jnp.diagonal(self.inverse_factors, axis1=1, axis2=2)), axis=1)
+        _, heights = jnp.linalg.slogdet(self.inverse_factors)
         constants = self.log_shares + heights - vectors.shape[-1] / 2 * np.log(2 * np.pi)
         return jnp.expand_dims(constants, range(vectors.ndim - 1)) - distances / 2

@@ -78,6 +78,29 @@ def test_crops_of_image_and_label_are_the_same_place():
     assert len(corners) > 5
 
 
+def test_boxes_are_where_crops_are_cut_and_are_there_where_they_are_wanted():
+    """In shares of the sides of the image. Two of three batches are skipped, parts and processes have their own."""
+    label = np.arange(10 * 16, dtype=np.uint8).reshape(10, 16)
+    encoded = {'image': images.encode_png(np.repeat(label[..., None], 3, axis=2)), 'label': images.encode_png(label)}
+    records = [{'id': str(index).encode(), **encoded} for index in range(8)]
+    batch = next(_iterator(records, boxes=True, start=2))
+    assert batch['box'].dtype == np.float32 and batch['box'].shape == (4, 4)
+    for image, crop, (top, left, height, width) in zip(batch['image'], batch['label'], batch['box'], strict=True):
+        ends = np.array([top, top + height]) * 10, np.array([left, left + width]) * 16
+        rows, columns = (slice(*np.round(end).astype(int)) for end in ends)
+        np.testing.assert_array_equal(crop, label[rows, columns])
+        np.testing.assert_array_equal(image[..., 0], label[rows, columns])
+        np.testing.assert_allclose(np.concatenate(ends), [rows.start, rows.stop, columns.start, columns.stop], atol=1e-5)
+    assert len(np.unique(batch['box'], axis=0)) > 1
+    without = next(_iterator(records, start=2))
+    assert set(without) == {'image', 'label'} and set(batch) == {*without, 'box'}
+    np.testing.assert_array_equal(without['image'], batch['image'])
+    shares = [_iterator(records, boxes=True, start=2, micro_batches=2, process_index=n, process_count=2) for n in range(2)]
+    parts = [next(share)['box'] for share in shares]
+    assert parts[0].shape == (2, 1, 4)
+    np.testing.assert_array_equal(np.concatenate(parts, axis=1).reshape(4, 4), batch['box'])
+
+
 @pytest.mark.parametrize('workers', [0, 2])
 def test_a_run_that_goes_on_gets_the_batches_that_follow(workers):
     expected = _numbers(itertools.islice(_iterator(_records(12)), 11))

@@ -9,7 +9,7 @@ from ar_seg_jax import build
 from configs import common
 
 GEOMETRIES = [(name, geometry) for name in ('autoregressive', 'resnet_fpn', 'vgg') for geometry in ('', 'paper')]
-GEOMETRIES += [(name, '') for name in ('compact_unet', 'segformer', 'unet', 'vit')]
+GEOMETRIES += [(name, '') for name in ('colours', 'compact_unet', 'segformer', 'unet', 'vit')]
 
 
 def _made(name, geometry):

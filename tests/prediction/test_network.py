@@ -1,9 +1,12 @@
 """A trained network from Python: what it gives for images, beside what `predict` writes."""
 
 import dataclasses
+import functools
 import json
 import shutil
 
+import jax
+import jax.numpy as jnp
 import jaxtyping
 import numpy as np
 import pytest
@@ -15,9 +18,11 @@ from ar_seg_jax.data import images, textures
 from ar_seg_jax.data.classes import Class
 from ar_seg_jax.data.limits import DataError
 from ar_seg_jax.errors import UserError
-from ar_seg_jax.interfaces import VOID
+from ar_seg_jax.interfaces import VOID, ModelState
 from ar_seg_jax.prediction import tiling
+from ar_seg_jax.prediction.network import Network
 from ar_seg_jax.runs import workdir
+from configs import common
 from tests.support import clusterless, commands, tiny
 
 
@@ -210,3 +215,29 @@ def test_tiles_pass_into_one_another_where_a_model_reaches_beyond_their_margins(
         monkeypatch.setattr(tiling, name, lambda _, *rest, name=name: note(name, *rest))
     dataclasses.replace(network, method=tiny.ac(options)).in_tiles(image)
     assert asked == [(way, options.get('output_stride', 4))]
+
+
+@pytest.mark.parametrize(('relative', 'layout', 'tiled'), [('mean', 0, False), ('none', 4, False), ('none', 0, True)])
+def test_large_images_are_seen_whole_by_methods_that_say_so(monkeypatch, relative, layout, tiled):
+    """An image of 600 x 560 pixels. Its tiles have other means and other places; where these do not matter, there are tiles, and
+    they make no difference."""
+    cut = []
+
+    def note(way, *arguments):
+        cut.append(way)
+        return way(*arguments)
+
+    for name in ('segment', 'blend'):
+        monkeypatch.setattr(tiling, name, functools.partial(note, getattr(tiling, name)))
+    options = common.mixture() | {'layout': layout, 'smoothing': 1, 'initial_batches': 1, 'vectors_of_image': 100}
+    method = build.method({'method': options, 'model': common.colours() | {'relative': relative}})
+    noise = np.random.default_rng(0).integers(0, 100, (600, 560, 3))
+    image = np.uint8(noise + np.linspace(0, 150, 560)[:, None])
+    batch = {'image': jnp.asarray(image[None, ::10, ::10]), 'label': jnp.zeros((1, 60, 56), jnp.uint8)}
+    state = method.init(jax.random.key(0), batch['image'])
+    params, extra = method.refresh(*state, iter([batch]), key=jax.random.key(1), time=tiny.BEGINNING)
+    found = Network(method, ModelState(0, params, extra), (0, 1, 2), (), 3, 1.0).segment(image)
+    assert bool(cut) == tiled
+    expected = np.asarray(method.predict(params, extra, jnp.asarray(image[None]))['scores'])[0].argmax(-1)
+    assert np.mean(found == expected) > 0.9999  # another compilation rounds differently
+    assert len(np.unique(expected)) == 3

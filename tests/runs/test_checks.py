@@ -1,16 +1,17 @@
-"""What does not fit a method that finds objects is told before data is prepared."""
+"""What does not fit a method that finds objects, or one that uses places, is told before data is prepared."""
 
+import PIL.Image
 import pytest
 
 from ar_seg_jax import build
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.runs import assembly, checks
-from configs import ast_objects_small, common
+from configs import ast_objects_small, common, mixture_folder
 from tests.support import feeds
 
 
-def _check(tmp_path, **changes):
-    config = {**ast_objects_small.get_config().to_dict(), **changes}
+def _check(tmp_path, kind=ast_objects_small, **changes):
+    config = {**kind.get_config().to_dict(), **changes}
     config['data'] = {**config['data'], 'data_dir': str(tmp_path)}
     config['evaluation'] = {**config['evaluation'], 'batch_size': 2}
     checks.check(config, build.method(config), assembly.dataset(config, feeds.mesh_of(1)), begins=False)
@@ -29,3 +30,25 @@ def test_images_that_are_scored_have_the_size_that_the_method_takes(tmp_path):
     _check(tmp_path, evaluation=evaluation | {'crop_size': 64})
     with pytest.raises(UserError, match=r'^AST is made for images of 64 x 64 pixels, and --config\.evaluation\.crop_size is 48'):
         _check(tmp_path, evaluation=evaluation | {'crop_size': 48})
+
+
+@pytest.fixture
+def photographs(tmp_path_factory):
+    """The data of the config of mixtures, with a folder of one image."""
+    root = tmp_path_factory.mktemp('photographs')
+    PIL.Image.new('RGB', (120, 100)).save(root / 'image.png')
+    return {**mixture_folder.get_config().to_dict()['data'], 'root': str(root)}
+
+
+@pytest.mark.parametrize(('part', 'key'), [('data', 'block_size'), ('evaluation', 'crop_size')])
+def test_images_are_whole_where_places_matter(tmp_path, photographs, part, key):
+    config = {**mixture_folder.get_config().to_dict(), 'data': photographs}
+    changed = {'data': photographs, part: {**config[part], key: 96}}
+    message = (
+        rf'^Mixture looks at where in an image a pixel is, and --config\.{part}\.{key}=96 cuts images; set it to 0, or '
+        r'--config\.method\.layout=0$'
+    )
+    with pytest.raises(UserError, match=message):
+        _check(tmp_path, mixture_folder, **changed)
+    _check(tmp_path, mixture_folder, data=photographs)
+    _check(tmp_path, mixture_folder, method=config['method'] | {'layout': 0}, **changed)

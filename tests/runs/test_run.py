@@ -6,6 +6,7 @@ import shutil
 
 import jax
 import numpy as np
+import PIL.Image
 import pytest
 
 from ar_seg_jax import files
@@ -13,7 +14,8 @@ from ar_seg_jax.errors import UserError
 from ar_seg_jax.evaluation import baselines, scoring
 from ar_seg_jax.runs import assembly, workdir
 from ar_seg_jax.runs import run as runs
-from configs import textures
+from configs import mixture_folder, textures
+from tests.support import commands
 
 ROAD = {'name': 'road', 'colour': [1, 2, 3]}
 
@@ -174,3 +176,34 @@ def test_scores_that_anybody_may_have_written_are_checked(tmp_path, content, mes
     files.write_json(workdir.evaluation(tmp_path, 3), content)
     with pytest.raises(UserError, match=rf'000003\.json: {message}$'):
         workdir.load_cluster_classes(tmp_path, 3)
+
+
+def test_a_mixture_of_crops_of_images_stops_and_goes_on_to_the_same_bits(tmp_path):
+    """It has no parameters, and learns from where in their images crops are."""
+    (tmp_path / 'images').mkdir()
+    image = np.random.default_rng(0).integers(0, 200, (12, 24, 40, 3), np.uint8)
+    image[:, 12:, :, 0] += 55
+    for number, pixels in enumerate(image):
+        PIL.Image.fromarray(pixels).save(tmp_path / 'images' / f'{number}.png')
+
+    def trained(name, steps):
+        config = mixture_folder.get_config()
+        config.update(steps=steps, evaluate_every=0, compilation_cache='none', evaluators={})
+        config.data.update(root=str(tmp_path / 'images'), data_dir=str(tmp_path / 'data'))
+        config.pipeline.update(crop_size=16, batch_size=8)  # there are 8 devices here
+        config.evaluation.update(batch_size=8, pictures=0)
+        opened = runs.open_run(config.to_dict(), tmp_path / name, training=True)
+        with opened.lock:
+            state, ended = runs.train(opened)
+        assert ended and int(state.step) == steps and int(state.skipped) == 0
+        return state
+
+    state = trained('whole', 4)
+    assert float(state.extra['layout'].weights.sum()) >= 12 * 16 * 16  # crops of all images at least
+    # Were crops taken for whole images, there would be as much in the corners as elsewhere.
+    weights = np.asarray(state.extra['layout'].weights)
+    assert weights[0, 0] < weights[8, 8] / 2
+    for steps in (2, 4):
+        trained('halves', steps)
+    for one, other in zip(*(commands.leaves_of(tmp_path / name, 4) for name in ('whole', 'halves')), strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -30,6 +30,7 @@ SMALL = {
     'isola': {'num_clusters': 3, 'patch': 3, 'comparator_width': 8, 'comparator': 'full', **_CALM},
     'deep_cluster': {**_SMALL_SEARCH, 'num_clusters': 3, 'training_clusters': 4},
     'picie': {**_SMALL_SEARCH, 'num_clusters': 3, 'auxiliary_clusters': 4},
+    'mixture': {'num_clusters': 3, 'layout': 4, 'smoothing': 1, 'initial_batches': 1, 'iterations': 3, 'vectors_of_image': 50},
     'ast': scenes.SMALL,
     'autoregressive': {'blocks': 1},
     'compact_unet': {'widths': (4, 6)},
