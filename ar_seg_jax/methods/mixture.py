@@ -42,8 +42,8 @@ class Mixture(Method):
         beside the colours of the pixel. k-means then looks at the components alone, and these have one covariance for all
         clusters: one of their own would follow the images rather than what is in them.
     layout: places of each side of a map of the colours, or other features, that the training images show there on average
-        (`layouts`), which is appended to those of each pixel; 0 for none. It tells the grey of a road from that of a sky, and
-        says little where images have no up and down. Images must be whole then.
+        (`layouts`), which is appended to those of each pixel; 0 for none. It tells the grey of a road from that of a house,
+        where road and house differ on average, and says little where images have no up and down. Images must be whole then.
     shrinkage: see `Components.of`.
     smoothing: pixels to each side; what clusters the pixels around have is what each is thought to have before it is looked at,
         five times over (mean field of a Potts model). 0 judges each pixel by itself. For predictions only.

@@ -20,7 +20,8 @@ class Colours(nn.Module):
 
     relative: 'none' takes colours as they are. 'mean' divides each channel by twice its mean over the image, which makes images
         of one scene under different lights alike (the grey world of von Kries): right for microscopes and streets, wrong where
-        what fills an image is what it is about, such as aerial images of nothing but fields.
+        what fills an image is what it is about, such as aerial images of nothing but fields. The mean is that of what is seen: in
+        training of a crop, which should not be much smaller than the image.
     """
 
     heads: Mapping[str, int]
