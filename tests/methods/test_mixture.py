@@ -281,3 +281,56 @@ def test_what_it_tells_people_are_the_entropy_and_its_bound():
 def test_what_cannot_be_is_explained(options, message):
     with pytest.raises(UserError, match=message):
         _made(**options)
+
+
+def _with_encoder(**options):
+    """Of colours and of components of a ViT with random weights, on images of 16 pixels with cells of 2."""
+    model = common.vit() | {
+        'patch': 4,
+        'width': 6,
+        'depth': 1,
+        'attention_heads': 2,
+        'grid': 3,
+        'normalise': 'none',
+        'magnify': 2,
+    }
+    return build.method({'method': common.mixture() | SMALL | {'components': 3} | options, 'model': model})
+
+
+def test_components_are_those_of_what_tokens_say_beyond_their_image():
+    """By numpy: the directions of the largest variance within images, the first one with a variance of 1, at the pixels."""
+    method, batch = _with_encoder(), tiny.random_batch(4)
+    params, extra = _refreshed(method, batch)
+    image = batch['image'].astype(jnp.float32) / 255
+    tokens = np.float64(method.model.apply({'params': params['network']}, image)['features'])
+    assert tokens.shape == (4, 8, 8, 6)
+    within = (tokens - tokens.mean((1, 2), keepdims=True)).reshape(-1, 6)
+    variances, directions = np.linalg.eigh(within.T @ within / len(within))
+    directions = directions[:, ::-1][:, :3]
+    directions *= np.sign(np.take_along_axis(directions, np.abs(directions).argmax(0)[None], axis=0)) / np.sqrt(variances[-1])
+    cells = (within @ directions).reshape(4, 8, 8, 3).astype(np.float32)
+    expected = method.model.to_pixels(jnp.asarray(cells), 16, 16)
+    features = method.predict(params, extra, batch['image'])['features']
+    np.testing.assert_allclose(features[..., 3:], expected, atol=1e-3)
+    colours = (np.asarray(image) - np.asarray(extra['offset'])) / float(extra['scale'])
+    np.testing.assert_allclose(features[..., :3], colours, atol=1e-5)
+
+
+def test_training_starts_from_k_means_of_components_and_does_not_change_the_encoder():
+    method, batch = _with_encoder(), tiny.random_batch(4)
+    params, extra = _refreshed(method, batch)
+    components = np.asarray(method.predict(params, extra, batch['image'])['features'])[..., 3:].reshape(-1, 3)
+    shares = np.asarray(extra['moments'].shares)
+    centres = np.asarray(extra['moments'].first)[:, 3:] / shares[:, None]
+    nearest = np.argmin(((components[:, None] - centres[None]) ** 2).sum(-1), axis=1)
+    found = np.bincount(nearest, minlength=3) / len(nearest)
+    np.testing.assert_allclose(found, shares, atol=0.02)  # Lloyd's algorithm has all but converged
+    (_, (after, _)), moved = gradients.of_batch(method, params, extra, batch, key=KEY, time=tiny.BEGINNING)
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(moved))
+    assert np.any(after['moments'].first != extra['moments'].first)
+
+
+def test_there_are_no_more_components_than_features():
+    method = _with_encoder(components=7)
+    with pytest.raises(UserError, match=r'method.components is at most the 6 channels .* found 7'):
+        method.init(jax.random.key(0), tiny.random_batch()['image'])

@@ -114,3 +114,20 @@ def test_bfloat16_is_near_float32_and_heads_are_float32():
 def test_what_no_transformer_can_be_is_refused(options, message):
     with pytest.raises(UserError, match=rf'^{message}$'):
         made(**options)
+
+
+def test_magnified_images_are_those_that_are_enlarged_before():
+    """So that cells are smaller, and pixels find them where they are."""
+    model, whole = made(magnify=2), made()
+    variables, image = initialised(whole), random_images(2, 12, 8)
+    found = applied(model, variables, image)
+    enlarged = jax.image.resize(jnp.asarray(image), (2, 24, 16, 3), 'cubic')
+    np.testing.assert_allclose(found['features'], applied(whole, variables, enlarged)['features'], atol=1e-5)
+    assert (model.output_stride, model.first_cell) == (2, 0.5)
+    rows = model.to_pixels(jnp.broadcast_to(jnp.arange(6.0)[None, :, None, None], (1, 6, 4, 1)), 12, 8)
+    np.testing.assert_allclose(rows[0, 1:-1, 0, 0], (np.arange(1, 11) - 0.5) / 2, atol=1e-5)
+
+
+def test_a_magnification_divides_the_patch():
+    with pytest.raises(UserError, match=r'model.magnify divides model.patch \(4\), found 3'):
+        made(magnify=3)

@@ -161,3 +161,20 @@ def test_a_step_goes_so_far_towards_other_moments():
     for rate in (0.0, 0.25, 1.0):
         for old, new, found in zip(first, second, first.towards(second, jnp.float32(rate)), strict=True):
             np.testing.assert_allclose(found, (1 - rate) * np.asarray(old) + rate * np.asarray(new), rtol=1e-5, atol=1e-6)
+
+
+def test_channels_that_are_not_the_components_own_have_one_covariance_and_none_with_the_others():
+    rng = np.random.default_rng(5)
+    vectors, memberships = rng.normal(size=(1, 60, 5)), rng.dirichlet([0.3, 0.3], size=(1, 60))
+    moments = Moments.of(jnp.float32(vectors), jnp.float32(memberships), jnp.ones((1, 60), bool))
+    inverse_factors = np.float64(Components.of(moments, 0.25, own=2).inverse_factors)
+    found = np.linalg.inv(inverse_factors.swapaxes(1, 2) @ inverse_factors)
+    own = []
+    for weights in memberships[0].T:
+        own.append(np.cov(vectors[0].T, aweights=weights, bias=True))
+    pooled = sum(share * covariance for share, covariance in zip(memberships[0].mean(0), own, strict=True))
+    for one, covariance in zip(found, own, strict=True):
+        expected = np.zeros((5, 5))
+        expected[:2, :2] = 0.75 * covariance[:2, :2] + 0.25 * pooled[:2, :2]
+        expected[2:, 2:] = pooled[2:, 2:]
+        np.testing.assert_allclose(one, expected, atol=1e-3)
