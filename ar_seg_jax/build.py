@@ -47,6 +47,9 @@ METHODS = {
     'supervised': supervised.build,
 }
 
+# Options of models that runs of older versions know nothing of.
+_NEWER = {'vit': {'magnify': 1}}
+
 # Of every optimiser, besides its own options.
 _OPTIMIZER = {
     'name': str,
@@ -120,7 +123,8 @@ def _optimizer(
 
 
 def _model(config: Config, heads: Mapping[str, int]) -> Model:
-    made = choose(MODELS, 'config.model', config['model'], heads=FrozenDict(heads))  # hashable, as all that jit closes over
+    options = {**_NEWER.get(config['model'].get('name'), {}), **config['model']}
+    made = choose(MODELS, 'config.model', options, heads=FrozenDict(heads))  # hashable, as all that jit closes over
     if made.dtype == 'float64' and not jax.config.jax_enable_x64:
         raise UserError(
             "config.model.dtype 'float64' needs the environment variable JAX_ENABLE_X64=1; without it JAX computes in float32. "

@@ -14,6 +14,7 @@ def get_config():
     config = folder.get_config()
     config.data.update(rescale=0.5, block_size=100)
     config.pipeline.crop_size = 96
+    config.evaluators.probes.names = ()
     return of_colours(config)
 
 

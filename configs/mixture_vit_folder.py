@@ -16,6 +16,7 @@ def get_config():
     config.steps = 40
     config.model = common.vit() | {'width': 192, 'attention_heads': 3, 'normalise': 'half', 'resampling': 'antialias'}
     config.method.components = 16
+    config.frozen = ('network',)
     config.initial_weights.update(layout='vit', into='network/encoder')
     config.data.update(rescale=1.0, block_size=224)
     config.pipeline.crop_size = 224

@@ -154,3 +154,9 @@ def test_what_is_built_can_be_closed_over_by_a_compiled_program(part):
     assert one == other and hash(one) == hash(other)
     assert one != changed
     assert jax.jit(lambda method: method.num_clusters, static_argnums=0)(one) == 3
+
+
+def test_a_vit_of_an_older_version_was_not_magnified():
+    method = common.mixture() | {'components': 2}
+    model = {name: value for name, value in common.vit().items() if name != 'magnify'}
+    assert build.method({'method': method, 'model': model}) == build.method({'method': method, 'model': common.vit()})

@@ -27,6 +27,11 @@ class Probing:
 
     def __init__(self, subject: Subject, *, names: Sequence[str], split: str, pixels: int, steps: int):
         require_classes(subject, 'probes')
+        if names and subject.method.uses_place:
+            raise UserError(
+                f'{subject.method.title} looks at where in an image a pixel is, and probes are trained on crops; set '
+                '"--config.evaluators.probes.names=()" or --config.method.layout=0'
+            )
         self._subject = subject
         self._probes = Probes(tuple(names), pixels, steps)
         self._trained_on = split or subject.data.train_split

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from ar_seg_jax.augmentations import inputs
 from ar_seg_jax.errors import UserError
@@ -26,7 +26,7 @@ Counted = Bool[Array, 'batch map_height map_width']
 
 _FORGETTING = 0.6  # the power of the number of a step by which its rate falls; between 1/2 and 1 (Cappé and Moulines 2009)
 _ROUNDS = 5  # of the smoothing
-_DOUBT = 1e-4  # probability that a pixel has a cluster which none around it has
+_LEAST_PRIOR = 1e-4  # probability that a pixel has a cluster which none around it has
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,23 +34,27 @@ class Mixture(Method):
     """Clusters are Gaussians with full covariances, found by online EM in features of pixels; not in the papers.
 
     Clusters of k-means are round and alike, those of greatest mutual information as even as they can be. These may be long and
-    of very uneven size. Training starts from k-means; a step is one of EM with the pixels of its batch. There are no gradients.
+    of very uneven size. Training starts from k-means; a step is one of EM with the pixels of its batch, whose rate falls with
+    (step + 2)^-0.6: the first one counts for two thirds, since k-means is only a start. There are no gradients; parameters are
+    those of the model, and config.frozen keeps weight decay from them too.
 
     model: what it says of a place is clustered; it is not trained.
     components: 0 clusters the features of the model, which are colours for the model `colours`. Otherwise so many principal
-        components of what an encoder says of a place, but not of its whole image (the mean over its places is taken away),
-        beside the colours of the pixel. k-means then looks at the components alone, and these have one covariance for all
-        clusters: one of their own would follow the images rather than what is in them.
-    layout: places of each side of a map of the colours, or other features, that the training images show there on average
-        (`layouts`), which is appended to those of each pixel; 0 for none. It tells the grey of a road from that of a house,
-        where road and house differ on average, and says little where images have no up and down. Images must be whole then.
-    shrinkage: see `Components.of`.
-    smoothing: pixels to each side; what clusters the pixels around have is what each is thought to have before it is looked at,
-        five times over (mean field of a Potts model). 0 judges each pixel by itself. For predictions only.
-    search: how k-means is done.
+        components of what an encoder says of a place, but not of the whole of what it sees (the mean over its places is taken
+        away: over an image, over the crops of training, and over the tiles of large images), beside the colours of the pixel.
+        k-means then looks at the components alone, and these have one covariance for all clusters: one of their own would follow
+        the images rather than what is in them.
+    layout: places of each side, 0 or at least 2, of a map of the colours, or other features, that the training images show there
+        on average (`layouts`), which is appended to those of each pixel; 0 for none. It tells the grey of a road from that of a
+        house, where road and house differ on average, and says little where images have no up and down. Images must be whole.
+    shrinkage: see `Components.from_moments`.
+    smoothing: pixels to each side. The mean probabilities of clusters in this window, the pixel itself among them, take the place
+        of the shares of clusters, five times over: a mixture whose shares vary over the image. 0 judges each pixel by itself. For
+        predictions only.
+    search: how k-means is done; of the batches that come first only.
     """
 
-    title = 'Mixture'
+    title = 'Gaussian mixture'
     loss_in_words = 'minus the log-likelihood of the features of a pixel in nats'
     refresh_when = Cadence(0)
 
@@ -66,6 +70,8 @@ class Mixture(Method):
         for name in ('components', 'layout', 'smoothing'):
             if getattr(self, name) < 0:
                 raise UserError(f'method.{name} is at least 0, found {getattr(self, name)}')
+        if self.layout == 1:
+            raise UserError('method.layout is 0 for none, or at least 2 places; found 1')
         if not 0 <= self.shrinkage <= 1:
             raise UserError(f'method.shrinkage is 0 to 1, found {self.shrinkage}')
 
@@ -93,30 +99,31 @@ class Mixture(Method):
             raise UserError(
                 f"method.components is at most the {features} channels of the model's features; found {self.components}"
             )
-        free = image.shape[-1] if self.components else features
-        own = 2 * free if self.layout else free
+        appearance = image.shape[-1] if self.components else features
+        channels = (2 * appearance if self.layout else appearance) + self.components
         extra = {
             BATCH_STATS: {'network': variables.get(BATCH_STATS, {})},
             'projection': Whitening.none(features, self.components) if self.components else (),
-            'layout': Layout.none(self.layout, free) if self.layout else (),
-            'offset': jnp.zeros(own),
-            'scale': jnp.ones(()),
-            'moments': Moments.none(self.num_clusters, own + self.components),
+            'layout': Layout.none(self.layout, appearance) if self.layout else (),
+            'offset': jnp.zeros(channels),
+            'scale': jnp.ones(channels),
+            'moments': Moments.initial(self.num_clusters, channels),
         }
         return {'network': variables.get('params', {})}, extra
 
     def forward(self, params: Params, extra: Extra, batch: Batch, *, key, time, part=0):
+        """Of a batch in parts each is a step of EM of its own, and the moments go to the mean of where they take them."""
         vectors, counted = self._vectors(params, extra, batch)
-        joint = self._log_joint(extra, vectors)
+        joint = self._mixture(extra).log_joint(vectors)
         memberships = jax.nn.softmax(joint)
-        found = Moments.of(vectors, memberships, counted)
+        found = Moments.from_vectors(vectors, memberships, counted)
         rate = jnp.where(counted.any(), (time.step + 2.0) ** -_FORGETTING, 0)
         outputs = {
             'log_likelihood': jnp.sum(jax.nn.logsumexp(joint, axis=-1) * counted, (1, 2)),
             'shares': jnp.sum(memberships * counted[..., None], (1, 2)),
             'counted': jnp.sum(counted, (1, 2), jnp.float32),
         }
-        return outputs, {**extra, 'moments': extra['moments'].towards(found, rate)}
+        return outputs, {**extra, 'moments': extra['moments'].moved_towards(found, rate)}
 
     def objective(self, outputs, batch: Batch, *, time) -> tuple[jax.Array, Metrics]:
         total = jnp.maximum(outputs['counted'].sum(), 1)
@@ -129,6 +136,7 @@ class Mixture(Method):
         and k-means of the initial ones."""
         cells_key, pixels_key, search_key = jax.random.split(key, 3)
         initial = list(itertools.islice(batches, self.search.initial_batches))
+        extra = {**extra, 'offset': jnp.zeros_like(extra['offset']), 'scale': jnp.ones_like(extra['scale'])}
         if self.components:
             cells = [_sampled_cells(self, params, extra, batch, cells_key) for batch in initial]
             extra = {**extra, 'projection': whitening.find(cells, self.components, whiten=False)}
@@ -138,54 +146,78 @@ class Mixture(Method):
                 layout = _with_batch(self, params, extra, layout, batch)
             extra = {**extra, 'layout': layout}
         blocks = [_sampled_pixels(self, params, extra, batch, pixels_key) for batch in initial]
-        own, projected = (Block(*map(jnp.concatenate, zip(*part, strict=True))) for part in zip(*blocks, strict=True))
-        offset, scale = _spread(own, extra['layout'].sums.shape[-1] if self.layout else own.vectors.shape[-1])
-        own = Block((own.vectors - offset[None, None]) / scale, own.counted)
-        looked_at = projected if self.components else own
-        found = k_means.find([looked_at], self.num_clusters, self.search.iterations, search_key)
-        moments = _moments_of(own, projected, clustering.nearest(found.centroids, looked_at.vectors), self.num_clusters)
-        return params, {**extra, 'offset': offset, 'scale': scale, 'moments': moments}
+        vectors, counted = (jnp.concatenate(arrays) for arrays in zip(*blocks, strict=True))
+        offset, scale = self._offset_and_scale(Block(vectors, counted))
+        vectors = (vectors - offset[None, None]) / scale[None, None]
+        looked_at = vectors[..., -self.components :]  # all of them where there are no components
+        found = k_means.find([Block(looked_at, counted)], self.num_clusters, self.search.iterations, search_key)
+        memberships = jax.nn.one_hot(clustering.nearest(found.centroids, looked_at), self.num_clusters)
+        return params, {
+            **extra,
+            'offset': offset,
+            'scale': scale,
+            'moments': Moments.from_vectors(vectors, memberships, counted),
+        }
 
     def predict(self, params: Params, extra: Extra, image) -> Outputs:
         vectors, _ = self._vectors(params, extra, {'image': image})
-        joint = self._log_joint(extra, vectors)
-        scores = _smoothed(self.to_pixels(joint, *image.shape[1:3]), self.smoothing)
-        return Outputs(scores=scores, features=vectors, logits=joint)
+        mixture = self._mixture(extra)
+        densities = mixture.log_densities(vectors)
+        at_pixels = self.to_pixels(densities, *image.shape[1:3])
+        scores = _smoothed(at_pixels, mixture.log_shares, self.smoothing)
+        return Outputs(scores=scores, features=vectors, logits=densities + mixture.log_shares[None, None, None])
 
     def describe(self, metrics) -> Remark:
-        return Remark(f'H(y) {metrics["entropy"]:.3f} of at most {metrics["entropy_bound"]:.3f} nats')
+        entropy, bound = metrics['entropy'], metrics['entropy_bound']
+        words = f'H(y) {entropy:.3f} of at most {bound:.3f} nats'
+        if not clustering.collapsed(entropy, bound):
+            return Remark(words)
+        return Remark(
+            words,
+            f'Clusters have collapsed: H(y) is {entropy:.4f} of {bound:.4f} nats, nearly all pixels are in one cluster. Try '
+            'another seed, fewer clusters or more shrinkage (--config.method.shrinkage).',
+        )
+
+    def _mixture(self, extra: Extra) -> Components:
+        full_channels = len(extra['offset']) - self.components
+        return Components.from_moments(extra['moments'], self.shrinkage, full_channels)
 
     def _vectors(self, params: Params, extra: Extra, batch: Batch) -> tuple[Maps, Counted]:
-        """What is clustered, centred and of a variance of about 1; and which of it counts."""
-        own, projected, counted = self._parts(params, extra, batch)
-        own = (own - extra['offset'][None, None, None]) / extra['scale']
-        return jnp.concatenate([own, projected], axis=-1), counted
-
-    def _parts(self, params: Params, extra: Extra, batch: Batch) -> tuple[Maps, Maps, Counted]:
-        """Colours (or features) with their layout, components of features, and what counts; of cells, or of pixels beside
-        components."""
-        own, projected, counted = self._free(params, extra, batch)
+        """What is clustered, centred and scaled, and which of it counts: of cells or, with components, of pixels."""
+        image, size = batch['image'], batch['image'].shape[1:3]
+        appearance = self._appearance(params, extra, image)
+        parts = [appearance]
         if self.layout:
-            own = jnp.concatenate([own, extra['layout'].at(*own.shape[1:3], _boxes(batch))], axis=-1)
-        return own, projected, counted
-
-    def _free(self, params: Params, extra: Extra, batch: Batch) -> tuple[Maps, Maps, Counted]:
-        """The same without the layout."""
-        image = batch['image']
-        own = inputs.to_unit(image) if self.components else self._features(params, extra, image)
-        projected = own[..., :0]
+            parts.append(extra['layout'].at(*appearance.shape[1:3], _boxes(batch)))
         if self.components:
-            maps = extra['projection'](self._features(params, extra, image))
-            projected = self.model.to_pixels(maps, *image.shape[1:3])
-        return own, projected, void.at_cells(batch, *own.shape[1:3], self.first_cell)
+            parts.append(self.model.to_pixels(extra['projection'](self._features(params, extra, image)), *size))
+        vectors = (jnp.concatenate(parts, axis=-1) - extra['offset'][None, None, None]) / extra['scale'][None, None, None]
+        return vectors, self._counted(batch, appearance)
+
+    def _appearance(self, params: Params, extra: Extra, image) -> Maps:
+        """Colours of pixels beside components, and features of cells without."""
+        return inputs.to_unit(image) if self.components else self._features(params, extra, image)
 
     def _features(self, params: Params, extra: Extra, image) -> Maps:
         variables = {'params': params['network'], BATCH_STATS: extra[BATCH_STATS]['network']}
-        found = jax.lax.stop_gradient(self.model.apply(variables, inputs.model_input(self.model, image))['features'])
+        found = self.model.apply(variables, inputs.model_input(self.model, image))['features']
+        found = jax.lax.stop_gradient(found).astype(jnp.float32)
         return found - found.mean((1, 2), keepdims=True) if self.components else found
 
-    def _log_joint(self, extra: Extra, vectors: Maps) -> Maps:
-        return Components.of(extra['moments'], self.shrinkage, len(extra['offset'])).log_joint(vectors)
+    def _counted(self, batch: Batch, maps: Maps) -> Counted:
+        return void.at_cells(batch, *maps.shape[1:3], self.first_cell)
+
+    def _offset_and_scale(self, block: Block) -> tuple[Float[Array, 'channels'], Float[Array, 'channels']]:
+        """The mean of each channel, and one standard deviation for all of them, that of the appearance, so that proportions stay.
+        Components have both already."""
+        channels = block.vectors.shape[-1]
+        full = channels - self.components
+        weights = block.counted[..., None] / jnp.maximum(block.counted.sum(), 1)
+        offset = jnp.sum(block.vectors * weights, (0, 1))
+        variances = jnp.sum((block.vectors - offset[None, None]) ** 2 * weights, (0, 1))
+        deviation = jnp.maximum(jnp.sqrt(variances[: full // 2 if self.layout else full].mean()), 1e-6)
+        projected = np.arange(channels) >= full
+        return jnp.where(projected, 0, offset), jnp.where(projected, 1, deviation)
 
 
 def _boxes(batch: Batch) -> Boxes:
@@ -202,45 +234,30 @@ def _sampled_cells(method: Mixture, params: Params, extra: Extra, batch: Batch, 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _with_batch(method: Mixture, params: Params, extra: Extra, layout: Layout, batch: Batch) -> Layout:
-    own, _, counted = method._free(params, extra, batch)
-    return layout.with_maps(own, counted, _boxes(batch))
+    maps = method._appearance(params, extra, batch['image'])
+    return layout.with_maps(maps, method._counted(batch, maps), _boxes(batch))
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _sampled_pixels(method: Mixture, params: Params, extra: Extra, batch: Batch, key) -> tuple[Block, Block]:
-    """What is clustered in the same places: colours or features, and components."""
-    own, projected, counted = method._parts(params, extra, batch)
-    keys = inputs.keys_of(batch['image'], key)
-    return method.search.sampled(own, counted, keys), method.search.sampled(projected, counted, keys)
+def _sampled_pixels(method: Mixture, params: Params, extra: Extra, batch: Batch, key) -> Block:
+    """What is clustered."""
+    vectors, counted = method._vectors(params, extra, batch)
+    return method.search.sampled(vectors, counted, inputs.keys_of(batch['image'], key))
 
 
-@functools.partial(jax.jit, static_argnums=1)
-def _spread(block: Block, channels: int) -> tuple[Float[Array, '_'], Float[Array, '']]:
-    """The mean of each channel, and one standard deviation for all, that of the first `channels`: proportions stay."""
-    weights = block.counted[..., None] / jnp.maximum(block.counted.sum(), 1)
-    offset = jnp.sum(block.vectors * weights, (0, 1))
-    variances = jnp.sum((block.vectors - offset[None, None]) ** 2 * weights, (0, 1))
-    return offset, jnp.maximum(jnp.sqrt(variances[:channels].mean()), 1e-6)
-
-
-@functools.partial(jax.jit, static_argnums=3)
-def _moments_of(own: Block, projected: Block, labels: Int[Array, 'images places'], num_clusters: int) -> Moments:
-    vectors = jnp.concatenate([own.vectors, projected.vectors], axis=-1)
-    return Moments.of(vectors, jax.nn.one_hot(labels, num_clusters), own.counted)
-
-
-def _smoothed(joint: Maps, radius: int) -> Maps:
-    """Probabilities of clusters, from the logarithms of their shares times their densities; see `Mixture`."""
-    scores = jax.nn.softmax(joint)
+def _smoothed(log_densities: Maps, log_shares: Float[Array, 'clusters'], radius: int) -> Maps:
+    """Probabilities of clusters; see `Mixture.smoothing`."""
+    scores = jax.nn.softmax(log_densities + log_shares[None, None, None])
     if not radius:
         return scores
-    seen = np.multiply.outer(*(_window(length, radius) for length in joint.shape[1:3]))[None, ..., None]
+    rows, columns = (_window(length, radius) for length in scores.shape[1:3])
     for _ in range(_ROUNDS):
-        scores = jax.nn.softmax(joint + jnp.log(box_filter(scores, radius) / seen + _DOUBT))
+        prior = box_filter(scores, radius) / rows[None, :, None, None] / columns[None, None, :, None]
+        scores = jax.nn.softmax(log_densities + jnp.log(prior + _LEAST_PRIOR))
     return scores
 
 
-def _window(length: int, radius: int) -> np.ndarray:
+def _window(length: int, radius: int) -> Float[np.ndarray, '{length}']:
     """How many pixels of a side are at most so far from each of them."""
     places = np.arange(length)
     return (np.minimum(places + radius, length - 1) - np.maximum(places - radius, 0) + 1).astype(np.float32)
@@ -261,4 +278,12 @@ def build(
     """From the options of config.method; see `Mixture` and `Search`."""
     clusters.check(num_clusters)
     search = Search(initial_batches, iterations, vectors_of_image)
-    return Mixture(make_model(heads={}), num_clusters, components, layout, shrinkage, smoothing, search)
+    return Mixture(
+        make_model(heads={}),
+        num_clusters,
+        components=components,
+        layout=layout,
+        shrinkage=shrinkage,
+        smoothing=smoothing,
+        search=search,
+    )

@@ -19,9 +19,9 @@ class Colours(nn.Module):
     """The colours of each pixel; see `interfaces.Model`. Cells are pixels.
 
     relative: 'none' takes colours as they are. 'mean' divides each channel by twice its mean over the image, which makes images
-        of one scene under different lights alike (the grey world of von Kries): right for microscopes and streets, wrong where
-        what fills an image is what it is about, such as aerial images of nothing but fields. The mean is that of what is seen: in
-        training of a crop, which should not be much smaller than the image.
+        of one scene under different lights alike (von Kries' scaling, if all is grey on average): right for microscopes, wrong
+        where what fills an image is what it is about, such as aerial images of nothing but fields. The mean is that of what is
+        seen: in training of a crop, which should not be much smaller than the image.
     """
 
     heads: Mapping[str, int]

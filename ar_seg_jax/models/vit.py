@@ -50,8 +50,8 @@ class ViT(nn.Module):
     layer_scale: bool
     registers: int
     normalise: normalisations.Name
-    magnify: int
     dtype: layers.Precision
+    magnify: int
 
     reach = None
 

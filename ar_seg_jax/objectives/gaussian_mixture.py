@@ -9,8 +9,8 @@ from jaxtyping import Array, Bool, Float
 
 # Variance that each component has in all directions, so that none shrinks to a point or a line, as whites that are cut off at 255
 # would make it. Vectors have a variance of about 1.
-_FLOOR = 1e-4
-_FEWEST = 1e-6  # share of a component; one that has less keeps a finite mean
+_VARIANCE_FLOOR = 1e-4
+_SHARE_FLOOR = 1e-6  # components with less have no shape of their own
 
 
 class Moments(NamedTuple):
@@ -21,14 +21,14 @@ class Moments(NamedTuple):
     second: Float[Array, 'clusters channels channels']
 
     @classmethod
-    def none(cls, num_clusters: int, channels: int) -> 'Moments':
+    def initial(cls, num_clusters: int, channels: int) -> 'Moments':
         """Equal components of unit variance around zero."""
         share = 1 / num_clusters
         second = jnp.tile(share * jnp.eye(channels), (num_clusters, 1, 1))
         return cls(jnp.full(num_clusters, share), jnp.zeros((num_clusters, channels)), second)
 
     @classmethod
-    def of(
+    def from_vectors(
         cls,
         vectors: Float[Array, 'images *places channels'],
         memberships: Float[Array, 'images *places clusters'],
@@ -39,49 +39,69 @@ class Moments(NamedTuple):
         weights /= jnp.maximum(counted.sum(), 1)
         vectors = vectors.reshape(-1, vectors.shape[-1])
         first = jnp.einsum('pk,pc->kc', weights, vectors, precision='highest')
-        second = jnp.einsum('pk,pc,pd->kcd', weights, vectors, vectors, precision='highest')
-        return cls(weights.sum(0), first, second)
 
-    def towards(self, other: 'Moments', rate: Float[Array, '']) -> 'Moments':
+        def second_of(weight):
+            return jnp.einsum('pc,pd->cd', weight[:, None] * vectors, vectors, precision='highest')
+
+        # One component after another, since weighed vectors of all of them would not fit into memory.
+        return cls(weights.sum(0), first, jax.lax.map(second_of, weights.T))
+
+    def moved_towards(self, other: 'Moments', rate: Float[Array, '']) -> 'Moments':
         """A step from these moments to others: the stochastic approximation of online EM (Cappé and Moulines 2009, Eq. 6)."""
         return jax.tree.map(lambda old, new: old + rate * (new - old), self, other)
 
 
 class Components(NamedTuple):
-    """The Gaussians. inverse_factors: matrices W with W^T W the inverse of a covariance."""
+    """The Gaussians.
+
+    log_shares: of all vectors. log_peaks: the logarithm of the density at the mean. inverse_factors: matrices W with W^T W the
+    inverse of a covariance.
+    """
 
     log_shares: Float[Array, 'clusters']
+    log_peaks: Float[Array, 'clusters']
     means: Float[Array, 'clusters channels']
     inverse_factors: Float[Array, 'clusters channels channels']
 
     @classmethod
-    def of(cls, moments: Moments, shrinkage: float, own: int | None = None) -> 'Components':
-        """Those of the greatest likelihood; but of each covariance the share `shrinkage` is that of all components together.
+    def from_moments(cls, moments: Moments, shrinkage: float, full_channels: int | None = None) -> 'Components':
+        """The components of the greatest likelihood, but for three bounds on their covariances.
 
-        Without, a component may grow over others that are not Gaussian, as the background of a microscope did here: slowly, and
-        with hundreds of steps. With a shrinkage of 1 all have the same shape.
+        shrinkage: the share of each covariance that is the mean of all, weighed by their shares; with 1 all have the same shape.
+        Without it a component may grow, over hundreds of steps, over others that are not Gaussian (docs/label_maps.md). All have
+        a small variance in each direction besides, and those that hardly any vector is in have the mean covariance.
 
-        own: of how many channels, the first ones, covariances are the components' own, by default of all. The others have one
-        covariance for all components, and none with the first ones.
+        full_channels: of how many channels, the first ones, components have covariances of their own; by default of all. The
+        others have one covariance for all components, and none with the first ones.
         """
-        shares = jnp.maximum(moments.shares, _FEWEST)
-        means = moments.first / shares[:, None]
-        covariances = moments.second / shares[:, None, None] - means[:, :, None] * means[:, None]
-        pooled = jnp.einsum('k,kcd->cd', shares / shares.sum(), covariances, precision='highest')
-        channels = np.arange(means.shape[1])
-        first = channels < (means.shape[1] if own is None else own)
-        shrunk = jnp.where(first, shrinkage, 1.0)[None, None]
-        covariances = ((1 - shrunk) * covariances + shrunk * pooled[None]) * (first[:, None] == first)[None]
+        means = moments.first / jnp.maximum(moments.shares, 1e-30)[:, None]
+        second = moments.second / jnp.maximum(moments.shares, 1e-30)[:, None, None]
+        shares = jnp.maximum(moments.shares, _SHARE_FLOOR)
+        shares /= shares.sum()
+        covariances = second - means[:, :, None] * means[:, None]
+        mean_covariance = jnp.einsum('k,kcd->cd', shares, covariances, precision='highest')[None]
+        channels = means.shape[1]
+        full = np.arange(channels) < (channels if full_channels is None else full_channels)
+        shrunk = jnp.where(moments.shares > _SHARE_FLOOR, shrinkage, 1.0)[:, None, None]
+        shrunk = jnp.where(full[None, None], shrunk, 1.0)
+        covariances = ((1 - shrunk) * covariances + shrunk * mean_covariance) * (full[:, None] == full[None])[None]
         # Where the mean of a narrow component is far from zero, rounding may leave it a variance below zero in some direction.
         variances, directions = jnp.linalg.eigh(covariances)
-        inverse_factors = jnp.swapaxes(directions, 1, 2) / jnp.sqrt(jnp.maximum(variances, 0) + _FLOOR)[..., None]
-        return cls(jnp.log(shares / shares.sum()), means, inverse_factors)
+        variances = jnp.maximum(variances, 0) + _VARIANCE_FLOOR
+        log_peaks = -jnp.sum(jnp.log(2 * np.pi * variances), axis=1) / 2
+        inverse_factors = jnp.swapaxes(directions, 1, 2) / jnp.sqrt(variances)[..., None]
+        return cls(jnp.log(shares), log_peaks, means, inverse_factors)
+
+    def log_densities(self, vectors: Float[Array, '*places channels']) -> Float[Array, '*places clusters']:
+        """log p(vector | component) in nats."""
+
+        def of_one(component):
+            peak, mean, inverse_factor = component
+            centred = vectors - jnp.expand_dims(mean, range(vectors.ndim - 1))
+            return peak - jnp.sum(jnp.einsum('...c,dc->...d', centred, inverse_factor, precision='highest') ** 2, axis=-1) / 2
+
+        return jnp.moveaxis(jax.lax.map(of_one, (self.log_peaks, self.means, self.inverse_factors)), 0, -1)
 
     def log_joint(self, vectors: Float[Array, '*places channels']) -> Float[Array, '*places clusters']:
         """log p(vector, component) in nats: its softmax are the probabilities of components, its log-sum-exp the likelihood."""
-        scaled = jnp.einsum('...c,kdc->...kd', vectors, self.inverse_factors, precision='highest')
-        shift = jnp.einsum('kc,kdc->kd', self.means, self.inverse_factors, precision='highest')
-        distances = jnp.sum((scaled - jnp.expand_dims(shift, range(vectors.ndim - 1))) ** 2, axis=-1)
-        _, heights = jnp.linalg.slogdet(self.inverse_factors)
-        constants = self.log_shares + heights - vectors.shape[-1] / 2 * np.log(2 * np.pi)
-        return jnp.expand_dims(constants, range(vectors.ndim - 1)) - distances / 2
+        return self.log_densities(vectors) + jnp.expand_dims(self.log_shares, range(vectors.ndim - 1))

@@ -87,7 +87,7 @@ class Network:
         return Objects(labels=labels, image=seen, **found)
 
     def clusters(self, image: Image) -> UInt8[np.ndarray, 'height width']:
-        """The cluster of each pixel of an image of any size, which goes through in tiles where the method takes any size."""
+        """The cluster of each pixel of an image of any size, which goes through in tiles where the method lets it."""
         found = self.in_tiles(self._scaled(image))
         return images.resize(found, *image.shape[:2], label=True)
 

@@ -27,7 +27,7 @@ def check(config: Config, method: Method, data: Dataset, *, begins: bool):
     assembly.steps_to_trace(config['profile'])
     _check_batches(config, method, data)
     _check_labels(method, data)
-    _check_places(config, method)
+    _check_places(config, method, data)
     _check_evaluators(config, method, data)
     weights = assembly.initial_weights(config)
     if begins:
@@ -67,14 +67,12 @@ def _check_labels(method: Method, data: Dataset):
     )
 
 
-def _check_places(config: Config, method: Method):
+def _check_places(config: Config, method: Method, data: Dataset):
     """Images are whole where it matters what part of them is seen."""
     if not method.uses_place:
         return
-    for key, size in (
-        ('data.block_size', config['data'].get('block_size', 0)),
-        ('evaluation.crop_size', config['evaluation']['crop_size']),
-    ):
+    block_size = getattr(data.builder.builder_config, 'block_size', 0)
+    for key, size in (('data.block_size', block_size), ('evaluation.crop_size', config['evaluation']['crop_size'])):
         if size:
             raise UserError(
                 f'{method.title} looks at where in an image a pixel is, and --config.{key}={size} cuts images; set it to 0, or '

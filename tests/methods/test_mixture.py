@@ -13,6 +13,7 @@ from sklearn.cluster import KMeans
 from ar_seg_jax import build
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Time
+from ar_seg_jax.methods import mixture
 from ar_seg_jax.training import gradients
 from configs import common
 from tests.support import tiny
@@ -146,7 +147,7 @@ def _by_scipy(method, extra, image):
     if method.layout:
         boxes = jnp.tile(jnp.array([0.0, 0, 1, 1]), (len(image), 1))
         vectors = np.concatenate([vectors, extra['layout'].at(*image.shape[1:3], boxes)], -1)
-    vectors = (vectors - np.asarray(extra['offset'])) / float(extra['scale'])
+    vectors = (vectors - np.asarray(extra['offset'])) / np.asarray(extra['scale'])
     shares, first, second = (np.float64(part) for part in extra['moments'])
     means = first / shares[:, None]
     covariances = second / shares[:, None, None] - np.einsum('kc,kd->kcd', means, means)
@@ -196,22 +197,29 @@ def test_pixels_that_do_not_count_change_nothing():
 
 @pytest.mark.parametrize('smoothing', [0, 1, 3])
 def test_smoothing_is_that_of_a_loop(smoothing):
-    """Mean field: before a pixel is looked at, it is like the pixels of the image that are so near. The last window is wider than
-    the image."""
+    """Before a pixel is looked at, it is like the pixels of the image that are so near, whatever the shares of clusters. The last
+    window is wider than the image."""
     method = _made(smoothing=smoothing)
     image = jnp.asarray(np.random.default_rng(0).integers(0, 256, (2, 5, 7, 3), np.uint8))
     params, extra = _refreshed(method, _batch(image))
     outputs = method.predict(params, extra, image)
     joint = np.float64(outputs['logits'])
     np.testing.assert_allclose(joint, _by_scipy(method, extra, image), rtol=1e-3, atol=1e-3)
-    scores = softmax(joint, axis=-1)
+    scores, densities = softmax(joint, axis=-1), joint - np.log(extra['moments'].shares)
     for _ in range(5 if smoothing else 0):
         around = np.empty_like(scores)
         for row, column in np.ndindex(5, 7):
             rows, columns = (slice(max(0, place - smoothing), place + smoothing + 1) for place in (row, column))
             around[:, row, column] = scores[:, rows, columns].mean((1, 2))
-        scores = softmax(joint + np.log(around + 1e-4), axis=-1)
+        scores = softmax(densities + np.log(around + 1e-4), axis=-1)
     np.testing.assert_allclose(outputs['scores'], scores, rtol=1e-3, atol=1e-4)
+
+
+def test_smoothing_leaves_a_small_cluster_where_all_speaks_for_it():
+    """In an image of one colour, whose density is e^3 times as high in a cluster of 5 % as in the other, the cluster has all."""
+    densities = jnp.zeros((1, 9, 9, 2)).at[..., 1].set(3.0)
+    scores = mixture._smoothed(densities, jnp.log(jnp.array([0.95, 0.05])), 2)
+    np.testing.assert_allclose(scores[..., 1], 1, atol=1e-3)
 
 
 def test_smoothing_takes_noise_away():
@@ -312,7 +320,7 @@ def test_components_are_those_of_what_tokens_say_beyond_their_image():
     expected = method.model.to_pixels(jnp.asarray(cells), 16, 16)
     features = method.predict(params, extra, batch['image'])['features']
     np.testing.assert_allclose(features[..., 3:], expected, atol=1e-3)
-    colours = (np.asarray(image) - np.asarray(extra['offset'])) / float(extra['scale'])
+    colours = (np.asarray(image) - np.asarray(extra['offset'])[:3]) / np.asarray(extra['scale'])[:3]
     np.testing.assert_allclose(features[..., :3], colours, atol=1e-5)
 
 

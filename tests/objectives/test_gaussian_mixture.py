@@ -28,7 +28,7 @@ def _drawn(seed=0, images=4, places=60):
 
 def _components(vectors, memberships, counted, shrinkage=0.0):
     """As they are computed in training."""
-    return Components.of(Moments.of(*map(jnp.asarray, (vectors, memberships, counted))), shrinkage)
+    return Components.from_moments(Moments.from_vectors(*map(jnp.asarray, (vectors, memberships, counted))), shrinkage)
 
 
 def _by_loops(vectors, memberships, counted):
@@ -149,7 +149,7 @@ def test_a_small_component_far_away_has_a_covariance_in_spite_of_rounding(distan
 
 
 def test_moments_of_nothing_are_equal_components_around_zero():
-    found = Components.of(Moments.none(4, 3), 0.0)
+    found = Components.from_moments(Moments.initial(4, 3), 0.0)
     np.testing.assert_allclose(found.log_shares, np.log(np.full(4, 1 / 4)), rtol=1e-6)
     np.testing.assert_array_equal(found.means, np.zeros((4, 3)))
     np.testing.assert_allclose(_covariances(found), np.tile((1 + FLOOR) * np.eye(3), (4, 1, 1)), rtol=1e-5)
@@ -157,17 +157,17 @@ def test_moments_of_nothing_are_equal_components_around_zero():
 
 def test_a_step_goes_so_far_towards_other_moments():
     vectors, memberships, counted = map(jnp.asarray, _drawn())
-    first, second = (Moments.of(vectors, part, counted) for part in (memberships, memberships[..., ::-1]))
+    first, second = (Moments.from_vectors(vectors, part, counted) for part in (memberships, memberships[..., ::-1]))
     for rate in (0.0, 0.25, 1.0):
-        for old, new, found in zip(first, second, first.towards(second, jnp.float32(rate)), strict=True):
+        for old, new, found in zip(first, second, first.moved_towards(second, jnp.float32(rate)), strict=True):
             np.testing.assert_allclose(found, (1 - rate) * np.asarray(old) + rate * np.asarray(new), rtol=1e-5, atol=1e-6)
 
 
 def test_channels_that_are_not_the_components_own_have_one_covariance_and_none_with_the_others():
     rng = np.random.default_rng(5)
     vectors, memberships = rng.normal(size=(1, 60, 5)), rng.dirichlet([0.3, 0.3], size=(1, 60))
-    moments = Moments.of(jnp.float32(vectors), jnp.float32(memberships), jnp.ones((1, 60), bool))
-    inverse_factors = np.float64(Components.of(moments, 0.25, own=2).inverse_factors)
+    moments = Moments.from_vectors(jnp.float32(vectors), jnp.float32(memberships), jnp.ones((1, 60), bool))
+    inverse_factors = np.float64(Components.from_moments(moments, 0.25, full_channels=2).inverse_factors)
     found = np.linalg.inv(inverse_factors.swapaxes(1, 2) @ inverse_factors)
     own = []
     for weights in memberships[0].T:

@@ -6,7 +6,7 @@ import pytest
 from ar_seg_jax import build
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.runs import assembly, checks
-from configs import ast_objects_small, common, mixture_folder
+from configs import ast_objects_small, common, mixture_street
 from tests.support import feeds
 
 
@@ -37,18 +37,18 @@ def photographs(tmp_path_factory):
     """The data of the config of mixtures, with a folder of one image."""
     root = tmp_path_factory.mktemp('photographs')
     PIL.Image.new('RGB', (120, 100)).save(root / 'image.png')
-    return {**mixture_folder.get_config().to_dict()['data'], 'root': str(root)}
+    return {**mixture_street.get_config().to_dict()['data'], 'root': str(root)}
 
 
 @pytest.mark.parametrize(('part', 'key'), [('data', 'block_size'), ('evaluation', 'crop_size')])
 def test_images_are_whole_where_places_matter(tmp_path, photographs, part, key):
-    config = {**mixture_folder.get_config().to_dict(), 'data': photographs}
+    config = {**mixture_street.get_config().to_dict(), 'data': photographs}
     changed = {'data': photographs, part: {**config[part], key: 96}}
     message = (
-        rf'^Mixture looks at where in an image a pixel is, and --config\.{part}\.{key}=96 cuts images; set it to 0, or '
+        rf'^Gaussian mixture looks at where in an image a pixel is, and --config\.{part}\.{key}=96 cuts images; set it to 0, or '
         r'--config\.method\.layout=0$'
     )
     with pytest.raises(UserError, match=message):
-        _check(tmp_path, mixture_folder, **changed)
-    _check(tmp_path, mixture_folder, data=photographs)
-    _check(tmp_path, mixture_folder, method=config['method'] | {'layout': 0}, **changed)
+        _check(tmp_path, mixture_street, **changed)
+    _check(tmp_path, mixture_street, data=photographs)
+    _check(tmp_path, mixture_street, method=config['method'] | {'layout': 0}, **changed)
