@@ -1,4 +1,4 @@
-"""The shapes of clusters in label maps, which tell a cluster of edges, or of the image border, from one of regions without labels.
+"""The shapes of clusters in label maps: a cluster of edges, or of the image border, differs from one of regions.
 
 The measures are our own. All pixels count, those without a label too: they say something about the map and nothing about classes.
 """

@@ -64,9 +64,8 @@ class Reporter:
             for warning in findings.warnings:
                 print(f'Warning: {warning}')
         if any(findings.content for findings in found.values()):
-            print(
-                f'\nAll numbers, and the class of each cluster where there are labels: {workdir.evaluation(self.directory, step, self.part)}'
-            )
+            path = workdir.evaluation(self.directory, step, self.part)
+            print(f'\nNumbers, and the class of each cluster where there are labels: {path}')
         for path in self._draw(step, found):
             print(f'Picture: {path}')
 
