@@ -36,13 +36,14 @@ class Findings:
     """What an evaluator found.
 
     scalars: for the records of a run, and TensorBoard. content: for its JSON; a sweep reads its 'results', a list with 'name',
-    'scores' by name, and 'in_words', how they were found. lines: for people.
+    'scores' by name, and 'in_words', how they were found. lines: for people. warnings: what is wrong, and what to do about it.
     columns: for pictures of images beside each other. pictures: PNG files by kind, drawn when they are asked for.
     """
 
     scalars: Mapping[str, float] = dataclasses.field(default_factory=dict)
     content: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     lines: Sequence[str] = ()
+    warnings: Sequence[str] = ()
     columns: Sequence[Column] = ()
     pictures: Mapping[str, Callable[[], bytes]] = dataclasses.field(default_factory=dict)
 

@@ -65,25 +65,38 @@ def evaluate(
 
     Raises UserError for a split in which nothing is labelled.
     """
-    splits = dict.fromkeys(split for protocol in protocols for split in (protocol.matched_on, protocol.scored_on))
-    confusions = {split: confusion(count, variables, split, batches(split)) for split in splits}
-    results = []
+    return results(protocols, {split: confusion(count, variables, split, batches(split)) for split in splits(protocols)})
+
+
+def splits(protocols: Sequence[Protocol]) -> list[str]:
+    """Those that results under the protocols are made of."""
+    return list(dict.fromkeys(split for protocol in protocols for split in (protocol.matched_on, protocol.scored_on)))
+
+
+def results(protocols: Sequence[Protocol], confusions: Mapping[str, Confusion]) -> list[Result]:
+    """Results under each protocol from the counts over each of their splits."""
+    found = []
     for protocol in protocols:
         mapping = protocol.fit(confusions[protocol.matched_on])
         scored = confusions[protocol.scored_on]
-        results.append(Result(protocol, score(scored, mapping), mapping, scored))
-    return results
+        found.append(Result(protocol, score(scored, mapping), mapping, scored))
+    return found
 
 
 def confusion(count: Count, variables: Any, split: str, batches: Iterable[Batch]) -> Confusion:
     """Counts over the batches of a split; UserError if nothing in them is labelled."""
     total = sum(np.asarray(count(variables, batch), np.int64) for batch in batches)
-    if not np.any(total):
+    require_labels(total, split)
+    return total
+
+
+def require_labels(confusion: Confusion, split: str):
+    """UserError if nothing was counted in a split."""
+    if not np.any(confusion):
         raise UserError(
             f'no pixel of split {split!r} has a label, so there is nothing to match or score; name labelled splits in '
             '--config.evaluation.split and --config.evaluators.segmentation.protocols'
         )
-    return total
 
 
 def score(confusion: Confusion, mapping: Int[np.ndarray, 'clusters']) -> Scores:

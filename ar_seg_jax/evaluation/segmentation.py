@@ -1,28 +1,29 @@
 """The evaluator of segmentations: clusters against classes under protocols, beside baselines."""
 
+import dataclasses
 import functools
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool
 
 from ar_seg_jax import sharding
 from ar_seg_jax.data.classes import classes_of, numbered
+from ar_seg_jax.data.limits import DataError
 from ar_seg_jax.errors import UserError
-from ar_seg_jax.evaluation import baselines, scoring
+from ar_seg_jax.evaluation import baselines, scoring, shapes
 from ar_seg_jax.evaluation.evaluator import Batches, Column, Findings, Subject, require_classes
 from ar_seg_jax.evaluation.protocols import Protocol
 from ar_seg_jax.evaluation.scoring import Result
-from ar_seg_jax.interfaces import ModelState
-
-_logger = logging.getLogger(__name__)
+from ar_seg_jax.interfaces import Batch, ModelState
 
 
 class Segmentation:
-    """Needs a method that predicts scores; without labels it has nothing to score, and label maps of numbered clusters.
+    """Needs a method that predicts scores; without labels it has nothing to score, and label maps of numbered clusters, whose
+    shapes it tells in any case.
 
     protocols: how results are scored, see `Protocol.parse`; the first is followed during training, and names the clusters.
     baselines: also score the network before training, and k-means on pixels and on SIFT descriptors.
@@ -37,16 +38,20 @@ class Segmentation:
         def segment(state: ModelState, image):
             return jnp.argmax(method.predict(state.params, state.extra, image)['scores'], axis=-1)
 
+        def measure(state: ModelState, batch: Batch, there: Bool[Array, 'batch']):
+            clusters = segment(state, batch['image'])
+            confusion = scoring.confusion_counts(clusters, batch['label'], method.num_clusters, len(classes))
+            return confusion, shapes.counts(clusters, there, method.num_clusters)
+
         self._subject = subject
         self._protocols = [Protocol.parse(text, subject.split) for text in protocols] if classes else []
         self._baselines = baselines
-        self._segment = jax.jit(segment)
-        self._count = scoring.make_counter(segment, method.num_clusters, len(classes))
+        self._segment, self._measure = jax.jit(segment), jax.jit(measure)
 
     def follow(self, state: ModelState, batches: Batches) -> Findings:
         if not self._protocols:
-            return Findings(columns=[self._column(state, None)])
-        (result,) = scoring.evaluate(self._count, state, self._protocols[:1], batches)
+            return dataclasses.replace(self._unscored(state, batches), content={}, lines=())
+        (result,), found = self._evaluated(state, self._protocols[:1], batches)
         scores, classes = result.scores, self._subject.data.classes
         words = [
             f'accuracy {scores.accuracy:.4f}',
@@ -58,25 +63,65 @@ class Segmentation:
         return Findings(
             scalars={f'{result.protocol.short}/{name}': value for name, value in self._by_name(result).items()},
             lines=['  '.join(filter(None, words))],
+            warnings=found.warnings(),
             columns=[self._column(state, result)],
         )
 
     def report(self, state: ModelState, batches: Batches) -> Findings:
         if not self._protocols:
-            what = 'No protocols are given' if self._subject.data.classes else 'The data has no labels'
-            lines = [f'{what}: nothing was scored, and clusters have numbers instead of names.']
-            return Findings(lines=lines, columns=[self._column(state, None)])
+            return self._unscored(state, batches)
         step = int(state.step)
-        rows = {f'{self._subject.method.title}, step {step}': scoring.evaluate(self._count, state, self._protocols, batches)}
-        own = next(iter(rows.values()))[0]
+        own, found = self._evaluated(state, self._protocols, batches)
+        rows = {f'{self._subject.method.title}, step {step}': own}
         if self._baselines and step > 0:  # before that the network itself is a baseline
             rows |= self._of_baselines(batches)
         return Findings(
-            content=self._content(rows),
-            lines=self._lines(rows),
-            columns=[self._column(state, own)],
-            pictures={'confusion': functools.partial(self._draw_confusion, own, step)},
+            content={**self._content(rows), 'shapes': found.content()},
+            lines=[*self._lines(rows), '', found.line()],
+            warnings=found.warnings(),
+            columns=[self._column(state, own[0])],
+            pictures={'confusion': functools.partial(self._draw_confusion, own[0], step)},
         )
+
+    def _unscored(self, state: ModelState, batches: Batches) -> Findings:
+        """What can be said without labels, or protocols."""
+        what = 'No protocols are given' if self._subject.data.classes else 'The data has no labels'
+        lines = [f'{what}: nothing was scored, and clusters have numbers instead of names.']
+        columns = [self._column(state, None)]
+        try:
+            _, found = self._evaluated(state, (), batches)
+        except DataError as error:  # images of several sizes, of which nothing else here wants a batch
+            if jax.process_count() > 1:
+                raise  # the other processes may be waiting for this one's part of the batch
+            return Findings(lines=[*lines, f'The shapes of clusters are not known: {error}'], columns=columns)
+        return Findings(
+            content={'shapes': found.content()}, lines=[*lines, found.line()], warnings=found.warnings(), columns=columns
+        )
+
+    def _evaluated(
+        self, state: ModelState, protocols: Sequence[Protocol], batches: Batches
+    ) -> tuple[list[Result], shapes.Shapes]:
+        """Results under the protocols, and shapes on the split that the first one scores; each split is read once.
+
+        Without protocols the shapes are those on the split of the subject.
+        """
+        split = protocols[0].scored_on if protocols else self._subject.split
+        measured = {name: self._measured(state, name, batches) for name in scoring.splits(protocols) or [split]}
+        confusions = {name: confusion for name, (confusion, _) in measured.items()}
+        _, counts = measured[split]
+        return scoring.results(protocols, confusions), shapes.Shapes(split, shapes.of_clusters(counts))
+
+    def _measured(self, state: ModelState, split: str, batches: Batches) -> tuple[scoring.Confusion, shapes.Counts]:
+        """Counts over a split; UserError if protocols want its labels and nothing in it is labelled."""
+        confusion, counts = 0, 0
+        for places, batch in zip(self._subject.data.evaluation_places(split), batches(split), strict=True):
+            of_batch = self._measure(state, batch, places >= 0)
+            confusion, counts = (
+                total + np.asarray(more, np.int64) for total, more in zip((confusion, counts), of_batch, strict=True)
+            )
+        if self._protocols:
+            scoring.require_labels(confusion, split)
+        return confusion, counts
 
     def _of_baselines(self, batches: Batches) -> dict[str, list[Result]]:
         data, clusters, seed = self._subject.data, self._subject.method.num_clusters, self._subject.seed
@@ -88,7 +133,7 @@ class Segmentation:
         untrained = self._subject.untrained()
         networks = {} if untrained is None else {self._subject.untrained_title: untrained}
         return {
-            **{name: scoring.evaluate(self._count, state, self._protocols, batches) for name, state in networks.items()},
+            **{name: self._evaluated(state, self._protocols, batches)[0] for name, state in networks.items()},
             'k-means on pixels': scoring.evaluate(count, colours, self._protocols, batches),
             'k-means on SIFT': scoring.evaluate(sift_count, descriptors, self._protocols, batches),
         }

@@ -46,6 +46,8 @@ class Reporter:
         for findings in found.values():
             for line in findings.lines:
                 _logger.info('step %d  %s', step, line)
+            for warning in findings.warnings:
+                _logger.warning('step %d  %s', step, warning)
         scalars = {key: value for findings in found.values() for key, value in findings.scalars.items()}
         return Evaluation(scalars, self._sample(step, found))
 
@@ -59,8 +61,11 @@ class Reporter:
         for findings in found.values():
             for line in findings.lines:
                 print(line)
+            for warning in findings.warnings:
+                print(f'Warning: {warning}')
         if any(findings.content for findings in found.values()):
-            print(f'\nScores and the class of each cluster: {workdir.evaluation(self.directory, step, self.part)}')
+            path = workdir.evaluation(self.directory, step, self.part)
+            print(f'\nNumbers, and the class of each cluster where there are labels: {path}')
         for path in self._draw(step, found):
             print(f'Picture: {path}')
 

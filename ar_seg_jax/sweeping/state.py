@@ -62,9 +62,10 @@ def evaluation(sweep: Path, key: Key, untrained: bool = False) -> dict[str, Any]
 
 
 def finish(sweep: Path, training: Training):
-    """Notes that the run is finished; UserError if it left no evaluation, as without labels."""
+    """Notes that the run is finished; UserError if it left no scores, as without labels."""
     directory, config = directory_of(sweep, training.key), wanted(training)
-    found = [int(path.stem) for path in (directory / 'evaluations').glob('*.json') if path.stem.isdecimal() and int(path.stem)]
+    paths = [path for path in (directory / 'evaluations').glob('*.json') if path.stem.isdecimal() and int(path.stem)]
+    found = [int(path.stem) for path in paths if any(_held(read(path)))]
     if not found:
         raise UserError(f'{directory} holds no scores; a table needs data with labels')
     if 0 < config['steps'] < max(found):

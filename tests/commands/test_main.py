@@ -180,6 +180,10 @@ def test_a_folder_without_labels_trains_and_predicts_clusters_with_numbers(tmp_p
                  '--config.method.num_clusters=16', *commands.SMALL_MODEL)  # fmt: skip
     done = commands.run('main', *arguments)
     assert done.returncode == 0 and 'The data has no labels' in done.stdout, done.stderr
+    assert "Shapes of clusters on 'train' (share, thinness, border share): " in done.stdout
+    saved = json.loads((tmp_path / 'run' / 'evaluations' / '000001.json').read_text())
+    clusters = saved['segmentation']['shapes']['clusters']
+    assert len(clusters) == 16 and sum(entry['share'] for entry in clusters) == pytest.approx(1)
     assert (tmp_path / 'run' / 'pictures' / '000001.png').exists()
     options = (f'--workdir={tmp_path / "run"}', f'--input={folder / "0.png"}', f'--output={tmp_path / "out"}')
     done = commands.run('predict', *options)

@@ -6,10 +6,11 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import ndimage, stats
 
 from ar_seg_jax import build, sharding
 from ar_seg_jax.data import pipeline
+from ar_seg_jax.data.limits import DataError
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.evaluation.evaluator import Findings, Subject
 from ar_seg_jax.evaluation.probing import Probing
@@ -106,9 +107,7 @@ def test_during_training_the_first_protocol_is_followed(subject, state):
 def test_groups_of_classes_are_scored_where_the_data_has_some(subject, state, counted):
     confusions, _ = counted
     own = [entry._replace(group=group) for entry, group in zip(subject.data.classes, ('things', 'stuff', 'stuff'), strict=True)]
-    builder = copy.copy(subject.data.builder)
-    builder._builder_config = dataclasses.replace(builder.builder_config, classes=tuple(own))
-    subject = dataclasses.replace(subject, data=dataclasses.replace(subject.data, builder=builder))
+    subject = _with_classes(subject, own)
     segmentation = Segmentation(subject, protocols=('one-to-one',), baselines=False)
     followed, found = segmentation.follow(state, subject.data.evaluation), segmentation.report(state, subject.data.evaluation)
     (entry,) = found.content['results']
@@ -124,11 +123,63 @@ def test_groups_of_classes_are_scored_where_the_data_has_some(subject, state, co
 def test_without_protocols_nothing_is_scored_and_clusters_have_numbers(subject, state, counted):
     _, (image, clusters) = counted
     segmentation = Segmentation(subject, protocols=(), baselines=True)
-    for found in (segmentation.report(state, pytest.fail), segmentation.follow(state, pytest.fail)):  # no split is read
-        (column,) = found.columns
-        assert not found.scalars and not found.content and not found.pictures
+    followed, found = (each(state, subject.data.evaluation) for each in (segmentation.follow, segmentation.report))
+    assert not followed.content and not followed.lines and found.content.keys() == {'shapes'}
+    for each in (followed, found):
+        (column,) = each.columns
+        assert not each.scalars and not each.pictures
         assert [entry.name for entry in column.classes] == [f'cluster {index}' for index in range(6)]
         np.testing.assert_array_equal(column.label_map(image), clusters)
+
+
+def test_shapes_are_those_of_the_images_with_labels_and_without(subject, state):
+    """Four images, and as many with which their batch was filled: each eroded by scipy, cluster by cluster."""
+    maps = Segmentation(subject, protocols=(), baselines=False).report(state, subject.data.evaluation).columns[0].label_map
+    clusters = np.stack([maps(example['image']) for example in _decoded(subject)])
+    border = np.pad(np.zeros((32, 32), bool), 8, constant_values=True)
+    expected = []
+    for number in range(6):
+        own = clusters == number
+        kept = [ndimage.binary_erosion(one, np.ones((5, 5)), border_value=1) for one in own]
+        at_border = own[:, border].mean() / own.mean() if own.any() else None
+        expected.append((own.mean(), 1 - np.sum(kept) / own.sum() if own.any() else None, at_border))
+    assert sum(share > 0.01 for share, _, _ in expected) >= 4
+    for protocols, labels in ((('one-to-one', 'many-to-one:train'), True), ((), True), (('one-to-one',), False)):
+        own = subject if labels else _with_classes(subject, ())
+        found = Segmentation(own, protocols=protocols, baselines=False).report(state, subject.data.evaluation)
+        assert found.content['shapes']['split'] == 'val'
+        shapes = [
+            tuple(entry[name] for name in ('share', 'thinness', 'border_share')) for entry in found.content['shapes']['clusters']
+        ]
+        assert shapes == [pytest.approx(each) for each in expected]
+        words = '; '.join(f'{k} {a:.3f}, {b:.2f}, {c:.2f}' for k, (a, b, c) in enumerate(shapes) if a)
+        assert found.lines[-1] == f"Shapes of clusters on 'val' (share, thinness, border share): {words}"
+        assert ('The data has no labels' in found.lines[0]) == (not labels)
+
+
+def test_a_cluster_of_edges_is_warned_of_in_training_and_after_it(subject, state, monkeypatch):
+    """The likeliest cluster is 1 at lines that are four pixels wide, and 0 elsewhere."""
+    lines = np.arange(48) % 24 // 4 == 2
+    scores = np.stack([~lines, lines, *[np.zeros(48)] * 4], axis=-1).astype(np.float32)
+    monkeypatch.setattr(
+        type(subject.method), 'predict', lambda *_: {'scores': np.broadcast_to(scores, (8, 48, 48, 6)), 'logits': None}
+    )
+    for protocols in (('one-to-one',), ()):
+        segmentation = Segmentation(subject, protocols=protocols, baselines=False)
+        for each in (segmentation.follow, segmentation.report):
+            (warning,) = each(state, subject.data.evaluation).warnings
+            assert warning.startswith('Cluster 1 looks like one of edges: 100% of its pixels are within 2 pixels of another')
+
+
+def test_images_of_several_sizes_have_label_maps_but_no_shapes_where_they_have_no_labels(subject, state):
+    def batches(split):
+        raise DataError('example 3 is larger')
+        yield
+
+    segmentation = Segmentation(_with_classes(subject, ()), protocols=('one-to-one',), baselines=False)
+    found = segmentation.report(state, batches)
+    assert found.columns and not found.content and not segmentation.follow(state, batches).warnings
+    assert found.lines[-1] == 'The shapes of clusters are not known: example 3 is larger'
 
 
 def test_a_method_without_clusters_has_nothing_to_segment(subject):
@@ -165,3 +216,10 @@ def test_probes_of_what_a_method_does_not_predict_are_refused_when_they_are_made
 
 def _decoded(subject):
     return map(pipeline.decode, subject.data.examples('val'))
+
+
+def _with_classes(subject, classes):
+    """The subject, whose data names these classes; none says that it has no labels."""
+    builder = copy.copy(subject.data.builder)
+    builder._builder_config = dataclasses.replace(builder.builder_config, classes=tuple(classes))
+    return dataclasses.replace(subject, data=dataclasses.replace(subject.data, builder=builder))

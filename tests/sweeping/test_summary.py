@@ -319,3 +319,12 @@ def test_commands_are_those_that_a_person_would_type(sweep):
     both = ('one-to-one:labelled_test:labelled_test', 'many-to-one:unlabelled_train+labelled_train:labelled_test')
     assert f'--config.evaluators.segmentation.protocols={both}' in training_command(sweep, matched)
     assert scoring_command(sweep, base)[1:] == ['-m', 'ar_seg_jax.evaluate', '--workdir', directory, '--step', '0']
+
+
+def test_a_run_without_scores_is_not_finished(sweep):
+    """Its evaluation tells the shapes of clusters, as without labels."""
+    training = plan.trainings(tables.load('dropout'), sweep, [0])[0]
+    directory = state.directory_of(sweep.directory, training.key)
+    files.write_json(workdir.evaluation(directory, 7), {'step': 7, 'segmentation': {'shapes': {'split': 'val', 'clusters': []}}})
+    with pytest.raises(UserError, match='holds no scores; a table needs data with labels'):
+        state.finish(sweep.directory, training)
