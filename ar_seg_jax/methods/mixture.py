@@ -26,7 +26,7 @@ Counted = Bool[Array, 'batch map_height map_width']
 
 _FORGETTING = 0.6  # the power of the number of a step by which its rate falls; between 1/2 and 1 (Cappé and Moulines 2009)
 _ROUNDS = 5  # of the smoothing
-_LEAST_PRIOR = 1e-4  # probability that a pixel has a cluster which none around it has
+_COUPLING = 4.0  # nats that a cluster gains where all pixels around have it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,9 +48,8 @@ class Mixture(Method):
         on average (`layouts`), which is appended to those of each pixel; 0 for none. It tells the grey of a road from that of a
         house, where road and house differ on average, and says little where images have no up and down. Images must be whole.
     shrinkage: see `Components.from_moments`.
-    smoothing: pixels to each side. The mean probabilities of clusters in this window, the pixel itself among them, take the place
-        of the shares of clusters, five times over: a mixture whose shares vary over the image. 0 judges each pixel by itself. For
-        predictions only.
+    smoothing: pixels to each side. Each cluster gains up to four nats by its mean probability in this window, the pixel
+        itself among it, five times over: the mean field of a Potts model. 0 judges each pixel by itself. For predictions only.
     search: how k-means is done; of the batches that come first only.
     """
 
@@ -161,11 +160,9 @@ class Mixture(Method):
 
     def predict(self, params: Params, extra: Extra, image) -> Outputs:
         vectors, _ = self._vectors(params, extra, {'image': image})
-        mixture = self._mixture(extra)
-        densities = mixture.log_densities(vectors)
-        at_pixels = self.to_pixels(densities, *image.shape[1:3])
-        scores = _smoothed(at_pixels, mixture.log_shares, self.smoothing)
-        return Outputs(scores=scores, features=vectors, logits=densities + mixture.log_shares[None, None, None])
+        joint = self._mixture(extra).log_joint(vectors)
+        scores = _smoothed(self.to_pixels(joint, *image.shape[1:3]), self.smoothing)
+        return Outputs(scores=scores, features=vectors, logits=joint)
 
     def describe(self, metrics) -> Remark:
         entropy, bound = metrics['entropy'], metrics['entropy_bound']
@@ -245,15 +242,15 @@ def _sampled_pixels(method: Mixture, params: Params, extra: Extra, batch: Batch,
     return method.search.sampled(vectors, counted, inputs.keys_of(batch['image'], key))
 
 
-def _smoothed(log_densities: Maps, log_shares: Float[Array, 'clusters'], radius: int) -> Maps:
+def _smoothed(joint: Maps, radius: int) -> Maps:
     """Probabilities of clusters; see `Mixture.smoothing`."""
-    scores = jax.nn.softmax(log_densities + log_shares[None, None, None])
+    scores = jax.nn.softmax(joint)
     if not radius:
         return scores
     rows, columns = (_window(length, radius) for length in scores.shape[1:3])
     for _ in range(_ROUNDS):
-        prior = box_filter(scores, radius) / rows[None, :, None, None] / columns[None, None, :, None]
-        scores = jax.nn.softmax(log_densities + jnp.log(prior + _LEAST_PRIOR))
+        around = box_filter(scores, radius) / rows[None, :, None, None] / columns[None, None, :, None]
+        scores = jax.nn.softmax(joint + _COUPLING * around)
     return scores
 
 

@@ -92,16 +92,13 @@ class Components(NamedTuple):
         inverse_factors = jnp.swapaxes(directions, 1, 2) / jnp.sqrt(variances)[..., None]
         return cls(jnp.log(shares), log_peaks, means, inverse_factors)
 
-    def log_densities(self, vectors: Float[Array, '*places channels']) -> Float[Array, '*places clusters']:
-        """log p(vector | component) in nats."""
+    def log_joint(self, vectors: Float[Array, '*places channels']) -> Float[Array, '*places clusters']:
+        """log p(vector, component) in nats: its softmax are the probabilities of components, its log-sum-exp the likelihood."""
 
         def of_one(component):
             peak, mean, inverse_factor = component
             centred = vectors - jnp.expand_dims(mean, range(vectors.ndim - 1))
             return peak - jnp.sum(jnp.einsum('...c,dc->...d', centred, inverse_factor, precision='highest') ** 2, axis=-1) / 2
 
-        return jnp.moveaxis(jax.lax.map(of_one, (self.log_peaks, self.means, self.inverse_factors)), 0, -1)
-
-    def log_joint(self, vectors: Float[Array, '*places channels']) -> Float[Array, '*places clusters']:
-        """log p(vector, component) in nats: its softmax are the probabilities of components, its log-sum-exp the likelihood."""
-        return self.log_densities(vectors) + jnp.expand_dims(self.log_shares, range(vectors.ndim - 1))
+        densities = jax.lax.map(of_one, (self.log_peaks + self.log_shares, self.means, self.inverse_factors))
+        return jnp.moveaxis(densities, 0, -1)
