@@ -166,14 +166,8 @@ class Mixture(Method):
 
     def describe(self, metrics) -> Remark:
         entropy, bound = metrics['entropy'], metrics['entropy_bound']
-        words = f'H(y) {entropy:.3f} of at most {bound:.3f} nats'
-        if not clustering.collapsed(entropy, bound):
-            return Remark(words)
-        return Remark(
-            words,
-            f'Clusters have collapsed: H(y) is {entropy:.4f} of {bound:.4f} nats, nearly all pixels are in one cluster. Try '
-            'another seed, fewer clusters or more shrinkage (--config.method.shrinkage).',
-        )
+        advice = 'another seed, fewer clusters or more shrinkage (--config.method.shrinkage)'
+        return clustering.remark(f'H(y) {entropy:.3f} of at most {bound:.3f} nats', entropy, bound, advice)
 
     def _mixture(self, extra: Extra) -> Components:
         full_channels = len(extra['offset']) - self.components

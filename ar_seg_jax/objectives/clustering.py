@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ar_seg_jax.errors import UserError
+from ar_seg_jax.interfaces import Remark
 
 Centroids = Float[Array | np.ndarray, 'clusters channels']
 
@@ -55,6 +56,15 @@ def unit(vectors: Float[Array, '*places channels']) -> Float[Array, '*places cha
     return vectors * jax.lax.rsqrt(jnp.sum(vectors**2, axis=-1, keepdims=True) + _SMALLEST_LENGTH)
 
 
-def collapsed(entropy: float, bound: float) -> bool:
-    """Whether nearly all pixels are in one cluster, from the entropy of the clusters and the most it can be."""
-    return entropy < _COLLAPSED * bound
+def remark(words: str, entropy: float, bound: float, advice: str) -> Remark:
+    """`words`, with a warning if nearly all pixels are in one cluster, from the entropy of clusters, in nats, and its bound.
+
+    advice: what to try then.
+    """
+    if entropy >= _COLLAPSED * bound:
+        return Remark(words)
+    return Remark(
+        words,
+        f'Clusters have collapsed: their entropy is {entropy:.4f} of {bound:.4f} nats, nearly all pixels are in one of them. Try '
+        f'{advice}.',
+    )

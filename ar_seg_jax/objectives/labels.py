@@ -103,10 +103,5 @@ def in_words(scalars: Mapping[str, float]) -> Remark:
         f'H(labels) {entropy:.3f} of at most {bound:.3f} nats  {scalars["empty_clusters"]:.0%} of clusters empty  '
         f'distance {scalars["label_distance"]:.4f}'
     )
-    if not clustering.collapsed(entropy, bound):
-        return Remark(words)
-    return Remark(
-        words,
-        f'Clusters have collapsed: the entropy of the labels is {entropy:.4f} of {bound:.4f} nats, nearly all pixels are in one '
-        'cluster. Try another seed, a lower learning rate or weights that do not favour large clusters.',
-    )
+    advice = 'another seed, a lower learning rate or weights that do not favour large clusters'
+    return clustering.remark(words, entropy, bound, advice)

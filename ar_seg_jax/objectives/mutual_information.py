@@ -149,10 +149,5 @@ def in_words(metrics: Mapping[str, float]) -> Remark:
     """What people should read of the metrics of `InformationLoss`."""
     information, bound, entropy = (metrics[name] for name in ('mutual_information', 'mutual_information_bound', 'entropy'))
     words = f"MI {information:.4f} of at most {bound:.4f} nats  H(y) {entropy:.3f}  H(y|y') {metrics['conditional_entropy']:.3f}"
-    if not clustering.collapsed(entropy, bound):
-        return Remark(words)
-    return Remark(
-        words,
-        f'Clusters have collapsed: H(y) is {entropy:.4f} of {bound:.4f} nats, nearly all pixels are in one cluster. Try another '
-        'seed, a lower learning rate or an entropy weight above 1 (--config.method.entropy_weight).',
-    )
+    advice = 'another seed, a lower learning rate or an entropy weight above 1 (--config.method.entropy_weight)'
+    return clustering.remark(words, entropy, bound, advice)

@@ -64,7 +64,7 @@ def test_what_is_told_of_labels():
 
 def test_a_collapse_is_told():
     scalars = {'label_entropy': 0.1, 'label_entropy_bound': 1.1, 'empty_clusters': 0.0, 'label_distance': 0.0}
-    assert 'Clusters have collapsed: the entropy of the labels is 0.1000 of 1.1000 nats' in labels.in_words(scalars).warning
+    assert 'Clusters have collapsed: their entropy is 0.1000 of 1.1000 nats' in labels.in_words(scalars).warning
     assert not labels.in_words({**scalars, 'label_entropy': 0.12}).warning
 
 

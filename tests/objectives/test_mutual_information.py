@@ -255,7 +255,7 @@ def test_words_say_what_was_found_and_warn_of_collapsed_clusters_only():
     assert remark == ("MI 0.5000 of at most 1.0986 nats  H(y) 1.000  H(y|y') 0.400", '')
     collapsed = mi.in_words({**metrics, 'entropy': 0.01})
     assert collapsed.words.startswith('MI 0.5000') and 'H(y) 0.010' in collapsed.words
-    assert 'Clusters have collapsed: H(y) is 0.0100 of 1.0986 nats' in collapsed.warning
+    assert 'Clusters have collapsed: their entropy is 0.0100 of 1.0986 nats' in collapsed.warning
     assert [bool(mi.in_words({**metrics, 'entropy': entropy}).warning) for entropy in (0.109, 0.111)] == [True, False]
 
 

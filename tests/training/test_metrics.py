@@ -51,7 +51,7 @@ def test_the_line_of_a_step_says_loss_bound_speed_and_time_left():
 def test_collapse_is_told_in_words_and_only_then():
     collapsed = SCALARS | {'entropy': 0.01}
     assert tiny.ac().describe(SCALARS).warning == ''
-    assert 'Clusters have collapsed: H(y) is 0.0100 of 1.0986 nats' in tiny.ac().describe(collapsed).warning
+    assert 'Clusters have collapsed: their entropy is 0.0100 of 1.0986 nats' in tiny.ac().describe(collapsed).warning
     assert tiny.arl().describe(collapsed).warning == ''  # a method without clusters
 
 
