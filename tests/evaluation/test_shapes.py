@@ -110,5 +110,5 @@ def test_where_all_clusters_are_thin_none_is_one_of_edges():
 
 def test_rare_clusters_are_not_suspicious():
     poles = _halves()
-    poles[40:80, 50:53] = 2
-    assert _shapes([poles], 3)[2] == Shape(120 / SIDE**2, 1.0, 0.0) and not _warnings(poles, 3)
+    poles[40:80, 50:150:10] = 2
+    assert _shapes([poles], 3)[2] == Shape(400 / SIDE**2, 1.0, 0.0) and not _warnings(poles, 3)
