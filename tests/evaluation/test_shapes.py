@@ -65,7 +65,7 @@ def _edges(width):
     return clusters
 
 
-@pytest.mark.parametrize('width', [2, 4, 6])
+@pytest.mark.parametrize('width', [2, 4])
 def test_a_cluster_of_edges_is_suspicious(width):
     (warning,) = _warnings(_edges(width), 3)
     assert warning.startswith('Cluster 2 looks like one of edges: ') and 'Cluster 0' not in warning
@@ -95,8 +95,8 @@ def test_regions_and_compact_objects_are_not_suspicious():
     tops = np.arange(15, 185, 25)
     for row in tops:
         for column in tops:
-            objects[row : row + 12, column : column + 12] = 2
-    assert _shapes([objects], 3)[2].share > 0.1
+            objects[row : row + 8, column : column + 8] = 2
+    assert _shapes([objects], 3)[2].share > 0.07
     strip = _halves()
     strip[:20] = 2  # a sky, or the bonnet of a car
     for clusters in (_halves(), objects, strip, np.zeros((SIDE, SIDE), int)):
@@ -110,5 +110,5 @@ def test_where_all_clusters_are_thin_none_is_one_of_edges():
 
 def test_rare_clusters_are_not_suspicious():
     poles = _halves()
-    poles[40:80, 50:53] = 2
-    assert _shapes([poles], 3)[2] == Shape(120 / SIDE**2, 1.0, 0.0) and not _warnings(poles, 3)
+    poles[40:80, 50:150:10] = 2
+    assert _shapes([poles], 3)[2] == Shape(400 / SIDE**2, 1.0, 0.0) and not _warnings(poles, 3)
