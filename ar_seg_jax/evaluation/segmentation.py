@@ -88,11 +88,11 @@ class Segmentation:
         what = 'No protocols are given' if self._subject.data.classes else 'The data has no labels'
         lines = [f'{what}: nothing was scored, and clusters have numbers instead of names.']
         columns = [self._column(state, None)]
+        if jax.process_count() > 1:  # where one of them meets an image of another size, the others would wait for its part
+            return Findings(lines=lines, columns=columns)
         try:
             _, found = self._evaluated(state, (), batches)
         except DataError as error:  # images of several sizes, of which nothing else here wants a batch
-            if jax.process_count() > 1:
-                raise  # the other processes may be waiting for this one's part of the batch
             return Findings(lines=[*lines, f'The shapes of clusters are not known: {error}'], columns=columns)
         return Findings(
             content={'shapes': found.content()}, lines=[*lines, found.line()], warnings=found.warnings(), columns=columns

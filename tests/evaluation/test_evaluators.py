@@ -182,6 +182,13 @@ def test_images_of_several_sizes_have_label_maps_but_no_shapes_where_they_have_n
     assert found.lines[-1] == 'The shapes of clusters are not known: example 3 is larger'
 
 
+def test_several_processes_read_nothing_where_there_are_no_labels(subject, state, monkeypatch):
+    monkeypatch.setattr(jax, 'process_count', lambda: 2)
+    segmentation = Segmentation(_with_classes(subject, ()), protocols=('one-to-one',), baselines=False)
+    found = segmentation.report(state, pytest.fail)
+    assert found.columns and not found.content and 'nothing was scored' in found.lines[-1]
+
+
 def test_a_method_without_clusters_has_nothing_to_segment(subject):
     method = dataclasses.replace(tiny.arl(), num_clusters=0)
     with pytest.raises(UserError, match=r'^ARL predicts no clusters; take segmentation out of config\.evaluators$'):
