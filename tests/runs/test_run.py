@@ -12,9 +12,10 @@ import pytest
 from ar_seg_jax import files
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.evaluation import baselines, scoring
+from ar_seg_jax.evaluation.segmentation import Segmentation
 from ar_seg_jax.runs import assembly, workdir
 from ar_seg_jax.runs import run as runs
-from configs import mixture_folder, textures
+from configs import mixture_street, textures
 from tests.support import commands
 
 ROAD = {'name': 'road', 'colour': [1, 2, 3]}
@@ -128,7 +129,8 @@ def test_the_network_before_training_is_scored_if_its_weights_are_still_there(tr
     if not gone:
         np.savez(file, **{'stem.conv.bias': np.full(run.task.shapes().params['stem']['conv']['bias'].shape, 7.0)})
     scored = []
-    monkeypatch.setattr(scoring, 'evaluate', lambda count, variables, protocols, batches: scored.append(variables) or [])
+    monkeypatch.setattr(scoring, 'evaluate', lambda *_: [])
+    monkeypatch.setattr(Segmentation, '_evaluated', lambda self, state, *_: (scored.append(state) or [], None))
     for name in ('pixel_centroids', 'sift_centroids'):
         monkeypatch.setattr(baselines, name, lambda *_: 'k-means')
     found = run.reporter.evaluators['segmentation']._of_baselines(run.task.data.evaluation)
@@ -187,9 +189,9 @@ def test_a_mixture_of_crops_of_images_stops_and_goes_on_to_the_same_bits(tmp_pat
         PIL.Image.fromarray(pixels).save(tmp_path / 'images' / f'{number}.png')
 
     def trained(name, steps):
-        config = mixture_folder.get_config()
+        config = mixture_street.get_config()
         config.update(steps=steps, evaluate_every=0, compilation_cache='none', evaluators={})
-        config.data.update(root=str(tmp_path / 'images'), data_dir=str(tmp_path / 'data'))
+        config.data.update(root=str(tmp_path / 'images'), data_dir=str(tmp_path / 'data'), rescale=1.0)
         config.pipeline.update(crop_size=16, batch_size=8)  # there are 8 devices here
         config.evaluation.update(batch_size=8, pictures=0)
         opened = runs.open_run(config.to_dict(), tmp_path / name, training=True)
