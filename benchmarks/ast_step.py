@@ -70,26 +70,19 @@ class Workload:
 
 def contestants(workload: Workload, forms: Sequence[str]) -> list[timing.Contestant]:
     """JAX first, then the forms of PyTorch, in float32 and from the same weights."""
-    import jax
+    from benchmarks.package_step import RATE, beside_pytorch
 
-    from benchmarks.package_step import RATE, package_step, random_images
+    config = workload.to_config()
 
-    ours, variables = package_step(workload)
-    if not forms:
-        return [ours]
-    import torch
+    def made(form, variables, image):
+        from benchmarks import pytorch_ast, pytorch_step
 
-    from benchmarks import pytorch_ast, pytorch_step
-
-    device, config = 'cuda' if jax.default_backend() == 'gpu' else 'cpu', workload.to_config()
-    image = torch.tensor(random_images(workload), device=device).permute(0, 3, 1, 2).float() / 255
-    steps = [ours]
-    for form in forms:
-        scene = pytorch_ast.Scene(**config).to(device)
+        scene = pytorch_ast.Scene(**config).to(image.device)
         pytorch_ast.load(scene, variables['params'], variables['batch_stats'])
         turns = [(image, config['method']['entropy_weight'])]
-        steps.append(pytorch_step.contestant(form, pytorch_ast.loss, scene, turns, RATE))
-    return steps
+        return pytorch_step.contestant(form, pytorch_ast.loss, scene, turns, RATE)
+
+    return beside_pytorch(workload, forms, made)
 
 
 def main():

@@ -31,6 +31,8 @@ def main(benchmark: str, description: str, workloads: type[Sized], contestants: 
     arguments = vars(parser.parse_args())
     os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')  # leaves PyTorch its memory; read when jax starts
     rounds, forms = arguments.pop('rounds'), arguments.pop('against')
+    if rounds < 2:
+        parser.error(f'--rounds={rounds}: quartiles need at least 2')
     workload = workloads(**arguments)
     measured = {'workload': arguments, **measure(contestants(workload, forms), rounds)}
     show(measured)

@@ -45,30 +45,24 @@ class Workload:
 
 def contestants(workload: Workload, forms: Sequence[str]) -> list[timing.Contestant]:
     """JAX first, then the forms of PyTorch, in float32 and from the same weights."""
-    import jax
+    from benchmarks.package_step import RATE, beside_pytorch
 
-    from benchmarks.package_step import RATE, package_step, random_images
-
-    ours, variables = package_step(workload)
-    if not forms:
-        return [ours]
-    import torch
-
-    from benchmarks import pytorch_iic, pytorch_reference, pytorch_step
-
-    device = 'cuda' if jax.default_backend() == 'gpu' else 'cpu'
-    image = torch.tensor(random_images(workload), device=device).permute(0, 3, 1, 2).float() / 255
-    flipped = torch.arange(workload.batch, device=device) % 2 == 0
-    changed = torch.where(flipped[:, None, None, None], image.flip(3), image)
     # In the order in which IIC trains them.
     heads = {'auxiliary_decoder_0': workload.auxiliary, 'decoder_0': workload.clusters}
-    steps = [ours]
-    for form in forms:
-        network = pytorch_iic.Network(workload.channels, workload.width, heads).to(device)
+
+    def made(form, variables, image):
+        import torch
+
+        from benchmarks import pytorch_iic, pytorch_reference, pytorch_step
+
+        flipped = torch.arange(workload.batch, device=image.device) % 2 == 0
+        changed = torch.where(flipped[:, None, None, None], image.flip(3), image)
+        network = pytorch_iic.Network(workload.channels, workload.width, heads).to(image.device)
         pytorch_reference.load(network, variables['params'], variables['batch_stats'])
         turns = [(image, changed, flipped, head, workload.displacement) for head in heads]
-        steps.append(pytorch_step.contestant(form, pytorch_iic.loss, network, turns, RATE, zeros=True))
-    return steps
+        return pytorch_step.contestant(form, pytorch_iic.loss, network, turns, RATE, zeros=True)
+
+    return beside_pytorch(workload, forms, made)
 
 
 def main():

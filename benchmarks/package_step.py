@@ -1,6 +1,7 @@
 """The training step of the package, to be timed."""
 
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ from ar_seg_jax.training.optimizer import Optimizer
 from ar_seg_jax.training.state import create_state
 from ar_seg_jax.training.step import make_train_step
 from benchmarks import programs
+from benchmarks.comparison import Form
 from benchmarks.timing import Contestant
 from benchmarks.workload import Workload
 
@@ -44,3 +46,19 @@ def package_step(workload: Workload) -> tuple[Contestant, Any]:
         jax.block_until_ready(state)
 
     return Contestant('JAX', run, facts), variables
+
+
+def beside_pytorch(workload: Workload, forms: Sequence[Form], made: Callable[[Form, Any, Any], Contestant]) -> list[Contestant]:
+    """The step of the package, then one in each form of PyTorch.
+
+    made: the contestant of a form, from the variables that ours starts from and the images that it sees: a tensor of batch x
+    channels x height x width in [0, 1] on the device to be measured.
+    """
+    ours, variables = package_step(workload)
+    if not forms:
+        return [ours]
+    import torch
+
+    device = 'cuda' if jax.default_backend() == 'gpu' else 'cpu'
+    image = torch.tensor(random_images(workload), device=device).permute(0, 3, 1, 2).float() / 255
+    return [ours, *(made(form, variables, image) for form in forms)]

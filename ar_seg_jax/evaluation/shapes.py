@@ -29,7 +29,7 @@ _THIN = 0.8
 _THIN_AT_BORDER, _OFTEN_AT_BORDER = 0.3, 1.2
 _AT_BORDER = 3.0
 _ADVICE = (
-    'Try fewer clusters (--config.method.num_clusters), for AC and IIC an entropy weight below 1 '
+    'If that stays so, try fewer clusters (--config.method.num_clusters), for AC and IIC an entropy weight below 1 '
     '(--config.method.entropy_weight), or a mixture (configs/mixture_folder.py); see docs/results.md, "Aerial photographs".'
 )
 

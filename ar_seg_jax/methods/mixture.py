@@ -127,7 +127,7 @@ class Mixture(Method):
     def objective(self, outputs, batch: Batch, *, time) -> tuple[jax.Array, Metrics]:
         total = jnp.maximum(outputs['counted'].sum(), 1)
         shares = outputs['shares'].sum(0) / total
-        entropy = -jnp.sum(shares * jnp.log(jnp.maximum(shares, 1e-12)))
+        entropy = -jnp.sum(jax.scipy.special.xlogy(shares, shares))
         return -outputs['log_likelihood'].sum() / total, {'entropy': entropy, 'entropy_bound': jnp.log(float(self.num_clusters))}
 
     def refresh(self, params: Params, extra: Extra, batches, *, key, time) -> tuple[Params, Extra]:
