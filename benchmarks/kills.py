@@ -41,7 +41,7 @@ CONFIG = {
 }
 # On one CPU device, where the same program gives the same bits.
 _ENVIRONMENT = {name: value for name, value in os.environ.items() if name != 'XLA_FLAGS'} | {'JAX_PLATFORMS': 'cpu'}
-_TIMES = ('images_per_second', 'data_wait_share', 'seconds_left')
+_TIMES = ('images_per_second', 'data_wait_share', 'seconds_left', 'peak_bytes')
 
 
 def command(directory: Path, data_dir: Path, steps: int) -> list[str]:

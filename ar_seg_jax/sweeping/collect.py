@@ -12,6 +12,7 @@ from ar_seg_jax.errors import UserError
 from ar_seg_jax.sweeping import state
 from ar_seg_jax.sweeping.plan import Key, Sweep, key, protocol
 from ar_seg_jax.sweeping.runner import Outcomes
+from ar_seg_jax.sweeping.state import Cost
 from ar_seg_jax.sweeping.tables import INSTANCES, SEGMENTATION, Row, Table
 
 
@@ -50,13 +51,13 @@ class Score:
 class Line:
     """A row with its scores by measure, one for each seed that has them.
 
-    seconds: training time of each run; empty for what was not trained. failures: a sentence for each run that failed.
+    costs: of training, for each run; empty for what was not trained. failures: a sentence for each run that failed.
     waiting: number of seeds whose run is still to come.
     """
 
     row: Row
     scores: Mapping[str, Sequence[Score]]
-    seconds: Sequence[float] = ()
+    costs: Sequence[Cost] = ()
     failures: Sequence[str] = ()
     waiting: int = 0
 
@@ -64,6 +65,11 @@ class Line:
 def spread(values: Sequence[float]) -> Spread:
     mean = statistics.fmean(values) if values else None
     return Spread(mean, statistics.stdev(values) if len(values) > 1 else None, len(values))
+
+
+def mean_cost(costs: Sequence[Cost]) -> Cost | None:
+    """The means over runs, of what the records of all of them tell; None of no runs."""
+    return Cost(*(None if None in values else statistics.fmean(values) for values in zip(*costs, strict=True))) if costs else None
 
 
 def difference(scores: Sequence[Score], standard: Sequence[Score], name: str) -> Difference:
@@ -87,7 +93,7 @@ def _line(row: Row, table: Table, sweep: Sweep, seeds: Sequence[int], outcomes: 
         return Line(row, scores)
     base = sweep.of(row)
     keys = [key(row, base, seed) for seed in seeds]
-    seconds, failures = [], []
+    costs, failures = [], []
     for found in keys:
         if found not in outcomes:
             continue
@@ -104,10 +110,10 @@ def _line(row: Row, table: Table, sweep: Sweep, seeds: Sequence[int], outcomes: 
                 failures.append(f'seed {found[1]}: {error}')
         if row.kind == 'trained':
             try:
-                seconds.append(state.training_seconds(sweep.directory, found))
+                costs.append(state.cost(sweep.directory, found))
             except ValueError as error:
                 failures.append(f'seed {found[1]}: {error}')
-    return Line(row, scores, seconds, failures, sum(found not in outcomes for found in keys))
+    return Line(row, scores, costs, failures, sum(found not in outcomes for found in keys))
 
 
 def _score(content: Mapping[str, Any], seed: int, row: Row, measure: str, wanted: str, names: Sequence[str]) -> Score:

@@ -13,7 +13,9 @@ import copy
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from ar_seg_jax import files
 from ar_seg_jax.errors import UserError
@@ -25,6 +27,18 @@ from ar_seg_jax.training import records
 # Keys that do not change a score, only which there are.
 _CHOSEN = ('evaluators.segmentation.protocols', 'evaluators.segmentation.baselines', 'evaluators.probes.names',
            'evaluators.instances.baselines', 'evaluation.pictures', 'evaluation.batch_size')  # fmt: skip
+
+
+class Cost(NamedTuple):
+    """Of a run; None stands for what its records do not tell.
+
+    seconds: of all training steps and their compilation. step_seconds: mean of those after the first record. peak_bytes: see
+    `training.memory`.
+    """
+
+    seconds: float
+    step_seconds: float | None
+    peak_bytes: float | None
 
 
 def directory_of(sweep: Path, key: Key) -> Path:
@@ -108,16 +122,18 @@ def journal(sweep: Path, key: Key) -> list[dict[str, Any]]:
     return records.read(workdir.metrics(directory_of(sweep, key)))
 
 
-def training_seconds(sweep: Path, key: Key) -> float:
-    """Time of the training steps, without evaluations and saves; UserError for records that are damaged."""
-    directory = directory_of(sweep, key)
-    batch_size = workdir.load_config(directory)['pipeline']['batch_size']
-    seconds, before = 0.0, 0
-    for record in journal(sweep, key):
-        if record['kind'] == 'training' and record['images_per_second']:
-            seconds += (record['step'] - before) * batch_size / record['images_per_second']
-            before = record['step']
-    return seconds
+def cost(sweep: Path, key: Key) -> Cost:
+    """What training took, without evaluations and saves; UserError for records that are damaged."""
+    batch_size = workdir.load_config(directory_of(sweep, key))['pipeline']['batch_size']
+    found = [record for record in journal(sweep, key) if record['kind'] == 'training' and record['images_per_second']]
+    steps = np.array([record['step'] for record in found])
+    seconds = np.diff(steps, prepend=0) * batch_size / np.array([record['images_per_second'] for record in found])
+    peaks = [record['peak_bytes'] for record in found if 'peak_bytes' in record]
+    return Cost(
+        float(seconds.sum()),
+        float(seconds[1:].sum() / (steps[-1] - steps[0])) if len(steps) > 1 else None,
+        max(peaks, default=None),
+    )
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -6,11 +6,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ar_seg_jax.sweeping import plan
-from ar_seg_jax.sweeping.collect import Difference, Line, Score, Spread, difference, spread
+from ar_seg_jax.sweeping.collect import Difference, Line, Score, Spread, difference, mean_cost, spread
 from ar_seg_jax.sweeping.plan import Sweep
+from ar_seg_jax.sweeping.state import Cost
 from ar_seg_jax.sweeping.tables import Table, column
 
 _NOTHING = '-'
+_COSTS = ('time per run', 'step, s', 'memory, GiB')
 _INTERVALS = (
     "Difference: of the {} from that of '{}' with the same seed, mean and 95 % confidence interval (Student's t). "
     'An interval that contains 0 shows nothing.'
@@ -62,7 +64,8 @@ def _facts(table: Table, sweep: Sweep, seeds: Sequence[int], lines: Sequence[Lin
         f'- Config: `{Path(sweep.base.file).name}`{f" with {changed}" if changed else ""}',
         f'- Paper: {table.source}; {known}, one-to-one matching' if known else '- Paper: it has no numbers for this data',
         '',
-        'Scores in percent, mean ± sample standard deviation over n seeds; time is that of training, mean over runs.',
+        'Scores in percent, mean ± sample standard deviation over n seeds; times are those of training, and memory is the most '
+        'that a process held (on CPU with its libraries and evaluations); means over runs.',
         *([_INTERVALS.format(WORDS.get(table.scores[0], table.scores[0]), table.standard)] if table.standard else []),
     ]
 
@@ -74,7 +77,7 @@ def _heading(table: Table) -> list[str]:
         first, *others = (WORDS.get(score, score) for score in table.scores)
         compared = [f'{prefix}difference'] if table.standard else []
         cells += [f'{prefix}ours, {first}', *(f'{prefix}{other}' for other in others), *compared, f'{prefix}paper, {first}']
-    cells.append('time per run')
+    cells += _COSTS
     return [_cells(cells), _cells(['---'] * len(cells))]
 
 
@@ -86,8 +89,18 @@ def _row(table: Table, sweep: Sweep, line: Line, lines: Sequence[Line]) -> str:
             *([_interval(_difference(table, line, measure, lines))] if table.standard else []),
             _paper(line.row.reference(measure, column(sweep.base.config))),
         ]
-    cells.append(duration(spread(line.seconds).mean) if line.seconds else _NOTHING)
-    return _cells(cells)
+    return _cells([*cells, *_cost(mean_cost(line.costs))])
+
+
+def _cost(found: Cost | None) -> list[str]:
+    """Time of a run, time of a step and memory, in the units of `_COSTS`."""
+    if found is None:
+        return [_NOTHING] * len(_COSTS)
+    return [
+        duration(found.seconds),
+        _NOTHING if found.step_seconds is None else f'{found.step_seconds:.3g}',
+        _NOTHING if found.peak_bytes is None else f'{found.peak_bytes / 2**30:.1f}',
+    ]
 
 
 def _difference(table: Table, line: Line, measure: str, lines: Sequence[Line]) -> Difference | None:
@@ -133,6 +146,7 @@ def _record(table: Table, sweep: Sweep, line: Line, measure: str, lines: Sequenc
     scores, compared = line.scores[measure], _difference(table, line, measure, lines)
     values = {name: [100 * score.values[name] for score in scores] for name in table.scores}
     spreads = {name: spread(found) for name, found in values.items()}
+    cost = mean_cost(line.costs)
     paper, paper_std = line.row.reference(measure, column(sweep.base.config)) or (None, None)
     return {
         'table': table.name,
@@ -149,7 +163,7 @@ def _record(table: Table, sweep: Sweep, line: Line, measure: str, lines: Sequenc
         'paper_std': paper_std,
         'source': table.source if paper is not None else None,
         'steps': _listed((score.step for score in scores), ' ', ''),
-        'seconds': spread(line.seconds).mean,
+        **{name: getattr(cost, name, None) for name in Cost._fields},
         'device': _listed((score.device for score in scores), '; ', ''),
         'protocol': _listed((score.protocol for score in scores), '; ', ''),
         'failed': len(line.failures),

@@ -8,7 +8,7 @@ from pathlib import Path
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ar_seg_jax.interfaces import Metrics, Remark
-from ar_seg_jax.training import metrics
+from ar_seg_jax.training import memory, metrics
 from ar_seg_jax.training.metrics import Evaluation, MetricWriter, Progress
 
 Describe = Callable[[Mapping[str, float]], Remark]
@@ -41,7 +41,8 @@ class Journal:
 
     def training(self, step: int, scalars: Metrics, recorded: bool):
         """A line about a step, and a record of it if it is `recorded`. Waits for the devices."""
-        values = {name: float(value) for name, value in scalars.items()} | self.progress.rates(step)
+        measured = self.progress.rates(step) | {'peak_bytes': float(memory.peak_bytes())}
+        values = {name: float(value) for name, value in scalars.items()} | measured
         remark = self._describe(values)
         _logger.info(metrics.line(step, self._steps, values, remark.words))
         # An untrained network starts with nearly one cluster; that is no collapse yet.

@@ -160,7 +160,7 @@ def test_a_signal_saves_and_the_same_command_goes_on_to_the_very_same_end(traine
     for run in (directory, whole):
         commands.train(trained.data_dir, run, more, *PLAIN, WITHOUT_PICTURES)
     assert_same_end(whole, directory, more)
-    times = ('images_per_second', 'data_wait_share', 'seconds_left')
+    times = ('images_per_second', 'data_wait_share', 'seconds_left', 'peak_bytes')
     one, other = (
         [{key: value for key, value in record.items() if key not in times} for record in records_of(run)]
         for run in (directory, whole)

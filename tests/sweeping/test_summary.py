@@ -45,9 +45,9 @@ def _finish(sweep, training, accuracy, probes=(), title='AC'):
         results += [_entry('untrained network', FIRST, 0.1, 0.1), _entry('k-means on pixels', FIRST, 0.3, 0.2)]
     _leave(sweep, training.key, 7, results, probes)
     records = [
-        {'step': 2, 'kind': 'training', 'images_per_second': 30.0},
+        {'step': 2, 'kind': 'training', 'images_per_second': 30.0, 'peak_bytes': 2.0**30},
         {'step': 2, 'kind': 'evaluation'},
-        {'step': 7, 'kind': 'training', 'images_per_second': 15.0},
+        {'step': 7, 'kind': 'training', 'images_per_second': 15.0, 'peak_bytes': 3.0 * 2**30},
     ]
     directory = state.directory_of(sweep.directory, training.key)
     (directory / 'metrics.jsonl').write_text(''.join(json.dumps(record) + '\n' for record in records))
@@ -216,9 +216,13 @@ def test_a_row_of_another_config_has_the_score_and_the_time_of_its_own_run(sweep
     _finish(sweep, own, 0.6, probes)
     _finish(sweep, other, 0.3, probes, title='ARL')
     untrained, ac, arl = collect.lines(table, sweep, [0], {own.key: DONE, other.key: DONE})
-    assert (ac.row.name, ac.scores['segmentation'][0].values['accuracy'], ac.seconds) == ('AC', 0.6, [12.0])
+    assert (ac.row.name, ac.scores['segmentation'][0].values['accuracy'], ac.costs) == ('AC', 0.6, [(12.0, 2.0, 3 * 2**30)])
     # 0.9 is the score of all runs under its protocol, and its batches are of 10 images, not of 30.
-    assert (arl.row.name, arl.scores['segmentation'][0].values['accuracy'], arl.seconds) == ('ARL', 0.9, [4.0])
+    assert (arl.row.name, arl.scores['segmentation'][0].values['accuracy'], arl.costs) == (
+        'ARL',
+        0.9,
+        [(4.0, pytest.approx(2 / 3), 3 * 2**30)],
+    )
     assert untrained.failures  # nobody scored it
 
 
