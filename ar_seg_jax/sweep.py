@@ -1,12 +1,12 @@
 """Makes a table of the paper: trains what is missing for its rows, and sets our numbers beside the paper's.
 
     python -m ar_seg_jax.sweep --config configs/potsdam3.py --table models --workdir runs/tables [--seeds 3] [--jobs 1]
-                               [--config.key=value ...]
+                               [--pictures] [--config.key=value ...]
 
 Rows are differences from the config, or take another one beside it; ar_seg_jax/sweeping/tables.json lists them. Every run is a
 python -m ar_seg_jax.main of its own, and tables that need the same run share it. The same command again goes on where the sweep
 stopped; Ctrl-C and SIGTERM let the runs save first. ar_seg_jax/sweeping/state.py lists what is left in the directory; the table
-is tables/<name>.md.
+is tables/<name>.md. With --pictures the best, median and worst images of its rows are in tables/<name>_pictures.png.
 
 Exit status: 0 when done, 75 when stopped by a signal with everything saved (run it again), 1 if a row failed (the others are
 done) and for errors, 2 for wrong flags.
@@ -34,6 +34,7 @@ _TABLE = flags.DEFINE_string('table', None, f'Name of the table: {", ".join(tabl
 _TABLES = flags.DEFINE_string('tables', str(tables.FILE), 'JSON file of tables, for tables of your own.')
 _SEEDS = flags.DEFINE_integer('seeds', 3, 'Number of seeds of each row: 0, 1, ...', lower_bound=1)
 _JOBS = flags.DEFINE_integer('jobs', 1, 'Runs at once; they share the devices.', lower_bound=1)
+_PICTURES = flags.DEFINE_bool('pictures', False, 'Draw what the rows see, those of seed 0.')
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the sweep, for all tables of one config.', required=True)
 flags.mark_flag_as_required('config')
 
@@ -69,6 +70,8 @@ def _make(table, sweep) -> tuple[bool, bool]:
     text, failed = _write(table, sweep, seeds, outcomes)
     print(text)
     print(f'Table: {state.table(sweep.directory, table.name, "md")}')
+    if _PICTURES.value:
+        _draw(table, sweep, seeds[0], outcomes)
     return complete, failed
 
 
@@ -84,6 +87,18 @@ def _write(table, sweep, seeds, outcomes) -> tuple[str, bool]:
     for suffix, content in contents.items():
         files.write(state.table(sweep.directory, table.name, suffix), content)
     return text, any(line.failures for line in lines)
+
+
+def _draw(table, sweep, seed, outcomes):
+    from ar_seg_jax import files
+    from ar_seg_jax.sweeping import pictures, state
+
+    if content := pictures.side_by_side(table, sweep, seed, outcomes):
+        path = state.table(sweep.directory, f'{table.name}_pictures', 'png')
+        files.write(path, content)
+        print(f'Pictures: {path}')
+    else:
+        _logger.warning('No row of %s predicts classes, so there are no pictures', table.name)
 
 
 def _load(overrides: Mapping[str, Any], file: str) -> dict[str, Any]:

@@ -36,7 +36,7 @@ ALLOWED = {
         'build', 'configuration', 'data', 'drawing', 'errors', 'evaluation', 'files', 'interfaces', 'sharding', 'training',
     },
     'prediction': {'build', 'data', 'errors', 'interfaces', 'runs', 'sharding', 'training'},
-    'sweeping': {'configuration', 'errors', 'processes', 'evaluation', 'files', 'runs', 'training'},
+    'sweeping': {'configuration', 'drawing', 'errors', 'processes', 'evaluation', 'files', 'runs', 'training'},
     'cli': {'config_files', 'configuration', 'errors', 'processes', 'training'},
     'main': {'build', 'cli', 'runs'},
     'evaluate': {'cli', 'errors', 'runs'},

@@ -1,7 +1,7 @@
 """The best, median and worst images of a split: image | ground truth | predictions, as Figures 4 and 5 of the supplement."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float, Integer, UInt8
@@ -69,6 +69,25 @@ def draw(
         [*classes, _NEITHER],
         caption,
         [f'{row.group}\n{row.score:.1%}' for row in rows],
+        _FONT_SIZE,
+    )
+
+
+def strips(rows: Mapping[str, Sequence[Compared]], classes: Sequence[Class], caption: str, size: int = 110) -> Image.Image:
+    """A row of pictures for each title, with as many images as all of them have, each beside its label maps.
+
+    Sizes and colours are those of `draw`. Groups are named above the first row, and scores are beside each.
+    """
+    scaled = {title: [_scaled(one, classes, size) for one in row] for title, row in rows.items()}
+    pictures = [picture for row in scaled.values() for found in row for picture in found]
+    height, width = (max(picture.shape[axis] for picture in pictures) for axis in (0, 1))
+    first = next(iter(rows.values()))
+    return label_maps.panel(
+        [[label_maps.centred(picture, height, width) for found in row for picture in found] for row in scaled.values()],
+        [title for one in first for title in (one.group, *[''] * len(one.labels))],
+        [*classes, _NEITHER],
+        caption,
+        ['\n'.join([title, *(f'{one.score:.1%}' for one in row)]) for title, row in rows.items()],
         _FONT_SIZE,
     )
 

@@ -1,5 +1,6 @@
 """The pictures of a run: some images with their label maps, the best and the worst of them, training curves."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -65,16 +66,10 @@ def panel(
     columns = [column for column in columns if instances or (classes and column.classes == classes)]
     if not columns:
         return None
-    predicted = [columns[0].label_map(example['image']) for example in examples]
-    measure = _mean_iou if instances else _accuracy
-    scores = np.array([measure(one, example['label']) for one, example in zip(predicted, examples, strict=True)])
     rows = []
-    for group, members in panels.ranked(scores, max(1, count // 3)).items():
-        for index in members:
-            image = examples[index]['image']
-            others = [column.label_map(image) for column in columns[1:]]
-            maps = [examples[index]['label'], predicted[index], *others]
-            rows.append(panels.Compared(group, float(scores[index]), image, maps))
+    for row in ranked(examples, columns[0], instances, max(1, count // 3)):
+        others = [column.label_map(row.image) for column in columns[1:]]
+        rows.append(dataclasses.replace(row, labels=[*row.labels, *others]))
     if not rows:
         return None
     if instances:
@@ -84,6 +79,19 @@ def panel(
         f'{caption}: best, median and worst of {len(examples)} images of {split!r}, by {"mIoU" if instances else "accuracy"}'
     )
     return panels.draw(rows, titles, classes, caption)
+
+
+def ranked(examples: Sequence[pipeline.Example], column: Column, instances: bool, per_group: int) -> list[panels.Compared]:
+    """The best, median and worst images by the accuracy of a column, by its mIoU where labels are of objects; with their labels
+    and its label maps."""
+    predicted = [column.label_map(example['image']) for example in examples]
+    measure = _mean_iou if instances else _accuracy
+    scores = np.array([measure(one, example['label']) for one, example in zip(predicted, examples, strict=True)])
+    return [
+        panels.Compared(group, float(scores[index]), examples[index]['image'], [examples[index]['label'], predicted[index]])
+        for group, members in panels.ranked(scores, per_group).items()
+        for index in members
+    ]
 
 
 def _accuracy(predicted: LabelMap, label: LabelMap) -> float:

@@ -78,6 +78,19 @@ def test_the_legend_names_every_class_and_what_black_means():
     assert np.lib.stride_tricks.sliding_window_view(black, (17, 17)).all((2, 3)).sum() == 1
 
 
+def test_strips_have_a_row_for_each_title_with_every_image_beside_its_label_maps():
+    labels, found = np.zeros((4, 4), int), np.ones((4, 4), int)
+    rows = {title: [_row(4, 4, [labels, found]) for _ in range(2)] for title in ('AC', 'IIC')}
+    panel = np.array(panels.strips(rows, CLASSES, 'caption', size=60))
+    for entry in CLASSES[:2]:
+        painted = (panel == entry.colour).all(-1)
+        squares = np.lib.stride_tricks.sliding_window_view(painted, (60, 60)).all((2, 3))
+        tops, lefts = np.nonzero(squares)
+        assert len(tops) == 4 and len(set(tops)) == len(set(lefts)) == 2
+    first, second = (np.flatnonzero((panel == entry.colour).all(-1)[30:90].any(0))[0] for entry in CLASSES[:2])
+    assert second - first == 64  # the prediction is right of the labels
+
+
 def test_fewer_row_titles_than_rows_are_refused():
     rows = [[np.zeros((8, 8, 3), np.uint8)]] * 2
     with pytest.raises(ValueError, match=r'^zip\(\) argument 2 is shorter than argument 1$'):

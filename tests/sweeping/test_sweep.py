@@ -8,6 +8,7 @@ import subprocess
 import time
 
 import pytest
+from PIL import Image
 
 from tests.support import commands
 
@@ -64,8 +65,10 @@ def test_a_finished_run_is_not_started_again_and_a_longer_one_goes_on(base, fail
     before = log.read_text()
     status, output, _ = _sweep(base, f'--workdir={directory}', '--table=one', '--config.steps=2')
     assert status == 0 and '2 steps of 4 images' in output and log.read_text() == before
-    status, output, _ = _sweep(base, f'--workdir={directory}', '--table=one', '--config.steps=3')
+    status, output, _ = _sweep(base, f'--workdir={directory}', '--table=one', '--config.steps=3', '--pictures')
     assert status == 0 and '3 steps of 4 images' in output and 'Resuming after step 2' in log.read_text()
+    path = directory / 'tables' / 'one_pictures.png'
+    assert f'Pictures: {path}' in output and Image.open(path).width > 9 * 110  # of three images, their labels and predictions
 
 
 def test_another_base_config_in_the_same_directory_is_refused(base, failing):
