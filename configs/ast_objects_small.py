@@ -41,6 +41,7 @@ def small(config, steps):
         'entropy_steps': 8 * steps // 100,
         'background_steps': 150,
         'frozen_steps': steps // 4,
+        'smallest_object': 0.005,  # as small as an object of the data is at least; the baselines' parts are no smaller either
     }
     config.steps = config.method.background_steps + steps
     config.update(common.ast_optimizers())

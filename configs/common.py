@@ -372,6 +372,7 @@ def ast() -> dict[str, Any]:
         'scenario': 'CT',  # BT (all together from the beginning), frozen (background, then foreground) or CT (and then together)
         'background_steps': 500_000,  # of the background alone, in scenarios frozen and CT
         'frozen_steps': 30_000,  # of the foreground with a frozen background, in scenario CT
+        'smallest_object': 0.0,  # share of an image; predictions are without slots that have less
     }
 
 

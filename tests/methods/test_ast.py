@@ -11,6 +11,7 @@ import pytest
 from ar_seg_jax import build
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Phase, Time
+from ar_seg_jax.methods import ast
 from ar_seg_jax.models import glimpses, slots
 from ar_seg_jax.objectives.scenes import Means
 from ar_seg_jax.training import gradients
@@ -182,6 +183,25 @@ def test_predictions_explain_the_image(method, state):
         assert found[name].min() >= 0 and found[name].max() <= 1
 
 
+def test_specks_belong_to_the_next_best_of_what_is_large_enough():
+    shares = np.random.default_rng(0).dirichlet([2.0, 2.0, 2.0, 0.3], (3, 8, 8)).astype(np.float32)
+    found = np.asarray(ast.without_specks(jnp.asarray(shares), 0.2))
+    for image, of_image in zip(shares, found, strict=True):
+        labels = image.argmax(-1)
+        large = [slot for slot in range(4) if slot == 0 or np.mean(labels == slot) >= 0.2]
+        assert 1 < len(large) < 4
+        for place in np.ndindex(8, 8):
+            best = max(large, key=lambda slot: image[*place, slot])
+            assert of_image[place].argmax() == best
+            assert of_image[*place, best] == pytest.approx(
+                image[*place, best] / sum(image[*place, slot] for slot in large), rel=1e-5
+            )
+    everything = jnp.asarray(shares)
+    assert ast.without_specks(everything, 0.0) is everything
+    nothing_else = np.asarray(ast.without_specks(jnp.asarray([[[[0.0, 1.0]], [[1.0, 0.0]], [[1.0, 0.0]]]]), 0.5))
+    np.testing.assert_array_equal(nothing_else.argmax(-1), 0)
+
+
 def test_a_learned_map_of_the_background_s_activation_is_for_pixels():
     method = scenes.method(background_activation_map=True)
     params, extra = _init(method)
@@ -218,6 +238,10 @@ def test_other_images_are_refused(method, shape):
         ({'glimpse_size': 4}, r'^method\.glimpse_size is a power of two from 8 on, found 4$'),
         ({'width': 0}, r'^method\.width is at least 1, found 0$'),
         ({'transformer_heads': 3}, r'^method\.transformer_width is a multiple of method\.transformer_heads, found 8 and 3$'),
+        (
+            {'smallest_object': 1.0},
+            r'^method\.smallest_object is a share of an image, from 0 to below 1; found 1\.0$',
+        ),
         ({'frozen_steps': -1}, r'^method\.frozen_steps is a number of steps, at least 0; found -1$'),
         ({'background': 'simple'}, r"^method\.background 'simple' is for images of 64, 128 pixels, method\.image_size is 16; "),
         ({'scenario': 'TC'}, r"^config\.method\.scenario is one of BT, frozen, CT; found 'TC'$"),
