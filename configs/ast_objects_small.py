@@ -40,6 +40,7 @@ def small(config, steps):
         'dropout': 0.0,
         'entropy_steps': 8 * steps // 100,
         'background_steps': 150,
+        'entropy_weight': 0.003,
         'frozen_steps': steps // 4,
         'smallest_object': 0.005,  # as small as an object of the data is at least; the baselines' parts are no smaller either
     }
