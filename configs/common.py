@@ -195,6 +195,8 @@ def ac() -> dict[str, Any]:
         'symmetric': True,
         'entropy_weight': 1.0,  # lambda; above 1 asks for evener clusters, below 1 allows uneven ones
         'entropy_steps': 0,  # steps over which lambda goes from 1 to its value
+        'shares': (),  # of the pixels that classes have, roughly, where these are known: H(y) above theirs is not rewarded
+        'margin': 0,  # pixels at the borders of crops that do not count
         **views(),
     }
 
@@ -225,6 +227,8 @@ def iic() -> dict[str, Any]:
         'symmetric': True,
         'entropy_weight': 1.5,  # lambda; above 1 asks for evener clusters
         'auxiliary_entropy_weight': 1.0,
+        'shares': (),  # of the pixels that classes have, roughly, where these are known: H(y) above theirs is not rewarded
+        'margin': 0,  # pixels at the borders of crops that do not count
         # changes of the second view: factors of colours are from 1 - x to 1 + x, hue is a share of the circle
         'brightness': 0.4,
         'contrast': 0.4,

@@ -1,7 +1,7 @@
 """Autoregressive clustering (AC): two scans of one image should give the same clusters."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from ar_seg_jax import orderings as scans
 from ar_seg_jax.interfaces import Batch, Extra, Method, Metrics, Model, Outputs, Params, Time
-from ar_seg_jax.methods import clusters
+from ar_seg_jax.methods import clusters, void
 from ar_seg_jax.methods.scans import Sampling, ScanningModel, Views, scanning
 from ar_seg_jax.methods.transformations import Kind
 from ar_seg_jax.objectives import displacements, mutual_information
@@ -28,6 +28,7 @@ class AC(Method):
         IIC, which the idea is from, trains its two heads in alternating epochs.
     entropy_steps: steps over which the entropy weight goes from 1 to that of `information`; 0 has it from the start. Weights
         below 1 allow clusters of uneven size, but from the first step they collapse an untrained network.
+    margin: pixels less than this far from a border of the image do not count in the loss, so that padding makes no cluster. Ours.
     """
 
     title = 'AC'
@@ -37,6 +38,7 @@ class AC(Method):
     information: InformationLoss
     views: Views
     entropy_steps: int
+    margin: int
 
     @property
     def num_clusters(self) -> int:
@@ -48,6 +50,7 @@ class AC(Method):
 
     def check(self, image_shape, micro_batches):
         displacements.check(self.information.displacement, *image_shape[1:3])
+        void.check_margin(self.margin, self.information.displacement, *image_shape[1:3])
         self.views.check(image_shape[1], self.model.output_stride, micro_batches)
 
     def init(self, key, image):
@@ -63,7 +66,7 @@ class AC(Method):
             read=lambda maps: {
                 head: nn.softmax(self.model.to_pixels(maps[head], *size, scanned=True)) for head in self.model.heads
             },
-            loss_of=lambda first, second: self.information(first[_MAIN], second[_MAIN], batch.get('mask'))[0],
+            loss_of=lambda first, second: self.information(first[_MAIN], second[_MAIN], void.inside(batch, self.margin))[0],
             key=key,
             part=part,
         )
@@ -71,9 +74,11 @@ class AC(Method):
 
     def objective(self, outputs: Heads, batch: Batch, *, time: Time) -> tuple[jax.Array, Metrics]:
         information = dataclasses.replace(self.information, entropy_weight=self._entropy_weight(time.step))
-        loss, metrics = information(*outputs[_MAIN], batch.get('mask'))
+        counted = void.inside(batch, self.margin)
+        loss, metrics = information(*outputs[_MAIN], counted)
         if _AUXILIARY in outputs:
-            auxiliary_loss, auxiliary = information(*outputs[_AUXILIARY], batch.get('mask'))
+            even = dataclasses.replace(information, entropy_target=None)
+            auxiliary_loss, auxiliary = even(*outputs[_AUXILIARY], counted)
             loss += auxiliary_loss
             metrics |= {f'auxiliary_{name}': value for name, value in auxiliary.items()}
         return loss, metrics
@@ -102,6 +107,8 @@ def build(
     symmetric: bool,
     entropy_weight: float,
     entropy_steps: int,
+    shares: Sequence[float],
+    margin: int,
     orderings: str,
     sampling: Sampling,
     candidates: int,
@@ -109,13 +116,14 @@ def build(
     sobel: bool,
     common_taps_only: bool,
 ) -> AC:
-    """AC from the options of config.method; see `AC`, `InformationLoss` and `Views`."""
+    """AC from the options of config.method; see `AC`, `InformationLoss`, `clusters.entropy_target` and `Views`."""
     clusters.check(num_clusters)
     clusters.check_auxiliary(auxiliary_clusters)
     heads = {_MAIN: num_clusters} | ({_AUXILIARY: auxiliary_clusters} if auxiliary_clusters else {})
     return AC(
         scanning(make_model(heads=heads)),
-        InformationLoss(displacement, collapsed, symmetric, entropy_weight),
+        InformationLoss(displacement, collapsed, symmetric, entropy_weight, clusters.entropy_target(shares, num_clusters)),
         Views(scans.names(orderings), sampling, candidates, transformations, sobel, common_taps_only),
         entropy_steps,
+        margin,
     )

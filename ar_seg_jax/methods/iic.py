@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax
@@ -15,7 +15,7 @@ from ar_seg_jax.augmentations.colours import Jitter
 from ar_seg_jax.augmentations.geometry import Affine
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import BATCH_STATS, Batch, Extra, Method, Metrics, Model, Outputs, Params, Remark, Time
-from ar_seg_jax.methods import clusters
+from ar_seg_jax.methods import clusters, void
 from ar_seg_jax.objectives import displacements, mutual_information
 from ar_seg_jax.objectives.mutual_information import Assignment, InformationLoss
 
@@ -42,6 +42,7 @@ class IIC(Method):
         of the idle head is zero, and only its metrics are computed. Adam's momentum moves it on all the same, as in IIC, unless
         `optimizer.keep_unused` is set. Without `alternate` every step trains both heads.
     sobel: append horizontal and vertical Sobel gradients of the grey image, after all changes, as IIC does on COCO-Stuff.
+    margin: see `AC`.
     """
 
     title = 'IIC'
@@ -55,6 +56,7 @@ class IIC(Method):
     alternate: bool
     change: Change
     sobel: bool
+    margin: int
 
     @property
     def reach(self) -> int | None:
@@ -62,6 +64,7 @@ class IIC(Method):
 
     def check(self, image_shape, micro_batches):
         displacements.check(self.main.displacement, *image_shape[1:3])
+        void.check_margin(self.margin, self.main.displacement, *image_shape[1:3])
 
     def init(self, key, image):
         variables = self.model.init(key, self._input(inputs.to_unit(image)))
@@ -132,7 +135,8 @@ class IIC(Method):
 
     def _of_sub_heads(self, name: str, information: InformationLoss, outputs: Heads, batch: Batch):
         """The loss of each of them, and the mean of each metric."""
-        found = [information(*outputs[head], batch.get('mask')) for head in self._heads(name)]
+        counted = void.inside(batch, self.margin)
+        found = [information(*outputs[head], counted) for head in self._heads(name)]
         metrics = jax.tree.map(lambda *values: jnp.stack(values).mean(), *(metrics for _, metrics in found))
         return jnp.stack([loss for loss, _ in found]), metrics
 
@@ -158,6 +162,8 @@ def build(
     symmetric: bool,
     entropy_weight: float,
     auxiliary_entropy_weight: float,
+    shares: Sequence[float],
+    margin: int,
     brightness: float,
     contrast: float,
     saturation: float,
@@ -182,13 +188,15 @@ def build(
     heads = {f'{name}_{number}': width for name, width in widths.items() for number in range(sub_heads)}
     affine = Affine(rotation, shear, (1 - scale, 1 + scale)) if rotation or shear or scale else None
     form = functools.partial(InformationLoss, displacement, collapsed, symmetric)
+    target = clusters.entropy_target(shares, num_clusters)
     return IIC(
         make_model(heads=heads),
         num_clusters,
-        form(entropy_weight),
+        form(entropy_weight, target),
         form(auxiliary_entropy_weight) if auxiliary_clusters else None,
         sub_heads,
         alternate,
         Change(Jitter(brightness, contrast, saturation, hue, order='random'), flip, affine),
         sobel,
+        margin,
     )

@@ -30,12 +30,15 @@ class InformationLoss:
     symmetric: average each joint with its transpose. The two views of AC have a random order, so that this changes no expected
         value. The second view of IIC is always the changed one; its code symmetrises all the same, as if either could be.
     entropy_weight: lambda on the marginal entropies; 1 is mutual information, more asks for evener clusters, less for fewer.
+    entropy_target: in nats; of marginal entropies only what is below it counts. Ours, for classes of uneven size: mutual
+        information ranks even clusters above them, however sharp and consistent they are. None, as the papers, has no limit.
     """
 
     displacement: int
     collapsed: bool
     symmetric: bool
     entropy_weight: float | Float[Array, '']
+    entropy_target: float | None = None
 
     def __call__(
         self, p: Assignment, q: Assignment, mask: Mask | None = None
@@ -46,9 +49,12 @@ class InformationLoss:
         joints = joints[None] if self.collapsed else joints
         if self.symmetric:
             joints = (joints + jnp.swapaxes(joints, 1, 2)) / 2
-        information, rows, columns = (jnp.mean(quantity) for quantity in jax.vmap(_information)(joints))
+        each = jax.vmap(_information)(joints)
+        information, rows, columns = map(jnp.mean, each)
         # -sum P (log P - lambda log p_i - lambda log p_j), written with the entropies of the marginals
         loss = -(information + (self.entropy_weight - 1) * (rows + columns))
+        if self.entropy_target is not None:
+            loss += self.entropy_weight * sum(jnp.mean(jnp.maximum(one - self.entropy_target, 0)) for one in each[1:])
         return loss, {
             'mutual_information': information,
             'mutual_information_bound': jnp.log(float(p.shape[-1])),

@@ -1,6 +1,7 @@
 """Autoregressive clustering as a whole: its gradient, its compilations, its heads, its prediction."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -227,6 +228,37 @@ def test_the_loss_is_the_sum_of_those_of_both_heads_and_only_the_first_predicts(
     assert float(jnp.abs(gradients['auxiliary_decoder']['kernel']).max()) > 1e-5
     predicted = jax.eval_shape(method.predict, params, extra, batch['image'])
     assert predicted['scores'].shape == (4, 16, 16, 3)
+
+
+def _iic(**options):
+    return tiny.method(common.iic() | {'auxiliary_clusters': 0} | options)
+
+
+@pytest.mark.parametrize(('make', 'head'), [(tiny.ac, 'decoder'), (_iic, 'decoder_0')])
+def test_shares_limit_the_entropy_that_is_rewarded_and_pixels_in_the_margin_have_no_say(make, head):
+    logits = jax.random.normal(jax.random.key(0), (2, 12, 12, 3))
+    p, q = jax.nn.softmax(2 * logits), jax.nn.softmax(3 * logits)
+    batch = tiny.random_batch(2, side=12)
+    known = {'displacement': 0, 'collapsed': True, 'entropy_weight': 1.0}
+
+    def loss(p, **options):
+        method = make(**known, **options)
+        return method.objective({head: (p, q)}, batch, time=tiny.BEGINNING)[0]
+
+    target = -sum(share * math.log(share) for share in (0.7, 0.2, 0.1))
+    limited, _ = tiny.information(**known, entropy_target=target)(p, q)
+    assert limited - loss(p) > 0.1
+    np.testing.assert_allclose(loss(p, shares=(70.0, 20.0, 10.0)), limited, rtol=1e-5)
+    near = jnp.ones((12, 12), bool).at[3:-3, 3:-3].set(False)[None, :, :, None]
+    elsewhere = jnp.where(near, jnp.roll(p, 1, axis=0), p)
+    np.testing.assert_allclose(loss(elsewhere, margin=3), loss(p, margin=3), rtol=1e-5)
+    assert abs(loss(elsewhere) - loss(p)) > 1e-6
+
+
+@pytest.mark.parametrize('shares', [(0.5, 0.5), (1.0, 0.0, 1.0), (1.0, float('nan'), 1.0)])
+def test_shares_are_one_above_zero_for_each_cluster(shares):
+    with pytest.raises(UserError, match=r'^method\.shares are 3 numbers above 0, one for each cluster'):
+        tiny.ac(shares=shares)
 
 
 def test_the_entropy_weight_goes_from_one_to_its_value():

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ar_seg_jax.errors import UserError
 from ar_seg_jax.methods import void
 
 
@@ -27,3 +28,23 @@ def test_centres_of_odd_images_are_pixels_of_them():
 
 def test_all_cells_count_where_all_pixels_do():
     assert void.at_cells({'image': jnp.zeros((1, 8, 8, 3), jnp.uint8)}, 4, 4, 0.0).all()
+
+
+@pytest.mark.parametrize('masked', [False, True])
+def test_pixels_near_the_border_do_not_count(masked):
+    counted = np.random.default_rng(0).random((2, 9, 7)) > 0.3
+    batch = {'image': jnp.zeros((2, 9, 7, 3), jnp.uint8)} | ({'mask': jnp.asarray(counted)} if masked else {})
+    found = np.asarray(void.inside(batch, 2))
+    for image, row, column in np.ndindex(found.shape):
+        far = min(row, 8 - row, column, 6 - column) >= 2
+        assert found[image, row, column] == (far and (counted[image, row, column] or not masked))
+    assert void.inside(batch, 0) is batch.get('mask')
+
+
+@pytest.mark.parametrize('margin', [-1, 3])
+def test_a_margin_that_leaves_no_pairs_is_refused(margin):
+    void.check_margin(2, 3, 8, 9)
+    with pytest.raises(
+        UserError, match=rf'^method\.margin is at least 0 and leaves more than .* = 3 pixels .* 9 x 8 .* found {margin}$'
+    ):
+        void.check_margin(margin, 3, 8, 9)

@@ -1,5 +1,6 @@
 """Mutual information against loops over images, pixels and displacements, and against cases with a known answer."""
 
+import math
 import re
 
 import jax
@@ -63,8 +64,8 @@ def slow_information(joint):
     return np.sum(joint[counted] * np.log(joint[counted] / independent[counted]))
 
 
-def slow_loss(p, q, displacement, mask=None, collapsed=True, symmetric=True, entropy_weight=1.0):
-    """IIC's expression: minus the sum of P (log P - lambda log p_i - lambda log p_j)."""
+def slow_loss(p, q, displacement, mask=None, collapsed=True, symmetric=True, entropy_weight=1.0, target=math.inf):
+    """IIC's expression: minus the sum of P (log P - lambda log p_i - lambda log p_j); less of the entropies above a target."""
     joints = slow_joints(p, q, displacement, mask)
     joints = joints.sum(axis=0, keepdims=True) if collapsed else joints
     losses = []
@@ -72,7 +73,8 @@ def slow_loss(p, q, displacement, mask=None, collapsed=True, symmetric=True, ent
         joint = joint / joint.sum()
         joint = (joint + joint.T) / 2 if symmetric else joint
         rows, columns = joint.sum(axis=1, keepdims=True), joint.sum(axis=0, keepdims=True)
-        losses.append(-np.sum(joint * (np.log(joint) - entropy_weight * np.log(rows) - entropy_weight * np.log(columns))))
+        loss = -np.sum(joint * (np.log(joint) - entropy_weight * np.log(rows) - entropy_weight * np.log(columns)))
+        losses.append(loss + entropy_weight * sum(max(shannon(marginal.ravel()) - target, 0) for marginal in (rows, columns)))
     return np.mean(losses)
 
 
@@ -109,6 +111,33 @@ def test_the_loss_is_that_of_the_papers(collapsed, symmetric, entropy_weight):
     assert abs(expected) > 0.05
     np.testing.assert_allclose(loss, expected, rtol=1e-4)
     np.testing.assert_allclose(metrics['mutual_information'], -slow_loss(p, q, 2, mask, collapsed, symmetric), rtol=1e-4)
+
+
+@pytest.mark.parametrize('collapsed', [False, True])
+@pytest.mark.parametrize('entropy_weight', [1.0, 0.7])
+def test_entropies_above_the_target_are_not_rewarded(collapsed, entropy_weight):
+    p, q = smooth_pair()
+    _, metrics = InformationLoss(2, collapsed, True, entropy_weight)(*single(p, q))
+    target = 0.9 * float(metrics['entropy'])
+    loss, told = InformationLoss(2, collapsed, True, entropy_weight, target)(*single(p, q))
+    expected = slow_loss(p, q, 2, None, collapsed, True, entropy_weight, target)
+    assert abs(expected - slow_loss(p, q, 2, None, collapsed, True, entropy_weight)) > 0.05
+    np.testing.assert_allclose(loss, expected, rtol=1e-4)
+    np.testing.assert_allclose(told['mutual_information'], metrics['mutual_information'], rtol=1e-6)
+
+
+def test_a_target_that_is_not_reached_changes_no_gradient_and_one_that_is_takes_the_reward_away():
+    """Of the logits of a prior: with the target at the entropy of even clusters, and below that of the clusters."""
+    pixels = jax.nn.one_hot(jnp.array([0, 0, 0, 1, 1, 2, 3, 3]), 4).reshape(1, 2, 4, 4)
+
+    def loss(prior, target):
+        p = jax.nn.softmax(4 * pixels + prior[None, None, None])
+        return InformationLoss(0, True, True, 1.0, target)(p, p)[0]
+
+    gradient = jax.grad(loss)
+    prior = jnp.array([0.3, 0.0, -0.2, 0.1])
+    np.testing.assert_allclose(gradient(prior, math.log(4)), gradient(prior, None), atol=1e-7)
+    assert not np.allclose(gradient(prior, 0.5), gradient(prior, None), atol=1e-2)
 
 
 @pytest.mark.parametrize('collapsed', [False, True])
