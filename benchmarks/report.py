@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / 'results'
+ELSEWHERE = 'BENCHMARK_RESULTS'  # environment variable: a directory for results that are not to replace those of the repository
 
 
 def machine() -> dict[str, Any]:
@@ -26,8 +26,9 @@ def machine() -> dict[str, Any]:
 def save(benchmark: str, measured: dict[str, Any], variant: str = '') -> Path:
     """Writes results/<benchmark>[_<variant>]_<platform>.json: the command, the machine, and what was `measured`."""
     where = machine()
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / ('_'.join(filter(None, (benchmark, variant, where['platform']))) + '.json')
+    directory = Path(os.environ.get(ELSEWHERE) or Path(__file__).parent / 'results')
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / ('_'.join(filter(None, (benchmark, variant, where['platform']))) + '.json')
     command = shlex.join(['python', '-m', f'benchmarks.{benchmark}', *sys.argv[1:]])
     path.write_text(json.dumps({'command': command, **where, **measured}, indent=1) + '\n')
     return path
