@@ -219,7 +219,12 @@ def test_other_images_are_refused(method, shape):
         ({'width': 0}, r'^method\.width is at least 1, found 0$'),
         ({'transformer_heads': 3}, r'^method\.transformer_width is a multiple of method\.transformer_heads, found 8 and 3$'),
         ({'frozen_steps': -1}, r'^method\.frozen_steps is a number of steps, at least 0; found -1$'),
-        ({'background': 'simple'}, r"^method\.background 'simple' is for images of 64, 128 pixels, method\.image_size is 16; "),
+        ({'background': 'simple'}, r"^method\.background 'simple' has 5 to 7 layers down to one cell, and images of 16 x 16 "),
+        (
+            {'image_size': (16, 0)},
+            r'^method\.image_size is the side of squares, or \(height, width\), in pixels, at least 1; found',
+        ),
+        ({'image_size': 16.5}, r'^config\.method\.image_size: expected a whole number or a list, found 16\.5$'),
         ({'scenario': 'TC'}, r"^config\.method\.scenario is one of BT, frozen, CT; found 'TC'$"),
         ({'num_clusters': 1}, r'^method\.num_clusters is 2 to 255, found 1$'),
     ],
