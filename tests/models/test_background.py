@@ -25,7 +25,7 @@ from tests.support import tiny
     ],
 )
 def test_the_parts_have_the_parameters_of_the_supplement(size, kind, encoder, generator):
-    """Those for 200 x 320 were summed by hand: rows * columns * (inputs + 2) * outputs + 2 * outputs of each layer of its code."""
+    """Those for 200 x 320 were summed by hand: rows * columns * (inputs + 2) * outputs + 2 * outputs of each layer."""
     network = background.background(kind, size, jnp.float32)
     image = jax.ShapeDtypeStruct((2, *size, 3), jnp.float32)
     predicted, variables = jax.eval_shape(network.init_with_output, jax.random.key(0), image)
