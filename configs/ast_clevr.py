@@ -6,7 +6,7 @@
 The supplement's background model sees batches of 128 and the foreground batches of 64. Here all phases have batches of 64, since
 steps, passes and where a killed run goes on are counted in batches of one size; so the background has twice as many steps, at the
 same learning rate, and sees as many images: 320,000. The encoder begins with published weights (layout mit, of nvidia/mit-b3);
-without a file all weights are drawn.
+--config.initial_weights.layout=own, without a file, draws all weights.
 """
 
 from configs import common
