@@ -14,7 +14,7 @@ the reason, and the weights of the encoder). Of its videos one has 24 slots with
 16 slots and 24 numbers.
 """
 
-from configs import ast_clevr, common
+from configs import ast_clevr, ast_instances_small
 
 
 def get_config():
@@ -23,23 +23,16 @@ def get_config():
 
 def video(background_steps, slots, width):
     """background_steps: in batches of 64. slots: most objects of a frame. width: numbers of the appearance of each."""
-    config = common.get_config()
-    config.data = {
-        'name': 'instances',
-        'data_dir': config.data.data_dir,
-        'train_split': 'train',
-        'root': '',
-        'size': (200, 320),
-    }
+    size = (200, 320)
     config = ast_clevr.supplement(
-        config,
+        ast_instances_small.of_folder(size),
         background_steps,
         background_batch=64,
         steps=500_000,
         batch=24,
         num_clusters=slots + 1,
         width=width,
-        image_size=config.data.size,
+        image_size=size,
         glimpse_size=128,
         largest_scale=40.0,
         background_activation_map=True,
