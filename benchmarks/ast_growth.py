@@ -27,12 +27,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     comparison.add_flags(parser, Workload)
     parser.set_defaults(batch=4)
-    parser.add_argument('--rounds', type=int, default=5, help='at least 2; default: %(default)s')
+    growth.add_flags(parser, QUANTITIES)
     arguments = vars(parser.parse_args())
-    rounds = arguments.pop('rounds')
+    rounds, fields = arguments.pop('rounds'), arguments.pop('quantities')
     base = Workload(**arguments)
     sizes = f'{base.batch} x {base.side} x {base.side}, K = {base.slots}, {base.network} network, {base.dtype}'
-    growth.run('ast_growth', QUANTITIES, base, rounds, sizes)
+    growth.run('ast_growth', QUANTITIES, fields, base, rounds, sizes)
 
 
 if __name__ == '__main__':

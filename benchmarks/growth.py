@@ -151,10 +151,20 @@ def _draw_series(axes, one: dict[str, Any]):
     axes.legend(loc='upper left', frameon=False, fontsize=8)
 
 
-def run(benchmark: str, quantities: Sequence[Quantity], base: Workload, rounds: int, sizes: str):
-    """Measures one quantity after the other from `base`, which is `sizes` in words; prints the table and saves table and plot."""
+def add_flags(parser: argparse.ArgumentParser, quantities: Sequence[Quantity]):
+    """Which of the quantities are measured, and how often."""
+    fields = [quantity.field for quantity in quantities]
+    parser.add_argument('--quantities', nargs='+', default=fields, choices=fields, help='fields of the workload; default: all')
+    parser.add_argument('--rounds', type=int, default=5, help='at least 2; default: %(default)s')
+
+
+def run(benchmark: str, quantities: Sequence[Quantity], fields: Sequence[str], base: Workload, rounds: int, sizes: str):
+    """Measures those quantities that have one of the fields, one after the other, from `base`, which is `sizes` in words; prints
+    the table and saves table and plot."""
     series = []
     for quantity in quantities:
+        if quantity.field not in fields:
+            continue
         series.append(measure(quantity, base, rounds))
         gc.collect()  # or the arrays of one series would stay while the next one is measured
     show(series)
@@ -167,14 +177,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     Workload.add_flags(parser)
     parser.set_defaults(side=64, blocks=2)
-    fields = [quantity.field for quantity in QUANTITIES]
-    parser.add_argument('--quantities', nargs='+', default=fields, choices=fields, help='fields of the workload; default: all')
-    parser.add_argument('--rounds', type=int, default=5, help='at least 2; default: %(default)s')
+    add_flags(parser, QUANTITIES)
     arguments = parser.parse_args()
     base = Workload.from_flags(arguments)
-    chosen = [quantity for quantity in QUANTITIES if quantity.field in arguments.quantities]
     sizes = f'{base.batch} x {base.side} x {base.side}, {base.blocks} blocks, K = {base.clusters}, {base.dtype}'
-    run('growth', chosen, base, arguments.rounds, sizes)
+    run('growth', QUANTITIES, arguments.quantities, base, arguments.rounds, sizes)
 
 
 if __name__ == '__main__':
