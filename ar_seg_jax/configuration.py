@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
@@ -66,16 +67,19 @@ def check_type(place: str, value: Any, annotation: Any):
     """UserError, about `place`, if a value has not the type, or is none of the values, that an annotation asks for.
 
     Numbers without a fraction are floats too, lists are tuples too, and of both the elements are looked at, as are the values of
-    a mapping. Annotations that no config can hold are not looked at.
+    a mapping. Of `int | Sequence[int]` the first that the value can be is what it has to be. Annotations that no config can hold
+    are not looked at.
     """
     origin, arguments = typing.get_origin(annotation) or annotation, typing.get_args(annotation)
+    if origin is types.UnionType:
+        _check_one_of(place, value, arguments)
+        return
     if origin is Literal:
         if value not in arguments:
             raise UserError(f'{place} is one of {", ".join(map(str, arguments))}; found {value!r}')
         return
-    expected = _JSON.get(origin)
-    if expected and (not isinstance(value, expected) or (isinstance(value, bool) and origin is not bool)):
-        hint = f'; a list of one is ({value!r},)' if list in expected and isinstance(value, str) else ''
+    if origin in _JSON and not _is(value, origin):
+        hint = f'; a list of one is ({value!r},)' if list in _JSON[origin] and isinstance(value, str) else ''
         raise UserError(f'{place}: expected {_WORDS[origin]}, found {value!r}{hint}')
     if origin is Mapping and arguments:
         for key, element in value.items():
@@ -83,6 +87,23 @@ def check_type(place: str, value: Any, annotation: Any):
     elif (origin is Sequence and arguments) or (origin is tuple and Ellipsis in arguments):
         for index, element in enumerate(value):
             check_type(f'{place}[{index}]', element, arguments[0])
+
+
+def _check_one_of(place: str, value: Any, annotations: Sequence[Any]):
+    """`check_type` for what may have one of several types."""
+    origins = [typing.get_origin(annotation) or annotation for annotation in annotations]
+    if not all(origin in _JSON for origin in origins):
+        return
+    for origin, annotation in zip(origins, annotations, strict=True):
+        if _is(value, origin):
+            check_type(place, value, annotation)
+            return
+    raise UserError(f'{place}: expected {" or ".join(_WORDS[origin] for origin in origins)}, found {value!r}')
+
+
+def _is(value: Any, origin: Any) -> bool:
+    """Whether a value is of a type of `_JSON`, whatever its elements are."""
+    return isinstance(value, _JSON[origin]) and (origin is bool or not isinstance(value, bool))
 
 
 def check_types(config: Mapping[str, Any], expected: Mapping[str, Any], place: str):

@@ -2,7 +2,7 @@
 
 import abc
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, NotRequired, Protocol, TypedDict, runtime_checkable
 
 import jax
@@ -16,9 +16,19 @@ from ar_seg_jax.errors import UserError
 Params = Mapping[str, Any]  # arrays trained by gradient
 Extra = Mapping[str, Any]  # every other array that must survive a restart
 Metrics = Mapping[str, Float[Array, '']]
+Size = int | Sequence[int]  # of images in configs, in pixels: the side of squares, or height and width
 
 BATCH_STATS = 'batch_stats'  # part of Extra: running statistics of normalisation, by the paths of the parameters beside them
 VOID = 255  # label of pixels that are not annotated, or not of the classes of interest
+
+
+def sides(size: Size, place: str = 'a size of images') -> tuple[int, int]:
+    """Height and width of what configs call a size. A list of one is a square too: that is what a flag makes of a number where
+    the default has two. UserError, about `place`, for anything else than one or two numbers from 1 on."""
+    found = (size,) if isinstance(size, int) else tuple(size)
+    if len(found) not in (1, 2) or min(found) < 1:
+        raise UserError(f'{place} is the side of squares, or (height, width), in pixels, at least 1; found {size}')
+    return found[0], found[-1]
 
 
 class Batch(TypedDict):
@@ -218,7 +228,7 @@ class Method(Protocol):
     title: what tables call it. loss_in_words: what the loss is, and its unit. num_clusters: of the scores of `predict`, 0
     where it predicts none. uses_labels: whether it is trained with them; the data then has as many classes as it has clusters.
     uses_place: whether it matters where in an image a pixel is; images are then seen whole, and crops of them have a `box`.
-    image_size: side of the images that it takes, which are square then; None for images of any size.
+    image_size: height and width of the images that it takes; None for images of any size.
     reach: as that of a model, of the scores. output_stride and first_cell: as those of a model.
     refresh_when: before which steps `refresh` is called, None for never. restarted: the groups of parameters that `refresh` draws
     anew, by their paths ('head', 'network/decoder'): whatever lies below, whose moments in the optimiser then begin anew too.
@@ -234,7 +244,7 @@ class Method(Protocol):
     title: str
     loss_in_words: str
     num_clusters: int
-    image_size: int | None = None
+    image_size: tuple[int, int] | None = None
     uses_labels: bool = False
     uses_place: bool = False
     reach: int | None = None

@@ -42,7 +42,7 @@ def platform() -> str:
 
 def convolve(
     x: Float[Array, 'batch height width channels'],
-    kernel: Float[Array, 'size size channels features'],
+    kernel: Float[Array, 'rows columns channels features'],
     padding: tuple[tuple[int, int], tuple[int, int]],
     stride: int = 1,
     dilation: int = 1,
@@ -57,8 +57,7 @@ def convolve(
     all count and maps are large and wide, `winograd`, which is twice as fast again. Either way the gradient of a masked tap is
     exactly zero.
     """
-    size = kernel.shape[0]
-    taps = np.ones((size, size), bool) if taps is None else taps
+    taps = np.ones(kernel.shape[:2], bool) if taps is None else taps
     if lowering == 'auto' and platform() == 'cpu':
         if taps.all() and _winograd_pays(x, kernel, stride):
             return winograd.correlate(_pad(x, padding), kernel, dilation)
@@ -73,8 +72,7 @@ def convolve(
             dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
         )
     padded = _pad(x, padding)
-    span = (size - 1) * dilation
-    height, width = padded.shape[1] - span, padded.shape[2] - span
+    height, width = (length - (size - 1) * dilation for length, size in zip(padded.shape[1:3], taps.shape, strict=True))
     patches = [
         padded[:, row * dilation :, column * dilation :][:, :height:stride, :width:stride] for row, column in np.argwhere(taps)
     ]

@@ -24,8 +24,7 @@ def main(benchmark: str, description: str, workloads: type[Sized], contestants: 
     workloads: has a flag for each of its fields. contestants: those of a workload and of some forms of PyTorch, 'JAX' among them.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for field in dataclasses.fields(workloads):
-        parser.add_argument(f'--{field.name}', type=field.type, default=field.default, help='default: %(default)s')
+    add_flags(parser, workloads)
     parser.add_argument('--rounds', type=int, default=10, help='at least 2; default: %(default)s')
     parser.add_argument('--against', nargs='*', default=FORMS, choices=FORMS, help='forms of PyTorch; default: all')
     arguments = vars(parser.parse_args())
@@ -37,6 +36,12 @@ def main(benchmark: str, description: str, workloads: type[Sized], contestants: 
     measured = {'workload': arguments, **measure(contestants(workload, forms), rounds)}
     show(measured)
     report.save(benchmark, measured, workload.name)
+
+
+def add_flags(parser: argparse.ArgumentParser, workloads: type[Sized]):
+    """One for each field of a dataclass of sizes."""
+    for field in dataclasses.fields(workloads):
+        parser.add_argument(f'--{field.name}', type=field.type, default=field.default, help='default: %(default)s')
 
 
 def measure(contestants: Sequence[timing.Contestant], rounds: int) -> dict[str, Any]:

@@ -11,14 +11,14 @@ displacements, whose sums do not grow with it much, and in the number of orderin
 More than eight orderings include zigzag scans. A step that can meet both kinds has the taps and the padding of both, for which
 the law has no place, and one that can meet few needs fewer turns.
 
-Prints a table and writes benchmarks/results/growth_<platform>.json and .png.
+Prints a table and writes benchmarks/results/growth_<platform>.json and .png. `benchmarks.ast_growth` does so for AST.
 """
 
 import argparse
 import dataclasses
 import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -151,24 +151,37 @@ def _draw_series(axes, one: dict[str, Any]):
     axes.legend(loc='upper left', frameon=False, fontsize=8)
 
 
+def add_flags(parser: argparse.ArgumentParser, quantities: Sequence[Quantity]):
+    """Which of the quantities are measured, and how often."""
+    fields = [quantity.field for quantity in quantities]
+    parser.add_argument('--quantities', nargs='+', default=fields, choices=fields, help='fields of the workload; default: all')
+    parser.add_argument('--rounds', type=int, default=5, help='at least 2; default: %(default)s')
+
+
+def run(benchmark: str, quantities: Sequence[Quantity], fields: Sequence[str], base: Workload, rounds: int, sizes: str):
+    """Measures those quantities that have one of the fields, one after the other, from `base`, which is `sizes` in words; prints
+    the table and saves table and plot."""
+    series = []
+    for quantity in quantities:
+        if quantity.field not in fields:
+            continue
+        series.append(measure(quantity, base, rounds))
+        gc.collect()  # or the arrays of one series would stay while the next one is measured
+    show(series)
+    path = report.save(benchmark, {'workload': dataclasses.asdict(base), 'rounds': rounds, 'series': series})
+    figure = draw(series, f'A training step from {sizes} (open circle), on {jax.devices()[0].device_kind}')
+    path.with_suffix('.png').write_bytes(plots.png(figure))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     Workload.add_flags(parser)
     parser.set_defaults(side=64, blocks=2)
-    fields = [quantity.field for quantity in QUANTITIES]
-    parser.add_argument('--quantities', nargs='+', default=fields, choices=fields, help='fields of the workload; default: all')
-    parser.add_argument('--rounds', type=int, default=5, help='at least 2; default: %(default)s')
+    add_flags(parser, QUANTITIES)
     arguments = parser.parse_args()
-    base, series = Workload.from_flags(arguments), []
-    for quantity in QUANTITIES:
-        if quantity.field in arguments.quantities:
-            series.append(measure(quantity, base, arguments.rounds))
-            gc.collect()  # or the arrays of one series would stay while the next one is measured
-    show(series)
-    path = report.save('growth', {'workload': dataclasses.asdict(base), 'rounds': arguments.rounds, 'series': series})
+    base = Workload.from_flags(arguments)
     sizes = f'{base.batch} x {base.side} x {base.side}, {base.blocks} blocks, K = {base.clusters}, {base.dtype}'
-    figure = draw(series, f'A training step from {sizes} (open circle), on {jax.devices()[0].device_kind}')
-    path.with_suffix('.png').write_bytes(plots.png(figure))
+    run('growth', QUANTITIES, arguments.quantities, base, arguments.rounds, sizes)
 
 
 if __name__ == '__main__':

@@ -167,7 +167,7 @@ class Scene(nn.Module):
         if method['background'] == 'image':
             self.background = LearnedImage(method['image_size'])
         else:
-            sizes = package.background(method['background'], method['image_size'], 'float32')
+            sizes = package.background(method['background'], (method['image_size'],) * 2, 'float32')
             self.background = Autoencoder(sizes.encoder, sizes.generator)
         self.background_activation = nn.Parameter(torch.tensor(method['background_activation']))
 

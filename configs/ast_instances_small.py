@@ -11,12 +11,17 @@ from configs import ast_objects_small, common
 
 
 def get_config():
+    return ast_objects_small.small(of_folder(size=64), steps=6000)
+
+
+def of_folder(size):
+    """The config with the images of a folder at this size, for data: the side of squares, or (height, width)."""
     config = common.get_config()
     config.data = {
         'name': 'instances',
         'data_dir': config.data.data_dir,
         'train_split': 'train',
         'root': '',
-        'size': 64,
+        'size': size,
     }
-    return ast_objects_small.small(config, steps=6000)
+    return config

@@ -22,7 +22,7 @@ def get_config() -> ml_collections.ConfigDict:
         'train_split': 'train',  # TFDS syntax, such as 'train+val'
     }
     config.pipeline = {
-        'crop_size': 128,  # pixels
+        'crop_size': 128,  # pixels of a side, or (height, width)
         'batch_size': 60,  # images, over all devices
         'read_threads': 4,
         'workers': 0,  # processes that decode; 0 decodes in threads
@@ -46,7 +46,7 @@ def get_config() -> ml_collections.ConfigDict:
 
     config.evaluation = {
         'split': 'val',  # is scored and pictured
-        'crop_size': 0,  # centre crop, pixels; 0 takes whole images
+        'crop_size': 0,  # centre crop, pixels of a side, or (height, width); 0 takes whole images
         'batch_size': 60,
         'pictures': 6,  # images in the picture of results
     }
@@ -355,8 +355,8 @@ def ast() -> dict[str, Any]:
     return {
         'name': 'ast',
         'num_clusters': 11,  # the background and one slot for each object that an image can have
-        'image_size': 128,  # pixels; that of pipeline.crop_size
-        # the background model: simple or complex (autoencoders for 64 and 128 pixels), or image (one image that is learned)
+        'image_size': 128,  # pixels of a side, or (height, width); that of pipeline.crop_size
+        # the background model: simple or complex (autoencoders), or image (one image that is learned)
         'background': 'complex',
         'width': 32,  # numbers of the appearance of an object
         'scales': 2,  # of a glimpse: 1 for both sides, or 2, each
@@ -374,7 +374,7 @@ def ast() -> dict[str, Any]:
         'entropy_weight': 0.01,  # of the pixels' squared entropy ...
         'entropy_steps': 10_000,  # ... over which it grows with the square of the steps, from the end of the background's phase
         'scenario': 'CT',  # BT (all together from the beginning), frozen (background, then foreground) or CT (and then together)
-        'background_steps': 500_000,  # of the background alone, in scenarios frozen and CT
+        'background_steps': 500_000,  # of the background alone, in scenarios frozen and CT; published for batches of 128
         'frozen_steps': 30_000,  # of the foreground with a frozen background, in scenario CT
         'smallest_object': 0.0,  # share of an image; predictions are without slots that have less
     }

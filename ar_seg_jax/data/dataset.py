@@ -15,7 +15,7 @@ from ar_seg_jax import sharding
 from ar_seg_jax.data import pipeline
 from ar_seg_jax.data.builder import SegmentationBuilder
 from ar_seg_jax.data.classes import Class
-from ar_seg_jax.interfaces import Batch, Epochs
+from ar_seg_jax.interfaces import Batch, Epochs, Size, sides
 
 _SAMPLE = 20  # batches of the training split from which methods and baselines draw vectors
 
@@ -31,7 +31,7 @@ class Dataset:
     builder: SegmentationBuilder
     train_split: str
     options: Mapping[str, Any]
-    evaluation_options: Mapping[str, int]
+    evaluation_options: Mapping[str, int | Size]
     mesh: Mesh
     seed: int
     boxes: bool = False
@@ -49,8 +49,7 @@ class Dataset:
     @property
     def image_shape(self) -> tuple[int, int, int, int]:
         """Shape of a global training batch of images."""
-        crop = self.options['crop_size']
-        return self.options['batch_size'], crop, crop, self.builder.builder_config.channels
+        return self.options['batch_size'], *sides(self.options['crop_size']), self.builder.builder_config.channels
 
     @functools.cached_property
     def epochs(self) -> Epochs:

@@ -1,6 +1,6 @@
 """Any folder of images with masks of instances, such as objects or cells.
 
-The layout is one of these two:
+The layout is one of these three:
 
     images/*                    one image per id (jpg, png, tif, bmp, webp), at any depth
     masks/<id>.png              its objects by their numbers, a palette or greyscale image: 0 is the background, 255 not annotated
@@ -8,6 +8,8 @@ The layout is one of these two:
 
     <id>/images/*               an image, as the Data Science Bowl 2018 has it
     <id>/masks/*.png            one mask for each of its objects
+
+    *                           images alone, at any depth, such as the frames of a video; no directory is called masks
 
 An optional splits.csv, with the columns id and split, says what is trained on. Images without masks count as not annotated.
 """
@@ -21,6 +23,7 @@ from jaxtyping import UInt8
 from ar_seg_jax.data import folder, images, instance_masks
 from ar_seg_jax.data.builder import SegmentationBuilder, SegmentationConfig, config_name, example, existing_directory
 from ar_seg_jax.data.limits import DataError
+from ar_seg_jax.interfaces import Size
 
 _ADVICE = 'ar_seg_jax/data/instances.py has the layouts'
 
@@ -32,6 +35,7 @@ Masks = Path | list[Path]  # of an image: one file with the numbers of all objec
 class InstancesConfig(SegmentationConfig):
     files: dict[str, list[tuple[str, Path]]]  # (id, image file) of each split
     masks: dict[str, Masks]  # by id
+    size: tuple[int, ...]
     block_size: int
 
 
@@ -49,10 +53,10 @@ class Instances(SegmentationBuilder):
             image, label = images.read_image(path), None
             if identifier in config.masks:
                 label = _label(config.masks[identifier], image)
-            if config.shorter_side:
+            if any(config.size):
                 images.check_rescaled(path, image, 1.0, config.shorter_side)
-                image = images.square(image, config.shorter_side)
-                label = None if label is None else images.square(label, config.shorter_side, label=True)
+                image = _sized(image, config.size)
+                label = None if label is None else _sized(label, config.size, label=True)
             if not config.block_size:
                 yield example(identifier, image, _numbered(path, label))
                 continue
@@ -60,11 +64,11 @@ class Instances(SegmentationBuilder):
                 yield example(f'{identifier}_{row}_{column}', block, _numbered(path, part))
 
 
-def builder(*, data_dir: str, root: str, size: int = 0, block_size: int = 0, val_share: float = 0.1, seed: int = 0) -> Instances:
+def builder(*, data_dir: str, root: str, size: Size = 0, block_size: int = 0, val_share: float = 0.1, seed: int = 0) -> Instances:
     """Builder for the folder `root`; splits are those of its splits.csv, or train and val.
 
-    size: images get so many pixels on their shorter side and are cut to a square around the centre, see `images.square`; 0
-        keeps them as they are.
+    size: images get so many pixels on their shorter side and are cut to a square around the centre, see `images.square`; or,
+        of two numbers, this height and width, whatever becomes of their proportions; 0 keeps them as they are.
     block_size: images are cut into square blocks of so many pixels instead, from the top left, and what is left over is not
         used; 0 keeps them whole.
     val_share: of the images that are drawn with `seed` for the split val where no splits.csv says what is trained on.
@@ -73,12 +77,16 @@ def builder(*, data_dir: str, root: str, size: int = 0, block_size: int = 0, val
     of the files, so a changed folder is prepared anew.
     """
     directory = existing_directory(root, 'set --config.data.root to the folder with your images')
-    if min(size, block_size) < 0 or (size and block_size):
+    numbers = (size,) if isinstance(size, int) else tuple(size)
+    if min(*numbers, block_size) < 0 or (any(numbers) and block_size):
         raise DataError(f'data.size and data.block_size are numbers of pixels, and one is 0; found {size} and {block_size}')
+    if len(numbers) > 2 or (len(numbers) == 2 and not all(numbers)):
+        raise DataError(f'data.size is the side of squares, or (height, width), in pixels; found {size}')
     files, masks = _files(directory)
     splits = folder.listed_splits(directory / 'splits.csv', files, directory) or _drawn(directory, files, val_share, seed)
     mask_files = [path for found in masks.values() for path in (found if isinstance(found, list) else [found])]
-    options = {'size': size, 'block_size': block_size}
+    side = numbers[0] if len(numbers) == 1 else 0
+    options = {'size': side if len(numbers) == 1 else numbers, 'block_size': block_size}
     name = config_name(
         directory.name,
         root=directory,
@@ -87,15 +95,23 @@ def builder(*, data_dir: str, root: str, size: int = 0, block_size: int = 0, val
         **options,
     )
     config = InstancesConfig(
-        name=name, classes=(), instances=True, shorter_side=size, files=splits, masks=masks, block_size=block_size
+        name=name,
+        classes=(),
+        instances=True,
+        shorter_side=side,
+        files=splits,
+        masks=masks,
+        size=numbers,
+        block_size=block_size,
     )
     return Instances(config=config, data_dir=data_dir)
 
 
 def _files(directory: Path) -> tuple[dict[str, Path], dict[str, Masks]]:
-    """Images and masks by id, in either layout; DataError for masks without an image."""
+    """Images and masks by id, in any of the layouts; DataError for masks without an image."""
     if not (directory / 'images').is_dir():
-        return _of_directories(directory)
+        alone = not any(path.name in ('images', 'masks') for path in directory.rglob('*') if path.is_dir())
+        return (folder.by_identifier(directory), {}) if alone else _of_directories(directory)
     files, masks = folder.by_identifier(directory / 'images'), {}
     for identifier in files:
         one, several = directory / 'masks' / f'{identifier}.png', directory / 'masks' / identifier
@@ -123,6 +139,13 @@ def _of_directories(directory: Path) -> tuple[dict[str, Path], dict[str, Masks]]
     if not files:
         raise DataError(f'{directory}: expected a directory images/, or <id>/images/ for every image, found none; {_ADVICE}')
     return files, masks
+
+
+def _sized(
+    image: UInt8[np.ndarray, 'height width *channels'], size: tuple[int, ...], label: bool = False
+) -> UInt8[np.ndarray, '_ _ *channels']:
+    """A square of a side, or all of the image at a height and width."""
+    return images.square(image, *size, label=label) if len(size) == 1 else images.resize(image, *size, label=label)
 
 
 def _drawn(directory: Path, files: dict[str, Path], share: float, seed: int) -> dict[str, list[tuple[str, Path]]]:

@@ -12,7 +12,7 @@ from jaxtyping import Int
 
 from ar_seg_jax.data.builder import SegmentationBuilder
 from ar_seg_jax.data.images import DataError, decode_png
-from ar_seg_jax.interfaces import VOID
+from ar_seg_jax.interfaces import VOID, Size, sides
 
 Example = dict[str, Any]
 
@@ -73,24 +73,25 @@ def decode(record: Example) -> Example:
 
 
 class RandomCrop(grain.transforms.RandomMap):
-    """A square crop at a random place, without the id, which does not travel to the device."""
+    """A crop of a size at a random place, without the id, which does not travel to the device."""
 
-    def __init__(self, size: int, boxes: bool = False):
-        self._size, self._boxes = size, boxes
+    def __init__(self, size: Size, boxes: bool = False):
+        self._sides, self._boxes = sides(size), boxes
 
     def random_map(self, element: Example, rng: np.random.Generator) -> Example:
-        height, width = _checked_size(element, self._size)
-        row, column = (int(rng.integers(length - self._size + 1)) for length in (height, width))
-        found = _cut(element, row, column, self._size)
+        whole = _checked_size(element, self._sides)
+        corner = [int(rng.integers(length - side + 1)) for length, side in zip(whole, self._sides, strict=True)]
+        found = _cut(element, *corner, *self._sides)
         if not self._boxes:
             return found
-        return {**found, 'box': np.float32([row / height, column / width, self._size / height, self._size / width])}
+        (height, width), (row, column) = whole, corner
+        return {**found, 'box': np.float32([row / height, column / width, self._sides[0] / height, self._sides[1] / width])}
 
 
 def training_iterator(
     examples: Sequence[Example],
     *,
-    crop_size: int,
+    crop_size: Size,
     batch_size: int,
     seed: int,
     mask_void: bool = False,
@@ -130,7 +131,7 @@ def training_iterator(
 
 
 def evaluation_batches(
-    examples: Sequence[Example], *, crop_size: int, batch_size: int, process_index: int = 0, process_count: int = 1
+    examples: Sequence[Example], *, crop_size: Size, batch_size: int, process_index: int = 0, process_count: int = 1
 ) -> Iterator[Example]:
     """All examples once, in order: centre crops of `crop_size` pixels, or whole images of one size if it is 0.
 
@@ -171,23 +172,25 @@ def _with_mask(element: Example) -> Example:
     return {**element, 'mask': element['label'] != VOID}
 
 
-def _centre(element: Example, size: int) -> Example:
+def _centre(element: Example, size: Size) -> Example:
     if not size:
         return element
-    height, width = _checked_size(element, size)
-    return {'id': element['id'], **_cut(element, (height - size) // 2, (width - size) // 2, size)}
+    height, width = sides(size)
+    whole = _checked_size(element, (height, width))
+    return {'id': element['id'], **_cut(element, (whole[0] - height) // 2, (whole[1] - width) // 2, height, width)}
 
 
-def _cut(element: Example, row: int, column: int, size: int) -> Example:
-    place = np.s_[row : row + size, column : column + size]
+def _cut(element: Example, row: int, column: int, height: int, width: int) -> Example:
+    place = np.s_[row : row + height, column : column + width]
     return {'image': element['image'][place], 'label': element['label'][place]}
 
 
-def _checked_size(element: Example, size: int) -> tuple[int, int]:
+def _checked_size(element: Example, crop: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of an example; DataError if a crop of this height and width does not fit into it."""
     height, width = element['label'].shape
-    if min(height, width) < size:
+    if height < crop[0] or width < crop[1]:
         raise DataError(
-            f'example {element["id"]!r} is {width} x {height} pixels, smaller than the crop of {size} x {size}; lower '
+            f'example {element["id"]!r} is {width} x {height} pixels, smaller than the crop of {crop[1]} x {crop[0]}; lower '
             '--config.pipeline.crop_size (and evaluation.crop_size)'
         )
     return height, width

@@ -66,7 +66,8 @@ def _draw_attention(axes: Axes, image, attention, mean: tuple[float, float], of:
     _show(axes, grey, of.name)
     share = attention / attention.max()
     red = np.broadcast_to([0.84, 0.16, 0.22], (*share.shape, 3))
-    axes.imshow(np.concatenate([red, _OPACITY * share[..., None]], axis=-1), extent=_WHOLE, interpolation='nearest')
+    shown = np.concatenate([red, _OPACITY * share[..., None]], axis=-1)
+    axes.imshow(shown, extent=_WHOLE, aspect=axes.get_aspect(), interpolation='nearest')
     axes.plot(*mean, 'o', markersize=6, markerfacecolor='none', markeredgecolor='black')
 
 
@@ -81,6 +82,7 @@ def _draw_path(axes: Axes, image, mean: tuple[float, float], place: Float[np.nda
 
 
 def _show(axes: Axes, picture: UInt8[np.ndarray, '...'], title: str = ''):
-    axes.imshow(picture, extent=_WHOLE, cmap='gray', vmin=0, vmax=255, interpolation='nearest')
+    aspect = picture.shape[0] / picture.shape[1]  # its pixels are squares
+    axes.imshow(picture, extent=_WHOLE, aspect=aspect, cmap='gray', vmin=0, vmax=255, interpolation='nearest')
     axes.set(xticks=[], yticks=[])
     axes.set_title(title, fontsize=9, pad=3, parse_math=False)

@@ -17,7 +17,7 @@ from ar_seg_jax.errors import UserError
 from ar_seg_jax.evaluation import instances, trivial
 from ar_seg_jax.evaluation.evaluator import Batches, Column, Findings, Subject
 from ar_seg_jax.evaluation.trivial import Trivial
-from ar_seg_jax.interfaces import Batch, ModelState, Outputs, predicted
+from ar_seg_jax.interfaces import Batch, ModelState, Outputs, predicted, sides
 
 _FOLLOWED = ('mean_iou', 'ari_fg', 'msc_fg')  # what people read during training
 _VIEWS = ('background', 'reconstruction')  # what pictures show of an image where a method predicts it
@@ -137,9 +137,9 @@ class InstanceSegmentation:
     def _trivial(self) -> dict[str, Trivial]:
         subject = self._subject
         sample = list(subject.data.whole_sample())
-        (height, width, channels) = pipeline.decode(subject.data.examples(subject.split)[0])['image'].shape
-        crop = subject.data.evaluation_options['crop_size']
-        shape = (crop or height, crop or width, channels)
+        shape = pipeline.decode(subject.data.examples(subject.split)[0])['image'].shape
+        if crop := subject.data.evaluation_options['crop_size']:
+            shape = (*sides(crop), shape[2])
         return trivial.predictors(sample, subject.method.num_clusters, subject.seed, self._threshold, shape)
 
     def _evaluated(
@@ -182,8 +182,7 @@ class InstanceSegmentation:
 
         def of_image(image: Image, name: str) -> np.ndarray:
             """What is predicted, at the size that the method wants."""
-            side = method.image_size
-            fitting = images.resize(image, side, side) if side else image
+            fitting = images.resize(image, *method.image_size) if method.image_size else image
             return np.asarray(self._predict(local, fitting[None])[name])[0]
 
         def label_map(image: Image) -> UInt8[np.ndarray, 'height width']:

@@ -24,7 +24,9 @@ from ar_seg_jax.interfaces import (
     Params,
     Phase,
     Remark,
+    Size,
     counted,
+    sides,
 )
 from ar_seg_jax.methods import clusters
 from ar_seg_jax.models import background as backgrounds
@@ -55,7 +57,7 @@ class AST(Method):
     The loss is that of the reconstruction and `entropy_weight` times that of the pixels' entropies; the weight grows with the
     square of the steps over the first `entropy_steps`, which are counted from the end of the background's phase on.
 
-    size: of the images, in pixels.
+    size: height and width of the images, in pixels.
     scales: 1 (the same along both sides) or 2, from `smallest_scale` to `largest_scale`; 3 is a third of the image.
     rival: the logit with which the background's activation begins, and with which the slots compete; pixelwise: with another one,
         0 at first, for each pixel (for videos).
@@ -76,7 +78,7 @@ class AST(Method):
     generator: GlimpseGenerator
     scene: Autoencoder | LearnedImage
     num_clusters: int
-    size: int
+    size: tuple[int, int]
     grid: Grid
     scales: int
     smallest_scale: float
@@ -111,7 +113,7 @@ class AST(Method):
                 raise UserError(f'method.{name} is a number of steps, at least 0; found {getattr(self, name)}')
 
     @property
-    def image_size(self) -> int:
+    def image_size(self) -> tuple[int, int]:
         return self.size
 
     @property
@@ -144,7 +146,7 @@ class AST(Method):
         params = {name: part['params'] for name, part in parts.items() if part}
         rival = {'logit': jnp.full((), self.rival)}
         if self.pixelwise:
-            rival |= {'pixels': jnp.zeros((self.image_size, self.image_size))}
+            rival |= {'pixels': jnp.zeros(self.size)}
         return {**params, _RIVAL: rival}, {BATCH_STATS: {_NETWORK: network.get(BATCH_STATS, {})}}
 
     def forward(self, params: Params, extra: Extra, batch: Batch, *, key, time, part=0):
@@ -239,15 +241,15 @@ class AST(Method):
     ) -> tuple[Float[Array, 'batch slots glimpse_height glimpse_width 4'], Composite]:
         """The glimpses, and the image that they make with the background."""
         pictures = self.generator.apply({'params': params[_GLIMPSES]}, found.appearance)
-        placed = glimpses.place(pictures, found.places, self.image_size, self.image_size)
-        rival = params[_RIVAL]['logit'] + params[_RIVAL].get('pixels', jnp.zeros((self.size, self.size)))
+        placed = glimpses.place(pictures, found.places, *self.size)
+        rival = params[_RIVAL]['logit'] + params[_RIVAL].get('pixels', jnp.zeros(self.size))
         return pictures, glimpses.composite(placed, found.activation, jnp.moveaxis(behind[..., :3] / 255, -1, 1), rival)
 
     def _check_size(self, image_shape):
-        if image_shape[1:3] != (self.image_size, self.image_size) or image_shape[3] != 3:
+        if image_shape[1:] != (*self.size, 3):
             height, width, channels = image_shape[1:]
             raise UserError(
-                f'AST is made for RGB images of {self.image_size} x {self.image_size} pixels (method.image_size), found '
+                f'AST is made for RGB images of {self.size[1]} x {self.size[0]} pixels (method.image_size), found '
                 f'{width} x {height} with {channels} channels; set method.image_size and pipeline.crop_size to the same size'
             )
 
@@ -284,7 +286,7 @@ def build(
     scales: int,
     smallest_scale: float,
     largest_scale: float,
-    image_size: int,
+    image_size: Size,
     glimpse_size: int,
     attention_grid: Grid,
     transformer_depth: int,
@@ -316,14 +318,15 @@ def build(
             f'method.transformer_width is a multiple of method.transformer_heads, found {transformer_width} and '
             f'{transformer_heads}'
         )
+    size = sides(image_size, 'method.image_size')
     model = make_model(heads={_ATTENTION: num_clusters - 1, _APPEARANCE: width + 1 + scales})
     return AST(
         model,
         SlotTransformer(transformer_depth, transformer_width, transformer_heads, transformer_feedforward, dropout, model.dtype),
         GlimpseGenerator(glimpse_size, model.dtype),
-        backgrounds.background(background, image_size, model.dtype),
+        backgrounds.background(background, size, model.dtype),
         num_clusters,
-        image_size,
+        size,
         attention_grid,
         scales,
         smallest_scale,

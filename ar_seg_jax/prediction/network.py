@@ -18,7 +18,7 @@ from ar_seg_jax.data import images
 from ar_seg_jax.data.classes import Class, classes_of, numbered
 from ar_seg_jax.data.classes import objects as numbered_objects
 from ar_seg_jax.errors import UserError
-from ar_seg_jax.interfaces import Method, ModelState, Outputs, predicted
+from ar_seg_jax.interfaces import Method, ModelState, Outputs, predicted, sides
 from ar_seg_jax.prediction import objects, tiling
 from ar_seg_jax.prediction.objects import Objects
 from ar_seg_jax.runs import workdir
@@ -77,8 +77,8 @@ class Network:
     @functools.cached_property
     def finds_objects(self) -> bool:
         """Whether the method makes images of objects, which have numbers instead of classes."""
-        side = self.method.image_size
-        return bool(side) and 'glimpses' in predicted(self.method, (1, side, side, self.channels))
+        size = self.method.image_size
+        return size is not None and 'glimpses' in predicted(self.method, (1, *size, self.channels))
 
     def _objects(self, image: Image) -> Objects:
         seen = self._scaled(image)
@@ -110,8 +110,8 @@ class Network:
 
     def _scaled(self, image: Image) -> UInt8[np.ndarray, '_ _ channels']:
         """At the scale of the training, or at the size that the method takes, whatever becomes of its proportions."""
-        side = self.method.image_size
-        return images.resize(image, side, side) if side else images.rescale(image, self.rescale, shorter_side=self.shorter_side)
+        size = self.method.image_size
+        return images.resize(image, *size) if size else images.rescale(image, self.rescale, shorter_side=self.shorter_side)
 
     def _of_each(self, image: Images, function: Callable[[Image], Any]) -> Any:
         """`function` of an image, or of each of a batch, whose arrays are put together; UserError for what is neither."""
@@ -195,8 +195,7 @@ def _classes(directory: Path, step: int, count: int) -> tuple[Sequence[int], tup
 
 
 def _shapes(method: Method, config: build.Config, channels: int) -> ModelState:
-    crop = config['pipeline']['crop_size']
-    image = jax.ShapeDtypeStruct((1, crop, crop, channels), jnp.uint8)
+    image = jax.ShapeDtypeStruct((1, *sides(config['pipeline']['crop_size']), channels), jnp.uint8)
     params, extra = jax.eval_shape(method.init, jax.eval_shape(lambda: jax.random.key(0)), image)
     state = ModelState(jax.ShapeDtypeStruct((), jnp.int32), params, extra)
     everywhere = sharding.replicated(sharding.make_mesh())

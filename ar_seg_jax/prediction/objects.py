@@ -19,9 +19,9 @@ class Objects(NamedTuple):
     """
 
     labels: UInt8[np.ndarray, '*batch height width']
-    image: UInt8[np.ndarray, '*batch side side channels']
-    reconstruction: UInt8[np.ndarray, '*batch side side channels']
-    background: UInt8[np.ndarray, '*batch side side channels']
+    image: UInt8[np.ndarray, '*batch rows columns channels']
+    reconstruction: UInt8[np.ndarray, '*batch rows columns channels']
+    background: UInt8[np.ndarray, '*batch rows columns channels']
     glimpses: UInt8[np.ndarray, '*batch slots glimpse_height glimpse_width channels_and_mask']
     places: Float32[np.ndarray, '*batch slots 4']
     attention: Float32[np.ndarray, '*batch slots map_height map_width']

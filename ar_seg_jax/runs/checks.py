@@ -11,7 +11,7 @@ from ar_seg_jax.configuration import unknown
 from ar_seg_jax.data.dataset import Dataset
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.evaluation.evaluator import Subject
-from ar_seg_jax.interfaces import Method
+from ar_seg_jax.interfaces import Method, sides
 from ar_seg_jax.runs import assembly
 
 Config = Mapping[str, Any]
@@ -38,20 +38,19 @@ def check(config: Config, method: Method, data: Dataset, *, begins: bool):
 def _check_batches(config: Config, method: Method, data: Dataset):
     """All batches divide over the devices, and model and method take such images."""
     pipeline, evaluation = config['pipeline'], config['evaluation']
-    parts, crop = pipeline['micro_batches'], pipeline['crop_size']
+    parts, scored = pipeline['micro_batches'], evaluation['crop_size']
     if parts < 1:
         raise UserError(f'--config.pipeline.micro_batches is at least 1, found {parts}')
-    if crop < 1:
-        raise UserError(f'--config.pipeline.crop_size is at least 1, found {crop}')
+    sides(pipeline['crop_size'], '--config.pipeline.crop_size')
     sharding.check_batch_size(pipeline['batch_size'], data.mesh.size, 'pipeline.batch_size', parts)
     sharding.check_batch_size(evaluation['batch_size'], data.mesh.size, 'evaluation.batch_size', learns=False)
     build.check_channels(config, data.image_shape[-1])
     method.check(data.image_shape, parts)
-    side, scored = method.image_size, evaluation['crop_size']
-    if side and scored not in (0, side):
+    if scored and method.image_size not in (None, sides(scored, '--config.evaluation.crop_size')):
+        height, width = method.image_size
         raise UserError(
-            f'{method.title} is made for images of {side} x {side} pixels, and --config.evaluation.crop_size is {scored}; set it '
-            f'to {side}, or to 0 where all images have that size'
+            f'{method.title} is made for images of {width} x {height} pixels, and --config.evaluation.crop_size is {scored}; set '
+            f'it to that of method.image_size, or to 0 where all images have that size'
         )
 
 

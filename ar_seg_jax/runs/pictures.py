@@ -38,15 +38,15 @@ def sample(
     """
     labelled = instances or column.classes == classes
     named = objects(VOID - 1) if instances else classes
-    size = min(min(example['label'].shape) for example in examples)
+    height, width = np.min([example['label'].shape for example in examples], axis=0)
     rows = []
     for example in examples:
-        image, label = example['image'][:size, :size], example['label'][:size, :size]
+        image, label = example['image'][:height, :width], example['label'][:height, :width]
         painted = label_maps.paint(column.label_map(image), column.classes)
         truth = [label_maps.paint(label, named)] if labelled else []
         views = [view(image)[..., :3] for view in column.views.values()]
         rows.append([image[..., :3], *truth, *views, painted, label_maps.overlay(image, painted)])
-    times = -(-_SMALLEST // size)
+    times = -(-_SMALLEST // min(height, width))
     rows = [[picture.repeat(times, 0).repeat(times, 1) for picture in row] for row in rows]
     titles = ['image', *(['label (black: none)'] if labelled else []), *column.views, 'prediction', 'overlay']
     return label_maps.panel(rows, titles, column.classes, caption)

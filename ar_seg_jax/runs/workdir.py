@@ -26,6 +26,7 @@ from ar_seg_jax import configuration, files
 from ar_seg_jax.data import classes
 from ar_seg_jax.data.classes import Class
 from ar_seg_jax.errors import UserError
+from ar_seg_jax.interfaces import Size
 from ar_seg_jax.training import optimizer, versions
 
 FORMAT = 2  # of all that is in the directory; another one cannot be read
@@ -61,13 +62,14 @@ _TYPES = {
     'initial_weights': Mapping,
     'data': {'name': str, 'data_dir': str, 'train_split': str},
     'pipeline': {
-        **dict.fromkeys(('crop_size', 'batch_size', 'read_threads', 'workers', 'micro_batches'), int),
+        **dict.fromkeys(('batch_size', 'read_threads', 'workers', 'micro_batches'), int),
+        'crop_size': Size,
         'mask_void': bool,
     },
     'model': {'name': str},
     'method': {'name': str},
     'optimizer': {'name': str, 'learning_rate': float, 'schedule': {'name': str}},
-    'evaluation': {'split': str, 'crop_size': int, 'batch_size': int, 'pictures': int},
+    'evaluation': {'split': str, 'crop_size': Size, 'batch_size': int, 'pictures': int},
     'evaluators': Mapping[str, Mapping],
 }
 _LENGTH = ('steps', 'epochs')

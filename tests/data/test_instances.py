@@ -72,6 +72,31 @@ def test_images_of_one_size_are_squares_from_the_middle(folder, tmp_path):
     np.testing.assert_array_equal(found['image'], np.array(expected)[:, 2:12])
 
 
+def test_images_of_a_height_and_a_width_are_whole(folder, tmp_path):
+    found = _examples(_builder(folder, tmp_path, size=(10, 12)))['a']
+    np.testing.assert_array_equal(found['label'] > 0, np.array(Image.fromarray(LABEL).resize((12, 10), 0)) > 0)
+    expected = Image.open(folder / 'images' / 'a.png').resize((12, 10), Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(found['image'], np.array(expected))
+
+
+def test_a_list_of_one_number_is_that_number(folder, tmp_path):
+    assert _builder(folder, tmp_path, size=(10,)).name == _builder(folder, tmp_path, size=10).name
+
+
+def test_frames_alone_are_read_in_the_order_of_their_names_at_any_depth(tmp_path):
+    root, names = tmp_path / 'video', ['shot_b/00001', 'shot_a/00010', 'shot_a/00002']
+    shown = {name: _image() for name in names}
+    for name, image in shown.items():
+        _write(root / f'{name}.png', image)
+    data = _builder(root, tmp_path, val_share=0.0)
+    assert [name for name, _ in data.builder_config.files['train']] == sorted(names)
+    found = _examples(data)
+    for name, example in found.items():
+        np.testing.assert_array_equal(example['image'], shown[name])
+        assert (example['label'] == VOID).all()
+    assert found.keys() == shown.keys()
+
+
 def test_blocks_number_the_objects_that_they_have(folder, tmp_path):
     blocks = _examples(_builder(folder, tmp_path, block_size=10))
     assert {name for name in blocks if name.startswith('a')} == {f'a_{row}_{column}' for row in (0, 10) for column in (0, 10, 20)}
@@ -121,6 +146,16 @@ def _overlap(root):
     [
         (lambda root: None, {'root': '/nowhere'}, r'/nowhere: no such directory; set --config.data.root'),
         (lambda root: None, {'size': 8, 'block_size': 8}, 'one is 0; found 8 and 8'),
+        (
+            lambda root: None,
+            {'size': (8, 8, 8)},
+            r'data\.size is the side of squares, or \(height, width\), in pixels; found \(8, 8',
+        ),
+        (
+            lambda root: None,
+            {'size': (8, 0)},
+            r'data\.size is the side of squares, or \(height, width\), in pixels; found \(8, 0',
+        ),
         (lambda root: None, {'block_size': 64}, r'[ab]\.png: 30 x 20 pixels after rescaling is smaller than a block'),
         (_overlap, {}, r'two\.png: 36 pixels of this object belong to one\.png or others too; give each pixel'),
         (lambda root: _write(root / 'masks' / 'a.png', LABEL[1:]), {}, r'a\.png: the label map is 30 x 19 pixels but its image'),

@@ -144,11 +144,25 @@ def test_evaluation_reads_everything_once_and_fills_up_with_void():
 def test_evaluation_crops_are_central():
     (batch,) = pipeline.evaluation_batches(_records(1), crop_size=4, batch_size=1)
     np.testing.assert_array_equal(batch['label'][0], np.arange(144).reshape(12, 12)[4:8, 4:8])
+    (batch,) = pipeline.evaluation_batches(_records(1), crop_size=(4, 10), batch_size=1)
+    np.testing.assert_array_equal(batch['label'][0], np.arange(144).reshape(12, 12)[4:8, 1:11])
+
+
+def test_crops_may_have_a_height_and_a_width():
+    batch = next(_iterator(_records(8), crop_size=(3, 7)))
+    assert batch['image'].shape == (4, 3, 7, 3) and batch['label'].shape == (4, 3, 7)
+    rows, columns = np.divmod(batch['label'], 12)
+    assert (rows - rows[:, :1, :1] == np.arange(3)[None, :, None]).all()
+    assert (columns - columns[:, :1, :1] == np.arange(7)[None, None]).all()
+    squares, again = (next(_iterator(_records(8), crop_size=size)) for size in (8, (8, 8)))
+    np.testing.assert_array_equal(squares['image'], again['image'])
 
 
 def test_what_does_not_fit_is_named():
     with pytest.raises(DataError, match=r"example '.*' is 12 x 12 pixels, smaller than the crop of 20 x 20"):
         next(_iterator(_records(8), crop_size=20))
+    with pytest.raises(DataError, match=r"example '.*' is 12 x 12 pixels, smaller than the crop of 13 x 4"):
+        next(_iterator(_records(8), crop_size=(4, 13)))
     with pytest.raises(DataError, match='3 training examples are fewer than a batch of 4'):
         _iterator(_records(3))
     with pytest.raises(DataError, match="example '0' is 6 x 6 pixels, others 12 x 12"):

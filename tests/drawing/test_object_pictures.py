@@ -58,3 +58,12 @@ def test_the_path_of_a_slot_leads_from_the_mean_of_its_attention_to_its_glimpse(
         np.testing.assert_allclose(circle.get_xydata(), [[0.25, -0.25]])  # the centre of the cell in the third column, second row
         (arrow,) = axes.texts
         np.testing.assert_allclose(arrow.xy, (x, y), atol=1e-6)
+
+
+def test_slots_of_frames_that_are_no_squares_are_drawn_at_their_proportions():
+    """Pixels are squares: what is drawn from -1 to 1 along both sides is as high, for its width, as the frame."""
+    frame = np.zeros((10, 20, 3), np.uint8)
+    attention, glimpses = np.full((1, 5, 10), 1 / 50, np.float32), np.zeros((1, 8, 8, 4), np.uint8)
+    places = np.array([[0, 0, 2, 2]], np.float32)
+    figure = slots.figure({'image': frame}, np.zeros((10, 20), int), attention, places, glimpses, CLASSES, 'a title')
+    assert [axes.get_aspect() for axes in figure.axes] == [0.5, 0.5, 0.5, 0.5, 1.0, 1.0, 0.5]

@@ -15,7 +15,7 @@ from ar_seg_jax.methods import ast
 from ar_seg_jax.models import glimpses, slots
 from ar_seg_jax.objectives.scenes import Means
 from ar_seg_jax.training import gradients
-from configs import ast_clevr
+from configs import ast_clevr, ast_clevrtex, ast_video_fixed, ast_video_moving
 from tests.support import scenes, tiny
 
 KEY = jax.random.key(0)
@@ -58,11 +58,16 @@ def compute():
     return jax.jit(of, static_argnums=0, compiler_options=tiny.QUICK)
 
 
+def _counts(config):
+    """Parameters of each group."""
+    method = build.method(config)
+    params, _ = jax.eval_shape(method.init, KEY, jax.ShapeDtypeStruct((1, *method.image_size, 3), jnp.uint8))
+    return {name: sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(part)) for name, part in params.items()}
+
+
 def test_the_whole_has_the_parameters_of_the_supplement():
     """Of CLEVR."""
-    method = build.method(ast_clevr.get_config().to_dict())
-    params, _ = jax.eval_shape(method.init, KEY, jax.ShapeDtypeStruct((1, 128, 128, 3), jnp.uint8))
-    counts = {name: sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(part)) for name, part in params.items()}
+    counts = _counts(ast_clevr.get_config().to_dict())
     assert counts == {
         'background': 12_922_024,
         'network': 44_072_128 + 3_184_172,
@@ -71,6 +76,40 @@ def test_the_whole_has_the_parameters_of_the_supplement():
         'background_activation': 1,
     }
     assert sum(counts.values()) - counts['background'] == 50_629_125
+
+
+@pytest.mark.parametrize(('kind', 'slots', 'width'), [(ast_video_fixed, 24, 16), (ast_video_moving, 16, 24)])
+def test_videos_have_the_parameters_that_follow_from_the_supplement(kind, slots, width):
+    """Its counts, for glimpses of 128 pixels and appearances of 32 numbers, less what these videos have fewer of."""
+    config = kind.get_config().to_dict()
+    assert config['method']['image_size'] == config['pipeline']['crop_size'] == config['data']['size'] == (200, 320)
+    config['model']['variant'] = 'B0'  # is traced sooner
+    channels = slots + width + 1 + 2
+    latents = width + 3 + 2
+    assert _counts(config) == {
+        'background': 989_088 + 12_892_136,
+        'network': 3_319_392 + 406_060 - (44 - channels) * 257,
+        'slots': (256 * latents + 256) + 6 * 527_104 + (256 * latents + latents),
+        'glimpses': 732_660 - (32 - width) * 4 * 256,
+        'background_activation': 1 + 200 * 320,
+    }
+
+
+@pytest.mark.parametrize(
+    ('kind', 'background_steps', 'steps', 'images'),
+    [
+        (ast_clevr, 5_000, 125_000, 2_500 * 128),
+        (ast_clevrtex, 1_000_000, 125_000, 500_000 * 128),
+        (ast_video_fixed, 26_667, 500_000, 10_000 * 64),
+        (ast_video_moving, 64_000, 500_000, 24_000 * 64),
+    ],
+)
+def test_the_background_sees_as_many_images_as_published_in_batches_of_the_foreground(kind, background_steps, steps, images):
+    config = kind.get_config()
+    assert config.method.background_steps == background_steps and config.steps == background_steps + steps
+    assert 0 <= background_steps * config.pipeline.batch_size - images < config.pipeline.batch_size
+    assert config.phase_optimizers.background.schedule.last == background_steps // 5
+    assert config.optimizer.schedule.last == steps // 10
 
 
 def _objects(method, params, extra, image):
@@ -175,10 +214,7 @@ def test_predictions_explain_the_image(method, state):
         'glimpses': (2, 3, 8, 8, 4),
         'places': (2, 3, 4),
     }
-    placed = glimpses.place(found['glimpses'], found['places'], 16, 16)
-    drawn = np.einsum('bhwk,bkchw->bhwc', found['scores'][..., 1:], placed[:, :, :3])
-    drawn += found['scores'][..., :1] * found['background']
-    np.testing.assert_allclose(found['reconstruction'], drawn, atol=1e-5)
+    np.testing.assert_allclose(found['reconstruction'], _composed(found), atol=1e-5)
     for name in ('reconstruction', 'background', 'glimpses'):
         assert found[name].min() >= 0 and found[name].max() <= 1
 
@@ -200,6 +236,36 @@ def test_specks_belong_to_the_next_best_of_what_is_large_enough():
     assert ast.without_specks(everything, 0.0) is everything
     nothing_else = np.asarray(ast.without_specks(jnp.asarray([[[[0.0, 1.0]], [[1.0, 0.0]], [[1.0, 0.0]]]]), 0.5))
     np.testing.assert_array_equal(nothing_else.argmax(-1), 0)
+
+
+def test_images_have_a_height_and_a_width(compute):
+    """The background and its activation are of pixels, places are shares of either side."""
+    method = scenes.method(image_size=[12, 20], background_activation_map=True, dropout=0.0, largest_scale=4.0)
+    batch = {'image': tiny.random_batch(side=20)['image'][:, :12]}
+    method.check(batch['image'].shape, 1)
+    params, extra = jax.jit(method.init, compiler_options=tiny.QUICK)(KEY, batch['image'])
+    assert params['background']['logits'].shape == (12, 20, 4)
+    pixels = jnp.where(jnp.arange(20)[None] < 15, -12.0, 40.0) + jnp.zeros((12, 1))
+    params = {**params, 'background_activation': {**params['background_activation'], 'pixels': pixels}}
+    (loss, _), found = compute(method, params, extra, batch, _at(method.background_steps + 3))
+    assert loss > 0 and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
+    assert found['background_activation']['pixels'].shape == (12, 20)
+    found = _predict(method, params, extra, batch['image'])
+    assert found['scores'].shape == (8, 12, 20, 4) and found['logits'].shape == (8, 3, 5, 3)
+    assert found['scores'][:, :, 15:, 0].min() > 0.99 and found['scores'][..., 0].min() < 0.5
+    np.testing.assert_allclose(found['reconstruction'], _composed(found), atol=1e-5)
+    with pytest.raises(
+        UserError, match=r'^AST is made for RGB images of 20 x 12 pixels \(method\.image_size\), found 12 x 20 with'
+    ):
+        method.check((8, 20, 12, 3), 1)
+
+
+def _composed(found):
+    """Background and glimpses, by their scores."""
+    height, width = found['scores'].shape[1:3]
+    placed = glimpses.place(found['glimpses'], found['places'], height, width)
+    drawn = np.einsum('bhwk,bkchw->bhwc', found['scores'][..., 1:], placed[:, :, :3])
+    return drawn + found['scores'][..., :1] * found['background']
 
 
 def test_a_learned_map_of_the_background_s_activation_is_for_pixels():
@@ -243,7 +309,12 @@ def test_other_images_are_refused(method, shape):
             r'^method\.smallest_object is a share of an image, from 0 to below 1; found 1\.0$',
         ),
         ({'frozen_steps': -1}, r'^method\.frozen_steps is a number of steps, at least 0; found -1$'),
-        ({'background': 'simple'}, r"^method\.background 'simple' is for images of 64, 128 pixels, method\.image_size is 16; "),
+        ({'background': 'simple'}, r"^method\.background 'simple' has 5 to 7 layers down to one cell, and images of 16 x 16 "),
+        (
+            {'image_size': (16, 0)},
+            r'^method\.image_size is the side of squares, or \(height, width\), in pixels, at least 1; found',
+        ),
+        ({'image_size': 16.5}, r'^config\.method\.image_size: expected a whole number or a list, found 16\.5$'),
         ({'scenario': 'TC'}, r"^config\.method\.scenario is one of BT, frozen, CT; found 'TC'$"),
         ({'num_clusters': 1}, r'^method\.num_clusters is 2 to 255, found 1$'),
     ],

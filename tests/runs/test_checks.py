@@ -27,7 +27,8 @@ def test_the_config_of_objects_fits_and_evaluators_of_classes_do_not(tmp_path):
 
 def test_images_that_are_scored_have_the_size_that_the_method_takes(tmp_path):
     evaluation = ast_objects_small.get_config().to_dict()['evaluation']
-    _check(tmp_path, evaluation=evaluation | {'crop_size': 64})
+    for size in (64, (64, 64)):
+        _check(tmp_path, evaluation=evaluation | {'crop_size': size})
     with pytest.raises(UserError, match=r'^AST is made for images of 64 x 64 pixels, and --config\.evaluation\.crop_size is 48'):
         _check(tmp_path, evaluation=evaluation | {'crop_size': 48})
 

@@ -77,7 +77,7 @@ class ByColour(Method):
 
     title, loss_in_words = 'By colour', 'nothing'
     num_clusters = 1 + len(COLOURS)
-    image_size = SIDE
+    image_size = (SIDE, SIDE)
     output_stride, first_cell = 1, 0.0
 
     def init(self, key, image):
