@@ -9,7 +9,7 @@ The layout is one of these two:
     <id>/images/*               an image, as the Data Science Bowl 2018 has it
     <id>/masks/*.png            one mask for each of its objects
 
-An optional splits.csv, with the columns id and split, says what is trained on. Images without masks count as not annotated.
+An optional splits.csv, see `split_table`, says what is trained on. Images without masks count as not annotated.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from ar_seg_jax.data import folder, images, instance_masks
+from ar_seg_jax.data import folder, images, instance_masks, split_table
 from ar_seg_jax.data.builder import SegmentationBuilder, SegmentationConfig, config_name, example, existing_directory
 from ar_seg_jax.data.limits import DataError
 
@@ -76,7 +76,7 @@ def builder(*, data_dir: str, root: str, size: int = 0, block_size: int = 0, val
     if min(size, block_size) < 0 or (size and block_size):
         raise DataError(f'data.size and data.block_size are numbers of pixels, and one is 0; found {size} and {block_size}')
     files, masks = _files(directory)
-    splits = folder.listed_splits(directory / 'splits.csv', files, directory) or _drawn(directory, files, val_share, seed)
+    splits = split_table.read(directory / 'splits.csv', files, directory) or _drawn(directory, files, val_share, seed)
     mask_files = [path for found in masks.values() for path in (found if isinstance(found, list) else [found])]
     options = {'size': size, 'block_size': block_size}
     name = config_name(

@@ -97,7 +97,7 @@ NAMED = {'id': 0, 'name': 'road', 'color_rgb': [1, 2, 3]}
         ('classes.json', {'classes': [NAMED], 'v': {'names': ['a'], 'map': {'-1': 0}}}, 'v', 'expected a variant'),
         ('classes.json', {'classes': [NAMED], 'v': {'names': 3, 'map': {'0': 0}}}, 'v', 'expected a variant'),
         ('splits.csv', b'id,split\na,../../../outside\n', '', r"letters, digits, _ and -, found '\.\./"),
-        ('splits.csv', b'id,split\na\n', '', 'letters, digits, _ and -, found None'),
+        ('splits.csv', b'id,split\na\n', '', "letters, digits, _ and -, found ''; the line is 'a'"),
         ('splits.csv', b'id,split\na,"' + b'x' * 200_000 + b'"\n', '', 'not a table in CSV format'),
         ('splits.csv', b'id,split\na,\xff\n', '', 'not a table in CSV format'),
     ],
@@ -108,7 +108,7 @@ def test_tables_of_a_folder_are_checked(tmp_path, file, content, variant, messag
         (root / part).mkdir(parents=True)
         Image.fromarray(np.zeros((9, 9), np.uint8)).save(root / part / 'a.png')
     (root / file).write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
-    with pytest.raises(UserError, match=f'{file}: .*{message}'):
+    with pytest.raises(UserError, match=f'{file}(, line 2)?: .*{message}'):
         folder.builder(data_dir=str(tmp_path / 'data'), root=str(root), variant=variant, block_size=0)
     assert not (tmp_path / 'data').exists()
 
