@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 import tempfile
 from pathlib import Path
 from typing import IO, Any
@@ -47,15 +48,16 @@ def read_json(path: Path, *keys: str, advice: str = 'restore it from a copy') ->
     return content
 
 
-def lock(path: Path, wait: bool = True) -> IO[str]:
+def lock(path: Path, wait: bool = True, shared: bool = False) -> IO[str]:
     """The open lock file at `path`, held until it is closed; BlockingIOError if another process has it and this must not wait.
 
-    A process that dies leaves no lock behind, since the operating system holds it, and not the file.
+    A process that dies leaves no lock behind, since the operating system holds it, and not the file. Any number of processes have
+    a `shared` lock at once. OSError if the path is a link, which could lead anywhere.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.open('a+')
+    file = os.fdopen(os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666), 'a+')
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
     except OSError:
         file.close()
         raise

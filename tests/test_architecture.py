@@ -44,9 +44,10 @@ ALLOWED = {
     'sweep': {'cli', 'errors', 'files', 'runs', 'sweeping'},
     'figures': {'cli', 'data', 'drawing', 'errors', 'files', 'prediction'},
     'convert': {'cli', 'errors', 'files', 'torch_files'},
+    'clean': {'cli', 'data', 'errors', 'runs'},
     '__init__': {'prediction'},
 }  # fmt: skip
-COMMANDS = ('main', 'evaluate', 'predict', 'sweep', 'figures', 'convert')
+COMMANDS = ('main', 'evaluate', 'predict', 'sweep', 'figures', 'convert', 'clean')
 # Whose import takes long; --help and wrong flags should not wait for it.
 HEAVY = {'jax', 'flax', 'grain', 'matplotlib', 'optax', 'orbax', 'tensorflow_datasets'}
 

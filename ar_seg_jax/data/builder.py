@@ -7,7 +7,6 @@ import io
 import json
 import logging
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import UInt8
 
-from ar_seg_jax import files
-from ar_seg_jax.data import images
+from ar_seg_jax.data import images, prepared
 from ar_seg_jax.data.classes import Class
 from ar_seg_jax.data.limits import DataError
 from ar_seg_jax.interfaces import VOID
@@ -63,7 +61,7 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
         }
         return tfds.core.DatasetInfo(
             builder=self,
-            description=f'{type(self).__name__} for unsupervised segmentation: {config.name}',
+            description=f'{type(self).__name__} {prepared.PURPOSE}: {config.name}',
             features=tfds.features.FeaturesDict(features),
             metadata=tfds.core.MetadataDict(classes=[entry._asdict() for entry in config.classes], void=VOID),
         )
@@ -87,19 +85,22 @@ def prepare(builder: SegmentationBuilder, may_write: bool = True) -> Segmentatio
     """Writes the examples of `builder` as ArrayRecord files unless that is done already; returns a builder that can read.
 
     Files are written beside their place and renamed when whole, so an interrupted run leaves no data set behind. Of
-    several processes one writes and the others wait; remains of a killed run are removed. DataError if files are needed
-    but this must not write.
+    several processes one writes and the others wait; remains of killed ones are removed, and `ar_seg_jax.clean` removes nothing
+    while this process lives. DataError if files are needed but this must not write.
     """
     directory = Path(builder.data_dir)
-    if builder.info.splits:
-        return builder
-    if not may_write:
+    if may_write:
+        prepared.remove_remains(directory.parents[1])
+    elif not builder.info.splits:
         raise DataError(f'{directory}: the data set is not prepared there; give --data_dir=DIR to prepare it in DIR')
-    with files.lock(directory.parent / f'.{directory.name}.lock'):
+    prepared.lock_to_read(directory, may_write)
+    return builder if builder.info.splits else _prepared(builder, directory)
+
+
+def _prepared(builder: SegmentationBuilder, directory: Path) -> SegmentationBuilder:
+    with prepared.lock_to_prepare(directory):
         if directory.exists():  # another process prepared it while this one waited, and a builder looks only once
             return type(builder)(config=builder.builder_config, data_dir=builder.data_dir_root)
-        for remains in directory.parent.glob(f'{directory.name}.incomplete*'):
-            shutil.rmtree(remains)
         _logger.info('Preparing %s in %s', builder.name, directory)
         tfds.disable_progress_bar()
         try:

@@ -71,7 +71,7 @@ def open_run(
     if training and first:
         prepared = data.builder.builder_config
         workdir.save_config(directory, config)
-        workdir.save_data(directory, prepared.channels, prepared.rescale, prepared.shorter_side, prepared.classes)
+        workdir.save_data(directory, prepared.channels, prepared.rescale, prepared.shorter_side, prepared.classes, prepared.name)
     peers.wait('the directory of the run is ready')
     if not (directory / 'config.json').exists():
         raise UserError(f'{directory} of process 0 is not there; all processes need the same --workdir on a shared disk')

@@ -2,7 +2,7 @@
 
 config.json           the config, checked when the run is resumed
 versions.json         of this program and of what it is built on, when it was last trained
-data.json             channels and scale of the images, names, colours and groups of the classes
+data.json             channels and scale of the images, names, colours and groups of the classes, and which prepared data it was
 checkpoints/<step>/   the model, the rest of the state (Orbax), checksums of both
 damaged/<step>/       checkpoints that were found damaged, for whoever wants to look
 evaluations/<step>.json  what each evaluator found: scores with their protocols, the class of each cluster
@@ -189,8 +189,9 @@ def load_config(workdir: Path) -> dict[str, Any]:
     return config
 
 
-def save_data(workdir: Path, channels: int, rescale: float, shorter_side: int, named: tuple[Class, ...]):
-    content = {'channels': channels, 'rescale': rescale, 'shorter_side': shorter_side}
+def save_data(workdir: Path, channels: int, rescale: float, shorter_side: int, named: tuple[Class, ...], variant: str):
+    """variant: the name of the prepared data, which changes with the files that it was made of."""
+    content = {'channels': channels, 'rescale': rescale, 'shorter_side': shorter_side, 'prepared': variant}
     content['classes'] = [entry._asdict() for entry in named]
     files.write_json(workdir / 'data.json', content)
 
@@ -199,6 +200,16 @@ def load_input(workdir: Path) -> tuple[int, float, int]:
     """Channels of the images that the run was trained on, their size relative to the raw ones, and their shorter side, or 0."""
     data = _load(workdir / 'data.json', 'channels', 'rescale')
     return data['channels'], data['rescale'], data.get('shorter_side', 0)  # of which older runs know nothing
+
+
+def used_data(workdir: Path) -> tuple[str, str | None]:
+    """The data set of a run, and its variant, the name of what was prepared; None if the run is older than these records."""
+    name = _load(workdir / 'config.json', 'data')['data']
+    variant = _load(workdir / 'data.json').get('prepared')
+    match name:
+        case {'name': str(dataset)} if variant is None or isinstance(variant, str):
+            return dataset, variant
+    raise UserError(f'{workdir}: expected the name of a data set in config.json, and of a variant in data.json; restore them')
 
 
 def load_cluster_classes(workdir: Path, step: int) -> tuple[list[int], tuple[Class, ...]] | None:

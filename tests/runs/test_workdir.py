@@ -165,7 +165,7 @@ def test_a_run_of_another_form_is_refused_with_both_versions(tmp_path):
 
 
 def test_what_images_were_like_comes_back_as_saved(tmp_path):
-    workdir.save_data(tmp_path, 4, 0.5, 320, (Class('road', (1, 2, 3)),))
+    workdir.save_data(tmp_path, 4, 0.5, 320, (Class('road', (1, 2, 3)),), 'pack-0')
     assert workdir.load_input(tmp_path) == (4, 0.5, 320)
     (tmp_path / 'data.json').write_text('{"channels": 3, "rescale": 0.5, "classes": []}')  # of a run before there were sides
     assert workdir.load_input(tmp_path) == (3, 0.5, 0)
