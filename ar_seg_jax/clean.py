@@ -25,13 +25,14 @@ _logger = logging.getLogger('ar_seg_jax.clean')  # the module itself runs as __m
 
 
 def main():
+    from ar_seg_jax import files
     from ar_seg_jax.data import prepared
     from ar_seg_jax.runs import usage
 
-    data_dir = Path(_DATA_DIR.value).expanduser().resolve()
+    data_dir = files.expanded(_DATA_DIR.value).resolve()
     if not data_dir.is_dir():
         raise UserError(f'{data_dir}: no such directory; --data_dir is that of config.data.data_dir')
-    runs = usage.runs(Path.cwd(), [Path(name).expanduser() for name in _WORKDIR.value])
+    runs = usage.runs(Path.cwd(), map(files.expanded, _WORKDIR.value))
     used = usage.of(runs)
     unused = [entry for entry in prepared.found(data_dir) if entry.killed or not used(*entry.variant)]
     for entry in unused:

@@ -10,6 +10,14 @@ from typing import IO, Any
 from ar_seg_jax.errors import UserError
 
 
+def expanded(path: str | Path) -> Path:
+    """With the home directory in place of ~; UserError where nobody knows it, as in a container of a user without an account."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(f'{path}: there is no home directory ({error}); give a full path, or set HOME') from error
+
+
 def write(path: Path, content: bytes):
     """Writes beside the file and renames, so that no half file is left and no symbolic link is followed."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -12,14 +12,18 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
+from google.protobuf import json_format
 from jaxtyping import UInt8
 
+from ar_seg_jax import files
 from ar_seg_jax.data import images, prepared
 from ar_seg_jax.data.classes import Class
 from ar_seg_jax.data.limits import DataError
 from ar_seg_jax.interfaces import VOID
 
 _logger = logging.getLogger(__name__)
+
+_AGAIN = 'remove it to prepare it again'
 
 
 @dataclasses.dataclass(eq=False, kw_only=True, repr=False)
@@ -51,6 +55,20 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
 
     VERSION = tfds.core.Version('1.0.0')
     builder_config: SegmentationConfig
+
+    def __init__(self, **options: Any):
+        """Reads what is said of prepared data, if there is any; DataError unless it is of this version and form."""
+        try:
+            super().__init__(**options)
+        except (json_format.Error, AssertionError, ValueError) as error:  # versions that differ are an AssertionError
+            reason, place = (
+                str(error).partition('\n')[0],
+                Path(options['data_dir'], self.name, options['config'].name, str(self.VERSION)),
+            )
+            raise DataError(f'prepared data in {place} is damaged, or of another version ({reason}); {_AGAIN}') from error
+        found = self.info.file_format
+        if self.info.splits and found != tfds.core.FileFormat.ARRAY_RECORD:
+            raise DataError(f'{self.data_dir}: expected prepared data in the format array_record, found {found.value}; {_AGAIN}')
 
     def _info(self) -> tfds.core.DatasetInfo:
         config = self.builder_config
@@ -100,7 +118,10 @@ def prepare(builder: SegmentationBuilder, may_write: bool = True) -> Segmentatio
 def _prepared(builder: SegmentationBuilder, directory: Path) -> SegmentationBuilder:
     with prepared.lock_to_prepare(directory):
         if directory.exists():  # another process prepared it while this one waited, and a builder looks only once
-            return type(builder)(config=builder.builder_config, data_dir=builder.data_dir_root)
+            found = type(builder)(config=builder.builder_config, data_dir=builder.data_dir_root)
+            if not found.info.splits:
+                raise DataError(f'{directory}: prepared data without splits; {_AGAIN}')
+            return found
         _logger.info('Preparing %s in %s', builder.name, directory)
         tfds.disable_progress_bar()
         try:
@@ -115,7 +136,7 @@ def existing_directory(path: str | Path, purpose: str) -> Path:
     """`path` as an absolute directory; DataError if there is none."""
     if not str(path):
         raise DataError(f'no directory given; {purpose}')
-    directory = Path(path).expanduser()
+    directory = files.expanded(path)
     if not directory.is_dir():
         raise DataError(f'{directory.absolute()}: no such directory; {purpose}')
     return directory.resolve()
