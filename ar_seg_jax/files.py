@@ -3,7 +3,7 @@
 import fcntl
 import json
 import os
-import tempfile
+import secrets
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,16 +19,15 @@ def expanded(path: str | Path) -> Path:
 
 
 def write(path: Path, content: bytes):
-    """Writes beside the file and renames, so that no half file is left and no symbolic link is followed."""
+    """Writes beside the file and renames, so that no half file is left and no symbolic link is followed; umask counts."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix='.', suffix='.partial', delete=False) as beside:
-        try:
-            beside.write(content)
-            beside.close()
-            Path(beside.name).chmod(0o644)  # that of a temporary file is for its owner only
-            Path(beside.name).replace(path)
-        finally:
-            Path(beside.name).unlink(missing_ok=True)
+    beside = path.with_name(f'.{secrets.token_hex(8)}.partial')
+    try:
+        with beside.open('xb') as file:
+            file.write(content)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Any):
@@ -70,3 +69,11 @@ def lock(path: Path, wait: bool = True, shared: bool = False) -> IO[str]:
         file.close()
         raise
     return file
+
+
+def is_at(file: IO, path: Path) -> bool:
+    """Whether an open file is still the one at `path`, which was neither removed nor replaced."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.lstat())
+    except FileNotFoundError:
+        return False

@@ -37,8 +37,7 @@ def main() -> int:
     state, done = runs.train(run)
     if not done:
         return os.EX_TEMPFAIL
-    run.reporter.report(state.model)
-    return 0
+    return 0 if runs.report(run, state.model) else os.EX_TEMPFAIL
 
 
 if __name__ == '__main__':

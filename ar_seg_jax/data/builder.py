@@ -61,10 +61,8 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
         try:
             super().__init__(**options)
         except (json_format.Error, AssertionError, ValueError) as error:  # versions that differ are an AssertionError
-            reason, place = (
-                str(error).partition('\n')[0],
-                Path(options['data_dir'], self.name, options['config'].name, str(self.VERSION)),
-            )
+            place = Path(options['data_dir'], self.name, options['config'].name, str(self.VERSION))
+            reason = str(error).partition('\n')[0]
             raise DataError(f'prepared data in {place} is damaged, or of another version ({reason}); {_AGAIN}') from error
         found = self.info.file_format
         if self.info.splits and found != tfds.core.FileFormat.ARRAY_RECORD:

@@ -199,7 +199,7 @@ def _known(names: Iterable[str], known: dict[str, Block], lists: Path, split: st
 
 def _read_lists(directory: Path) -> dict[str, list[str]]:
     found = {split: directory / f'{split}.txt' for split in SPLITS if (directory / f'{split}.txt').exists()}
-    lists = {split: list(dict.fromkeys(path.read_text().split())) for split, path in found.items()}
+    lists = {split: list(dict.fromkeys(path.read_text(encoding='utf-8').split())) for split, path in found.items()}
     lists = {split: names for split, names in lists.items() if names}
     if not lists:
         raise DataError(f'{directory}: expected {", ".join(f"{split}.txt" for split in SPLITS)} with block names; found none')

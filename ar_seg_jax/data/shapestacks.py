@@ -90,7 +90,7 @@ def builder(*, data_dir: str, root: str, size: int = 64, lists: str = 'default',
 def _files(root: Path, table: Path, masks: bool) -> list[tuple[Path, Path | None]]:
     """Images of the scenarios of a list, with their masks."""
     limits.check_file(table)
-    scenarios = table.read_text().split()
+    scenarios = table.read_text(encoding='utf-8').split()
     pairs = []
     for scenario in scenarios:
         place = existing_directory(root / 'recordings' / scenario, f'{table} lists it; complete the download')

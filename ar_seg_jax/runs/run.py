@@ -3,13 +3,15 @@
 import dataclasses
 import logging
 import math
+import os
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
 import jax
 
-from ar_seg_jax import build, sharding
+from ar_seg_jax import build, files, sharding
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.evaluation.evaluator import Subject
 from ar_seg_jax.interfaces import ModelState
@@ -17,11 +19,14 @@ from ar_seg_jax.runs import assembly, checks, workdir
 from ar_seg_jax.runs.report import Reporter
 from ar_seg_jax.training import loop, peers
 from ar_seg_jax.training.checkpoint import Checkpoints
+from ar_seg_jax.training.metrics import Evaluation
 from ar_seg_jax.training.state import TrainState
 from ar_seg_jax.training.stopping import Stop
-from ar_seg_jax.training.task import Task
+from ar_seg_jax.training.task import Guard, Task
 
 _logger = logging.getLogger(__name__)
+
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +87,7 @@ def open_run(
 
 
 def train(run: Run) -> tuple[TrainState, bool]:
-    """Trains, or goes on training; the state, and whether that is the last step, or the run was asked to stop before it."""
+    """Trains, or goes on training; the state, and whether that is the last step: not if the run was asked to stop."""
     schedule = assembly.schedule(run.config, run.task.data)
     _announce(run, schedule)
     with Stop(run.task.mesh) as stop:
@@ -90,15 +95,48 @@ def train(run: Run) -> tuple[TrainState, bool]:
             run.task,
             run.checkpoints,
             schedule=schedule,
-            evaluate=run.reporter.follow,
+            evaluate=lambda state, guard: _follow(run, state, guard),
             watch=assembly.watch(run.config),
             stop=stop,
             workdir=run.directory,
         )
+        stopped = stop.agreed()
+    _check_there(run)
     step = int(state.step)
-    if step < schedule.steps:
+    if stopped or step < schedule.steps:
         _logger.warning('Stopped after step %d, which is saved in %s; the same command goes on', step, run.checkpoints.directory)
-    return state, step >= schedule.steps
+        return state, False
+    return state, True
+
+
+def _follow(run: Run, state: TrainState, guard: Guard) -> Evaluation:
+    _check_there(run)
+    return run.reporter.follow(state, guard)
+
+
+def report(run: Run, state: ModelState) -> bool:
+    """All that can be said of the last state, which is saved; whether it was: not if a signal ended it before."""
+    heeded = [number for number in _ENDING if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, signal.default_int_handler) for number in heeded}
+    try:
+        run.reporter.report(state)
+    except KeyboardInterrupt:
+        _logger.warning('Stopped while step %d, which is saved, was scored; the same command scores it again', int(state.step))
+        if jax.process_count() > 1:
+            os._exit(os.EX_TEMPFAIL)  # an orderly end would wait for the others
+        return False
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    _check_there(run)
+    return True
+
+
+def _check_there(run: Run):
+    if run.lock and not files.is_at(run.lock, workdir.lock(run.directory)):
+        raise UserError(
+            f'{run.directory} was removed or replaced while the run was under way: what was written before is not there any more'
+        )
 
 
 def evaluated(run: Run, step: int | None) -> ModelState:

@@ -114,9 +114,13 @@ def metrics(workdir: Path) -> Path:
     return workdir / 'metrics.jsonl'
 
 
+def lock(workdir: Path) -> Path:
+    return workdir / 'lock'
+
+
 def claim(workdir: Path) -> IO[str]:
     """Makes the directory and locks it; UserError if another run has it. The lock ends with the process or the file's closing."""
-    path = workdir / 'lock'
+    path = lock(workdir)
     try:
         file = files.lock(path, wait=False)
     except BlockingIOError as error:

@@ -1,6 +1,7 @@
 """Removal of prepared data as a user starts it; what is ours at all is in data/test_prepared.py."""
 
 import json
+import subprocess
 
 import pytest
 
@@ -55,6 +56,16 @@ def test_what_no_run_uses_is_listed_with_its_size_and_removed_after_asking(place
     assert done.returncode == 0 and done.stdout.endswith('Removed 4 MB\n'), done.stderr
     assert 'x-dddddddddddd/1.0.0 stays: a process prepares or reads it' in done.stderr
     assert _left(place) == list('abd')
+
+
+def test_output_that_nobody_reads_is_told_in_a_line(place):
+    line = commands.line('clean', f'--data_dir={place / "data"}', f'--workdir={place / "here" / "deeper" / "run"}', '--yes')
+    options = {'cwd': place / 'there', 'env': commands.environment(PYTHONPATH=str(commands.ROOT)), 'text': True}
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options) as process:
+        process.stdout.close()
+        told = process.stderr.read()
+    assert told == 'error: nobody reads the output any more; what was to be written to files is there\n'
+    assert process.returncode == 1
 
 
 def test_all_variants_stay_of_the_data_set_of_a_run_that_does_not_say_which_it_uses(place):
