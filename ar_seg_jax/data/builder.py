@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ class SegmentationConfig(tfds.core.BuilderConfig):
     shorter_side: pixels; where not 0, all images were brought to it, whatever `rescale` is.
     instances: labels are numbers of objects, 0 is the background, and there are no classes; objects of different images have
         nothing to do with one another. There are at most VOID - 1 of them in an image.
+    sources: the files that examples are made of, by which a run tells what changed; empty where that is not known.
     """
 
     classes: tuple[Class, ...]
@@ -41,6 +43,7 @@ class SegmentationConfig(tfds.core.BuilderConfig):
     channels: int = 3
     rescale: float = 1.0
     shorter_side: int = 0
+    sources: Sequence[prepared.Source] = ()
 
     def __repr__(self) -> str:
         return self.name  # TFDS logs its configs; lists of files would drown the rest
@@ -127,6 +130,7 @@ def _prepared(builder: SegmentationBuilder, directory: Path) -> SegmentationBuil
                 builder.download_and_prepare(file_format='array_record')
         except RuntimeError as error:  # ArrayRecord's, for files that it cannot write
             raise DataError(f'{directory}: cannot write the prepared data ({error}); is the disk full?') from error
+        prepared.write_sources(directory, builder.builder_config.sources)
     return builder
 
 

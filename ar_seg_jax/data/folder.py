@@ -26,6 +26,7 @@ from ar_seg_jax.data import classes, images, limits, split_table
 from ar_seg_jax.data.builder import SegmentationBuilder, SegmentationConfig, config_name, example, existing_directory
 from ar_seg_jax.data.classes import Class
 from ar_seg_jax.data.limits import DataError
+from ar_seg_jax.data.prepared import Source
 from ar_seg_jax.interfaces import VOID
 
 _IDS = frozenset(map(str, range(256)))
@@ -121,13 +122,14 @@ def builder(
     reading = _labels(directory, variant, label_files) if label_files else None
     if variant and reading is None:
         raise DataError(f'{directory}: data.variant={variant!r} needs label maps in {directory / "labels"}; found none')
+    sources = stamps([*(path for pairs in files.values() for _, path in pairs), *label_files.values()])
     name = config_name(
         f'{directory.name}-{variant}' if variant else directory.name,
         root=directory,
         options=(variant, labels, channels, rescale, block_size, edges),
         splits={split: [identifier for identifier, _ in pairs] for split, pairs in files.items()},
         classes=reading and (reading.classes, reading.by_id),
-        stamps=stamps([*(path for pairs in files.values() for _, path in pairs), *label_files.values()]),
+        stamps=sources,
     )
     config = FolderConfig(
         name=name,
@@ -139,6 +141,7 @@ def builder(
         rescale=rescale,
         block_size=block_size,
         edges=edges,
+        sources=sources,
     )
     return Folder(config=config, data_dir=data_dir)
 
@@ -171,7 +174,7 @@ def by_identifier(base: Path) -> dict[str, Path]:
     return found
 
 
-def stamps(paths: Iterable[Path]) -> list[tuple[str, int, int]]:
+def stamps(paths: Iterable[Path]) -> list[Source]:
     """What changes when files change: names, sizes and times."""
     return [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
 

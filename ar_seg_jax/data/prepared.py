@@ -2,6 +2,7 @@
 
     <data_dir>/<data set>/<variant>/1.0.0/                     a prepared data set, see `builder`
     <data_dir>/<data set>/<variant>/incomplete.ABC123_1.0.0/   one that is being prepared, or was when its process was killed
+    <data_dir>/<data set>/<variant>/1.0.0/sources.json         the files that it was made of, where these are known
     <data_dir>/<data set>/<variant>/.1.0.0.lock                locked while it is prepared
     <data_dir>/<data set>/<variant>/.1.0.0.readers             locked, together, by all that read it
 
@@ -12,17 +13,23 @@ import contextlib
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
 from ar_seg_jax import files
+from ar_seg_jax.errors import UserError
 
 PURPOSE = 'for unsupervised segmentation'  # which the descriptions of our data sets say
 
 _NAME = re.compile(r'(?P<killed>incomplete\.[A-Z0-9]{6}_)?(?P<version>\d+\.\d+\.\d+)')  # TFDS's
-_VARIANT = re.compile(r'.+-[0-9a-f]{12}')  # what `builder.config_name` gives
+_VARIANT = re.compile(r'[\w.-]+-[0-9a-f]{12}')  # what `builder.config_name` gives
+_SOURCES = 'sources.json'
+_TOLD = 3  # files of each kind in a message
 _read: dict[Path, IO[str]] = {}  # locks of what this process reads, which end with it
+
+
+Source = tuple[str, int, int]  # name, size in bytes, and time of a file
 
 
 class Prepared(NamedTuple):
@@ -55,6 +62,38 @@ def lock_to_read(directory: Path, may_write: bool):
     if path not in _read and (may_write or path.is_file()):
         with contextlib.suppress(OSError):
             _read[path] = files.lock(path, shared=True)
+
+
+def write_sources(directory: Path, sources: Sequence[Source]):
+    """Keeps the files that prepared data was made of, for `changes`."""
+    if sources:
+        files.write(directory / _SOURCES, json.dumps({path: stamp for path, *stamp in sources}).encode())
+
+
+def changes(directory: Path, before: str, sources: Sequence[Source]) -> str:
+    """In words, which files are others than when the variant `before` of the same data set was prepared.
+
+    directory: of what is prepared from `sources`, now or soon. '' if it is not known any more what that variant was made of.
+    """
+    place = directory.parents[1] / before / directory.name / _SOURCES
+    if not _VARIANT.fullmatch(before) or not sources:
+        return ''
+    try:
+        then = files.read_json(place)
+    except (OSError, UserError):
+        return ''
+    now = {path: stamp for path, *stamp in sources}
+    found = {
+        'added': now.keys() - then.keys(),
+        'removed': then.keys() - now.keys(),
+        'changed': {path for path in now.keys() & then.keys() if now[path] != then[path]},
+    }
+    parts = [f'{len(paths)} {kind} ({_listed(sorted(paths))})' for kind, paths in found.items() if paths]
+    return f'files: {", ".join(parts)}' if parts else 'no file, but its table of splits or classes, or how it is prepared'
+
+
+def _listed(paths: Sequence[str]) -> str:
+    return ', '.join(paths[:_TOLD]) + (', ...' if len(paths) > _TOLD else '')
 
 
 def remove(directory: Path) -> bool:

@@ -15,7 +15,7 @@ from ar_seg_jax import build, files, sharding
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.evaluation.evaluator import Subject
 from ar_seg_jax.interfaces import ModelState
-from ar_seg_jax.runs import assembly, checks, workdir
+from ar_seg_jax.runs import assembly, changes, checks, workdir
 from ar_seg_jax.runs.report import Reporter
 from ar_seg_jax.training import loop, peers
 from ar_seg_jax.training.checkpoint import Checkpoints
@@ -42,14 +42,21 @@ class Run:
 
 
 def open_run(
-    config: Mapping[str, Any], directory: Path, *, training: bool, data_dir: str | None = None, split: str | None = None
+    config: Mapping[str, Any],
+    directory: Path,
+    *,
+    training: bool,
+    data_dir: str | None = None,
+    split: str | None = None,
+    changed_data: bool = False,
 ) -> Run:
     """Builds what a config describes.
 
     For training the directory is locked, and data is prepared where it has to be. Without training nothing is written yet,
     and the config, which may come from anywhere, cannot say where: data is read only, unless `data_dir` is given. `split` is
-    scored and pictured instead of that of the config, and what is written has its name. Raises UserError for a config that is
-    wrong, before anything is prepared or written where that can be told.
+    scored and pictured instead of that of the config, and what is written has its name. A training goes on with data that changed
+    since it began only with `changed_data`. Raises UserError for a config that is wrong, before anything is prepared or written
+    where that can be told.
     """
     workdir.check_types(config)
     if data_dir:
@@ -61,6 +68,7 @@ def open_run(
     checks.check(config, method, data, begins=training and not workdir.holds_state(directory))
     workdir.check_inside(directory)
     workdir.check_config(directory, config)
+    changes.check(directory, data.builder, accepted=changed_data or not training)
     first = jax.process_index() == 0
     lock = workdir.claim(directory) if training and first else None
     if cache := assembly.compilation_cache(config if training else {'compilation_cache': ''}, directory):

@@ -26,6 +26,7 @@ from ar_seg_jax import configuration, files
 from ar_seg_jax.data import classes
 from ar_seg_jax.data.classes import Class
 from ar_seg_jax.errors import UserError
+from ar_seg_jax.runs import older
 from ar_seg_jax.training import optimizer, versions
 
 FORMAT = 2  # of all that is in the directory; another one cannot be read
@@ -149,10 +150,13 @@ def check_types(config: Mapping[str, Any], place: str = 'config'):
 
 
 def check_config(workdir: Path, config: Mapping[str, Any]):
-    """UserError naming the keys if the run in `workdir` began with another config; those in FREE may differ."""
+    """UserError naming the keys if the run in `workdir` saved a state with another config; those in FREE may differ."""
     if not (workdir / 'config.json').exists():
         return
-    found = configuration.differences(load_config(workdir), plain(config))
+    began = load_config(workdir)
+    if not holds_state(workdir):  # a start that failed binds to nothing
+        return
+    found = configuration.differences(began, plain(config))
     free = [key for key in FREE if key not in _LENGTH or not _follows_length(config)]
     differing = [entry for entry in found if not any(entry[0] == key or entry[0].startswith(f'{key}.') for key in free)]
     if differing:
@@ -178,7 +182,7 @@ def plain(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def load_config(workdir: Path) -> dict[str, Any]:
-    """The config of a run; UserError if a version of this program wrote it whose runs this one cannot read."""
+    """The config of a run, with the keys of today; UserError if a version of the program wrote it that this one cannot read."""
     place = workdir / 'config.json'
     config = _load(place)
     path = workdir / 'versions.json'
@@ -189,6 +193,7 @@ def load_config(workdir: Path) -> dict[str, Any]:
             f'which this version ({versions.installed()["ar_seg_jax"]}) cannot read: '
             'to evaluate it, or predict with it, check that version out; to train, use another --workdir'
         )
+    config = older.completed(config)
     check_types(config, str(place))
     return config
 
