@@ -79,23 +79,16 @@ def builder(*, data_dir: str, root: str, size: int = 0, block_size: int = 0, val
     splits = split_table.read(directory / 'splits.csv', files, directory) or _drawn(directory, files, val_share, seed)
     mask_files = [path for found in masks.values() for path in (found if isinstance(found, list) else [found])]
     options = {'size': size, 'block_size': block_size}
-    sources = folder.stamps([*files.values(), *mask_files])
+    stamps = folder.stamps([*files.values(), *mask_files])
     name = config_name(
         directory.name,
         root=directory,
         splits={split: [identifier for identifier, _ in pairs] for split, pairs in splits.items()},
-        stamps=sources,
+        stamps=stamps,
         **options,
     )
     config = InstancesConfig(
-        name=name,
-        classes=(),
-        instances=True,
-        shorter_side=size,
-        files=splits,
-        masks=masks,
-        block_size=block_size,
-        sources=sources,
+        name=name, classes=(), instances=True, shorter_side=size, files=splits, masks=masks, block_size=block_size, sources=stamps
     )
     return Instances(config=config, data_dir=data_dir)
 

@@ -4,8 +4,8 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-# Keys that were added since, by their part of the config and the names of what has them ('' for all), each with the value that
-# says what was done before. A key whose older meaning no value has does not belong here: such a run cannot go on.
+# Keys that were added since, by their part of the config ('' for its top) and the names of what has them ('' for all), each with
+# the value that says what was done before. A key whose older meaning no value has does not belong here: such a run cannot go on.
 _ADDED = (
     ('initial_weights', '', 'layout', 'own'),
     ('initial_weights', '', 'without', []),
@@ -21,7 +21,7 @@ def completed(config: Mapping[str, Any]) -> dict[str, Any]:
     """The config, with the keys that were added since, at the values that its run had; keys that it has stay as they are."""
     config = copy.deepcopy(dict(config))
     for part, name, key, value in _ADDED:
-        options = config.get(part)
+        options = config.get(part) if part else config
         if isinstance(options, dict) and name in ('', options.get('name')):
             options.setdefault(key, value)
     return config
