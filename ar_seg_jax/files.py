@@ -59,10 +59,13 @@ def lock(path: Path, wait: bool = True, shared: bool = False) -> IO[str]:
     """The open lock file at `path`, held until it is closed; BlockingIOError if another process has it and this must not wait.
 
     A process that dies leaves no lock behind, since the operating system holds it, and not the file. Any number of processes have
-    a `shared` lock at once. OSError if the path is a link, which could lead anywhere.
+    a `shared` lock at once, for which a file that is there is only read. OSError if the path is a link.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = os.fdopen(os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666), 'a+')
+    reads = shared and path.is_file()
+    flags = os.O_RDONLY if reads else os.O_RDWR | os.O_APPEND | os.O_CREAT
+    if not reads:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    file = os.fdopen(os.open(path, flags | os.O_NOFOLLOW, 0o666), 'r' if reads else 'a+')
     try:
         fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
     except OSError:
