@@ -18,7 +18,7 @@ from ar_seg_jax.config_files import config_file
 from ar_seg_jax.configuration import unknown
 from ar_seg_jax.errors import UserError, printable
 
-COMMANDS = ('train', 'evaluate', 'predict', 'sweep', 'figures', 'convert')
+COMMANDS = ('train', 'evaluate', 'predict', 'sweep', 'figures', 'convert', 'clean')
 
 _OVERRIDE = re.compile(r'--?config\.(?P<key>[\w.]+)(=.*)?')
 
@@ -65,7 +65,12 @@ def run(main: Callable[..., int | None], arguments: Sequence[str] = ()):
         if values.get('distributed') or (place and 'processes' in values):
             return _joined(functools.partial(main, *given), place, values['heartbeat_seconds'], verbose)
         try:
-            return main(*given)
+            status = main(*given)
+            sys.stdout.flush()
+            return status
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python fails again when it ends
+            return _fail(1, 'nobody reads the output any more; what was to be written to files is there')
         except Exception as error:
             if verbose or not _mendable(error):
                 raise
@@ -74,6 +79,8 @@ def run(main: Callable[..., int | None], arguments: Sequence[str] = ()):
             return _fail(130, 'interrupted')
 
     sys.unraisablehook = _unraisable
+    if sys.stdout:
+        sys.stdout.reconfigure(errors='backslashreplace')  # of names that the encoding of the terminal has not
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter('%(message)s'))
     logger = logging.getLogger('ar_seg_jax')

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib.machinery import PathFinder
 from pathlib import Path
 
+from ar_seg_jax import files
 from ar_seg_jax.configuration import unknown
 from ar_seg_jax.errors import UserError
 
@@ -21,7 +22,7 @@ def config_file(given: str) -> Path:
     package = Path(__file__).parent
     ours = next((place for place in (package / 'configs', package.parent / 'configs') if place.is_dir()), None)
     known = sorted(path.stem for path in ours.glob('[!_]*.py') if path.stem != _COMMON) if ours else []
-    path = Path(given).expanduser()
+    path = files.expanded(given)
     if not path.is_file():
         if given.removesuffix('.py') not in known:
             _refuse_config(given, path.stem, known)

@@ -25,8 +25,8 @@ def main(source: str, target: str):
 
     if Path(target).suffix != '.safetensors':
         raise UserError(f'{target}: the file that is written ends in .safetensors')
-    content = torch_files.read(Path(source).expanduser())
-    files.write(Path(target).expanduser(), save(content.arrays))
+    content = torch_files.read(files.expanded(source))
+    files.write(files.expanded(target), save(content.arrays))
     if content.others:
         more = f' and {len(content.others) - _TOLD} more' if len(content.others) > _TOLD else ''
         _logger.info('Left out, since these are no tensors: %s%s', printable(', '.join(content.others[:_TOLD])), more)

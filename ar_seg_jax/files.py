@@ -2,24 +2,32 @@
 
 import fcntl
 import json
-import tempfile
+import os
+import secrets
 from pathlib import Path
 from typing import IO, Any
 
 from ar_seg_jax.errors import UserError
 
 
+def expanded(path: str | Path) -> Path:
+    """With the home directory in place of ~; UserError where nobody knows it, as in a container of a user without an account."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(f'{path}: there is no home directory ({error}); give a full path, or set HOME') from error
+
+
 def write(path: Path, content: bytes):
-    """Writes beside the file and renames, so that no half file is left and no symbolic link is followed."""
+    """Writes beside the file and renames, so that no half file is left and no symbolic link is followed; umask counts."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix='.', suffix='.partial', delete=False) as beside:
-        try:
-            beside.write(content)
-            beside.close()
-            Path(beside.name).chmod(0o644)  # that of a temporary file is for its owner only
-            Path(beside.name).replace(path)
-        finally:
-            Path(beside.name).unlink(missing_ok=True)
+    beside = path.with_name(f'.{secrets.token_hex(8)}.partial')
+    try:
+        with beside.open('xb') as file:
+            file.write(content)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Any):
@@ -47,16 +55,28 @@ def read_json(path: Path, *keys: str, advice: str = 'restore it from a copy') ->
     return content
 
 
-def lock(path: Path, wait: bool = True) -> IO[str]:
+def lock(path: Path, wait: bool = True, shared: bool = False) -> IO[str]:
     """The open lock file at `path`, held until it is closed; BlockingIOError if another process has it and this must not wait.
 
-    A process that dies leaves no lock behind, since the operating system holds it, and not the file.
+    A process that dies leaves no lock behind, since the operating system holds it, and not the file. Any number of processes have
+    a `shared` lock at once, for which a file that is there is only read. OSError if the path is a link.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.open('a+')
+    reads = shared and path.is_file()
+    flags = os.O_RDONLY if reads else os.O_RDWR | os.O_APPEND | os.O_CREAT
+    if not reads:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    file = os.fdopen(os.open(path, flags | os.O_NOFOLLOW, 0o666), 'r' if reads else 'a+')
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
     except OSError:
         file.close()
         raise
     return file
+
+
+def is_at(file: IO, path: Path) -> bool:
+    """Whether an open file is still the one at `path`, which was neither removed nor replaced."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.lstat())
+    except FileNotFoundError:
+        return False

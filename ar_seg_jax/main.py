@@ -18,6 +18,7 @@ from ar_seg_jax import cli
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Python file with get_config(); --config.key=value sets a key.')
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the run; runs/<name of the config> if not given.')
+_CHANGED_DATA = flags.DEFINE_bool('changed_data', False, 'Go on although data changed since the run began.')
 flags.mark_flag_as_required('config')
 cli.define_process_flags()
 
@@ -33,12 +34,11 @@ def main() -> int:
     from ar_seg_jax.runs import run as runs
 
     name = Path(config_flags.get_config_filename(flags.FLAGS['config'])).stem
-    run = runs.open_run(config, Path(_WORKDIR.value or Path('runs') / name), training=True)
+    run = runs.open_run(config, Path(_WORKDIR.value or Path('runs') / name), training=True, changed_data=_CHANGED_DATA.value)
     state, done = runs.train(run)
     if not done:
         return os.EX_TEMPFAIL
-    run.reporter.report(state.model)
-    return 0
+    return 0 if runs.report(run, state.model) else os.EX_TEMPFAIL
 
 
 if __name__ == '__main__':

@@ -47,7 +47,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.evaluation = {
         'split': 'val',  # is scored and pictured
         'crop_size': 0,  # centre crop, pixels of a side, or (height, width); 0 takes whole images
-        'batch_size': 60,
+        'batch_size': 60,  # or fewer, where the split is smaller
         'pictures': 6,  # images in the picture of results
     }
     config.evaluators = {

@@ -16,7 +16,7 @@ ALLOWED = {
     'interfaces': {'errors'},
     'processes': set(),
     'configuration': {'errors'},
-    'config_files': {'configuration', 'errors'},
+    'config_files': {'configuration', 'errors', 'files'},
     'files': {'errors'},
     'torch_files': {'errors'},
     'orderings': {'errors'},
@@ -35,7 +35,7 @@ ALLOWED = {
     'runs': {
         'build', 'configuration', 'data', 'drawing', 'errors', 'evaluation', 'files', 'interfaces', 'sharding', 'training',
     },
-    'prediction': {'build', 'data', 'errors', 'interfaces', 'runs', 'sharding', 'training'},
+    'prediction': {'build', 'data', 'errors', 'files', 'interfaces', 'runs', 'sharding', 'training'},
     'sweeping': {'configuration', 'drawing', 'errors', 'processes', 'evaluation', 'files', 'runs', 'training'},
     'cli': {'config_files', 'configuration', 'errors', 'processes', 'training'},
     'main': {'build', 'cli', 'runs'},
@@ -44,9 +44,10 @@ ALLOWED = {
     'sweep': {'cli', 'errors', 'files', 'runs', 'sweeping'},
     'figures': {'cli', 'data', 'drawing', 'errors', 'files', 'prediction'},
     'convert': {'cli', 'errors', 'files', 'torch_files'},
+    'clean': {'cli', 'data', 'errors', 'files', 'runs'},
     '__init__': {'prediction'},
 }  # fmt: skip
-COMMANDS = ('main', 'evaluate', 'predict', 'sweep', 'figures', 'convert')
+COMMANDS = ('main', 'evaluate', 'predict', 'sweep', 'figures', 'convert', 'clean')
 # Whose import takes long; --help and wrong flags should not wait for it.
 HEAVY = {'jax', 'flax', 'grain', 'matplotlib', 'optax', 'orbax', 'tensorflow_datasets'}
 

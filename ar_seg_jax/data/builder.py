@@ -7,21 +7,24 @@ import io
 import json
 import logging
 import re
-import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
+from google.protobuf import json_format
 from jaxtyping import UInt8
 
 from ar_seg_jax import files
-from ar_seg_jax.data import images
+from ar_seg_jax.data import images, prepared
 from ar_seg_jax.data.classes import Class
 from ar_seg_jax.data.limits import DataError
 from ar_seg_jax.interfaces import VOID
 
 _logger = logging.getLogger(__name__)
+
+_AGAIN = 'remove it to prepare it again'
 
 
 @dataclasses.dataclass(eq=False, kw_only=True, repr=False)
@@ -32,6 +35,7 @@ class SegmentationConfig(tfds.core.BuilderConfig):
     shorter_side: pixels; where not 0, all images were brought to it, whatever `rescale` is.
     instances: labels are numbers of objects, 0 is the background, and there are no classes; objects of different images have
         nothing to do with one another. There are at most VOID - 1 of them in an image.
+    sources: the files that examples are made of, by which a run tells what changed; empty where that is not known.
     """
 
     classes: tuple[Class, ...]
@@ -39,6 +43,7 @@ class SegmentationConfig(tfds.core.BuilderConfig):
     channels: int = 3
     rescale: float = 1.0
     shorter_side: int = 0
+    sources: Sequence[prepared.Source] = ()
 
     def __repr__(self) -> str:
         return self.name  # TFDS logs its configs; lists of files would drown the rest
@@ -54,6 +59,18 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
     VERSION = tfds.core.Version('1.0.0')
     builder_config: SegmentationConfig
 
+    def __init__(self, **options: Any):
+        """Reads what is said of prepared data, if there is any; DataError unless it is of this version and form."""
+        try:
+            super().__init__(**options)
+        except (json_format.Error, AssertionError, ValueError) as error:  # versions that differ are an AssertionError
+            place = Path(options['data_dir'], self.name, options['config'].name, str(self.VERSION))
+            reason = str(error).partition('\n')[0]
+            raise DataError(f'prepared data in {place} is damaged, or of another version ({reason}); {_AGAIN}') from error
+        found = self.info.file_format
+        if self.info.splits and found != tfds.core.FileFormat.ARRAY_RECORD:
+            raise DataError(f'{self.data_dir}: expected prepared data in the format array_record, found {found.value}; {_AGAIN}')
+
     def _info(self) -> tfds.core.DatasetInfo:
         config = self.builder_config
         features = {
@@ -63,7 +80,7 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
         }
         return tfds.core.DatasetInfo(
             builder=self,
-            description=f'{type(self).__name__} for unsupervised segmentation: {config.name}',
+            description=f'{type(self).__name__} {prepared.PURPOSE}: {config.name}',
             features=tfds.features.FeaturesDict(features),
             metadata=tfds.core.MetadataDict(classes=[entry._asdict() for entry in config.classes], void=VOID),
         )
@@ -87,19 +104,25 @@ def prepare(builder: SegmentationBuilder, may_write: bool = True) -> Segmentatio
     """Writes the examples of `builder` as ArrayRecord files unless that is done already; returns a builder that can read.
 
     Files are written beside their place and renamed when whole, so an interrupted run leaves no data set behind. Of
-    several processes one writes and the others wait; remains of a killed run are removed. DataError if files are needed
-    but this must not write.
+    several processes one writes and the others wait; remains of killed ones are removed, and `ar_seg_jax.clean` removes nothing
+    while this process lives. DataError if files are needed but this must not write.
     """
     directory = Path(builder.data_dir)
-    if builder.info.splits:
-        return builder
-    if not may_write:
+    if may_write:
+        prepared.remove_remains(directory.parents[1])
+    elif not builder.info.splits:
         raise DataError(f'{directory}: the data set is not prepared there; give --data_dir=DIR to prepare it in DIR')
-    with files.lock(directory.parent / f'.{directory.name}.lock'):
+    prepared.lock_to_read(directory, may_write)
+    return builder if builder.info.splits else _prepared(builder, directory)
+
+
+def _prepared(builder: SegmentationBuilder, directory: Path) -> SegmentationBuilder:
+    with prepared.lock_to_prepare(directory):
         if directory.exists():  # another process prepared it while this one waited, and a builder looks only once
-            return type(builder)(config=builder.builder_config, data_dir=builder.data_dir_root)
-        for remains in directory.parent.glob(f'{directory.name}.incomplete*'):
-            shutil.rmtree(remains)
+            found = type(builder)(config=builder.builder_config, data_dir=builder.data_dir_root)
+            if not found.info.splits:
+                raise DataError(f'{directory}: prepared data without splits; {_AGAIN}')
+            return found
         _logger.info('Preparing %s in %s', builder.name, directory)
         tfds.disable_progress_bar()
         try:
@@ -107,6 +130,7 @@ def prepare(builder: SegmentationBuilder, may_write: bool = True) -> Segmentatio
                 builder.download_and_prepare(file_format='array_record')
         except RuntimeError as error:  # ArrayRecord's, for files that it cannot write
             raise DataError(f'{directory}: cannot write the prepared data ({error}); is the disk full?') from error
+        prepared.write_sources(directory, builder.builder_config.sources)
     return builder
 
 
@@ -114,7 +138,7 @@ def existing_directory(path: str | Path, purpose: str) -> Path:
     """`path` as an absolute directory; DataError if there is none."""
     if not str(path):
         raise DataError(f'no directory given; {purpose}')
-    directory = Path(path).expanduser()
+    directory = files.expanded(path)
     if not directory.is_dir():
         raise DataError(f'{directory.absolute()}: no such directory; {purpose}')
     return directory.resolve()

@@ -68,7 +68,8 @@ def builder(*, data_dir: str, root: str, variant: str = 'full', size: int = 128)
     splits = {'test': found[:tenth], 'val': found[tenth:fifth], 'train': found[fifth:]}
     if variant == _UNSPLIT:
         splits = {'test': found}
-    name = config_name(f'clevrtex-{variant}-{size}', root=directory, size=size, stamps=stamps([*found, *map(_mask, found)]))
+    sources = stamps([*found, *map(_mask, found)])
+    name = config_name(f'clevrtex-{variant}-{size}', root=directory, size=size, stamps=sources)
     config = ClevrtexConfig(
         name=name,
         classes=(),
@@ -76,6 +77,7 @@ def builder(*, data_dir: str, root: str, variant: str = 'full', size: int = 128)
         rescale=size / int(_CROP * _HEIGHT),
         files={split: paths for split, paths in splits.items() if paths},
         size=size,
+        sources=sources,
     )
     return Clevrtex(config=config, data_dir=data_dir)
 

@@ -113,7 +113,7 @@ class CocoStuff(SegmentationBuilder):
         present = {path.stem: path for path in sorted(folder.glob('*.jpg'))}
         names = list(present)
         if config.lists[split]:
-            names = list(dict.fromkeys(Path(config.lists[split]).read_text().split()))
+            names = list(dict.fromkeys(Path(config.lists[split]).read_text(encoding='utf-8').split()))
             missing = [name for name in names if name not in present]
             if missing:
                 raise DataError(
@@ -170,7 +170,9 @@ def builder(
     options = {'root': directory, 'lists': lists, 'rescale': rescale, 'crop_size': crop_size, 'geometry': geometry}
     options |= {'unlabelled': unlabelled}
     contents = [
-        Path(path).read_text() if path else sorted(image.name for image in (directory / f'{split}2017').glob('*.jpg'))
+        Path(path).read_text(encoding='utf-8')
+        if path
+        else sorted(image.name for image in (directory / f'{split}2017').glob('*.jpg'))
         for split, path in lists.items()
     ]
     name = config_name(f'coco_stuff{num_classes}', num_classes=num_classes, contents=contents, **options)

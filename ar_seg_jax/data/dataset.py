@@ -24,8 +24,9 @@ _SAMPLE = 20  # batches of the training split from which methods and baselines d
 class Dataset:
     """Batches of the splits of a data set, for a mesh of devices.
 
-    options: of `pipeline.training_iterator`, `batch_size` and `crop_size` among them. evaluation_options: `batch_size` and
-    `crop_size` of evaluation. boxes: whether training batches say where their crops are from.
+    options: of `pipeline.training_iterator`, `batch_size` and `crop_size` among them. evaluation_options: `batch_size`,
+    where a split has so many images, and `crop_size` of evaluation. boxes: whether training batches say where their crops are
+    from.
     """
 
     builder: SegmentationBuilder
@@ -86,7 +87,7 @@ class Dataset:
 
     def evaluation(self, split: str) -> Iterable[Batch]:
         """A split once, as global batches on the devices."""
-        crop_size, batch_size = self.evaluation_options['crop_size'], self._evaluation_batch
+        crop_size, batch_size = self.evaluation_options['crop_size'], self._evaluation_batch(split)
         return self._placed(
             pipeline.evaluation_batches(self.examples(split), crop_size=crop_size, batch_size=batch_size, **_processes())
         )
@@ -94,12 +95,12 @@ class Dataset:
     def evaluation_places(self, split: str) -> Iterator[Int[np.ndarray, 'batch']]:
         """Which example is where in the batches of `evaluation`, by its number in the split; -1 for places without one."""
         count, processes = len(self.examples(split)), jax.process_count()
-        return pipeline.evaluation_places(count, batch_size=self._evaluation_batch, process_count=processes)
+        return pipeline.evaluation_places(count, batch_size=self._evaluation_batch(split), process_count=processes)
 
-    @property
-    def _evaluation_batch(self) -> int:
-        """Images of this process."""
-        return self.evaluation_options['batch_size'] // jax.process_count()
+    def _evaluation_batch(self, split: str) -> int:
+        """Images of this process: of a batch that is larger than the split no more than the devices need for it."""
+        needed = -(-len(self.examples(split)) // self.mesh.size) * self.mesh.size
+        return min(self.evaluation_options['batch_size'], needed) // jax.process_count()
 
     def _on_devices(self, split: str, count: int, start: int = 0) -> Iterator[Batch]:
         batches = self._batches(split, micro_batches=1, start=start, **_processes())

@@ -4,17 +4,15 @@ The simplest layout is images (jpg, png, tif, bmp, webp) anywhere below the fold
 
     images/*            one image per id
     labels/<id>.png     optional label map of the same size: class ids, or class colours if classes.json gives them
-    splits.csv          optional, with columns id and split; without it all images are the split 'train'
+    splits.csv          optional, see `split_table`; without it all images are the split 'train'
     classes.json        optional: {"ignore": 255, "classes": [{"id": 0, "name": "road", "color_rgb": [128, 64, 128]}, ...],
                         "coarse": {"names": ["flat", ...], "map": {"0": 0, "1": 255, ...}}}
 
 Images without a label map count as not annotated.
 """
 
-import csv
 import dataclasses
 import itertools
-import re
 import reprlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -24,13 +22,13 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ar_seg_jax import files
-from ar_seg_jax.data import classes, images, limits
+from ar_seg_jax.data import classes, images, limits, split_table
 from ar_seg_jax.data.builder import SegmentationBuilder, SegmentationConfig, config_name, example, existing_directory
 from ar_seg_jax.data.classes import Class
 from ar_seg_jax.data.limits import DataError
+from ar_seg_jax.data.prepared import Source
 from ar_seg_jax.interfaces import VOID
 
-_SPLIT = re.compile(r'[\w-]+')  # what TFDS understands, and can be part of the name of a file
 _IDS = frozenset(map(str, range(256)))
 
 
@@ -124,13 +122,14 @@ def builder(
     reading = _labels(directory, variant, label_files) if label_files else None
     if variant and reading is None:
         raise DataError(f'{directory}: data.variant={variant!r} needs label maps in {directory / "labels"}; found none')
+    sources = stamps([*(path for pairs in files.values() for _, path in pairs), *label_files.values()])
     name = config_name(
         f'{directory.name}-{variant}' if variant else directory.name,
         root=directory,
         options=(variant, labels, channels, rescale, block_size, edges),
         splits={split: [identifier for identifier, _ in pairs] for split, pairs in files.items()},
         classes=reading and (reading.classes, reading.by_id),
-        stamps=stamps([*(path for pairs in files.values() for _, path in pairs), *label_files.values()]),
+        stamps=sources,
     )
     config = FolderConfig(
         name=name,
@@ -142,6 +141,7 @@ def builder(
         rescale=rescale,
         block_size=block_size,
         edges=edges,
+        sources=sources,
     )
     return Folder(config=config, data_dir=data_dir)
 
@@ -174,27 +174,7 @@ def by_identifier(base: Path) -> dict[str, Path]:
     return found
 
 
-def listed_splits(table: Path, by_id: dict[str, Path], base: Path) -> dict[str, list[tuple[str, Path]]]:
-    """Id and image of each split in a splits.csv; empty if there is none, or if it says nothing about splits.
-
-    Raises DataError for ids that are none of the images `by_id`, which were found in `base`.
-    """
-    rows = _rows(table) if table.exists() else []
-    if not rows or not {'id', 'split'} <= rows[0].keys():
-        return {}  # also for a table of files without a column of splits
-    missing = [row['id'] for row in rows if row['id'] not in by_id]
-    if missing:
-        raise DataError(f'{table}: {len(missing)} ids have no image in {base}, the first is {missing[0]!r}')
-    wrong = [row['split'] for row in rows if not _SPLIT.fullmatch(row['split'] or '')]
-    if wrong:
-        raise DataError(f'{table}: a split is called by letters, digits, _ and -, found {wrong[0]!r}')
-    return {
-        split: [(row['id'], by_id[row['id']]) for row in rows if row['split'] == split]
-        for split in dict.fromkeys(row['split'] for row in rows)
-    }
-
-
-def stamps(paths: Iterable[Path]) -> list[tuple[str, int, int]]:
+def stamps(paths: Iterable[Path]) -> list[Source]:
     """What changes when files change: names, sizes and times."""
     return [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
 
@@ -203,7 +183,7 @@ def _image_files(directory: Path) -> dict[str, list[tuple[str, Path]]]:
     """Id and file of the images of each split."""
     base = directory / 'images' if (directory / 'images').is_dir() else directory
     by_id = by_identifier(base)
-    return listed_splits(directory / 'splits.csv', by_id, base) or {'train': list(by_id.items())}
+    return split_table.read(directory / 'splits.csv', by_id, base) or {'train': list(by_id.items())}
 
 
 def _labels(directory: Path, variant: str, label_files: dict[str, Path]) -> Labels:
@@ -236,15 +216,6 @@ def _labels(directory: Path, variant: str, label_files: dict[str, Path]) -> Labe
         chosen = tuple(Class(entry['name'], tuple(entry.get('color_rgb', fallback[i]))) for i, entry in enumerate(kept))
     by_id.setdefault(VOID, VOID)
     return Labels(chosen, by_id, tuple(given) if all(given) else (), tuple(ids))
-
-
-def _rows(table: Path) -> list[dict[str, str]]:
-    limits.check_file(table)
-    try:
-        with table.open(newline='') as file:
-            return list(csv.DictReader(file))
-    except (OSError, ValueError, csv.Error) as error:
-        raise DataError(f'{table}: not a table in CSV format ({error})') from error
 
 
 def _content(table: Path) -> dict[str, Any]:

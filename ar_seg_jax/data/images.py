@@ -60,7 +60,7 @@ def open_image(path: Path, decode: bool = True) -> Iterator[Image.Image]:
             limits.check_size(path, image.height, image.width)
             if decode:
                 if image.format in ('JPEG', 'MPO'):
-                    limits.check_scans(path)
+                    limits.check_jpeg(path, image.height, image.width)
                 image.load()
             yield image
 

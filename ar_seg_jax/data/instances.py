@@ -11,7 +11,7 @@ The layout is one of these three:
 
     *                           images alone, at any depth, such as the frames of a video; no directory is called masks
 
-An optional splits.csv, with the columns id and split, says what is trained on. Images without masks count as not annotated.
+An optional splits.csv, see `split_table`, says what is trained on. Images without masks count as not annotated.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from ar_seg_jax.data import folder, images, instance_masks
+from ar_seg_jax.data import folder, images, instance_masks, split_table
 from ar_seg_jax.data.builder import SegmentationBuilder, SegmentationConfig, config_name, example, existing_directory
 from ar_seg_jax.data.limits import DataError
 from ar_seg_jax.interfaces import Size
@@ -83,15 +83,16 @@ def builder(*, data_dir: str, root: str, size: Size = 0, block_size: int = 0, va
     if len(numbers) > 2 or (len(numbers) == 2 and not all(numbers)):
         raise DataError(f'data.size is the side of squares, or (height, width), in pixels; found {size}')
     files, masks = _files(directory)
-    splits = folder.listed_splits(directory / 'splits.csv', files, directory) or _drawn(directory, files, val_share, seed)
+    splits = split_table.read(directory / 'splits.csv', files, directory) or _drawn(directory, files, val_share, seed)
     mask_files = [path for found in masks.values() for path in (found if isinstance(found, list) else [found])]
     side = numbers[0] if len(numbers) == 1 else 0
     options = {'size': side if len(numbers) == 1 else numbers, 'block_size': block_size}
+    stamps = folder.stamps([*files.values(), *mask_files])
     name = config_name(
         directory.name,
         root=directory,
         splits={split: [identifier for identifier, _ in pairs] for split, pairs in splits.items()},
-        stamps=folder.stamps([*files.values(), *mask_files]),
+        stamps=stamps,
         **options,
     )
     config = InstancesConfig(
@@ -103,6 +104,7 @@ def builder(*, data_dir: str, root: str, size: Size = 0, block_size: int = 0, va
         masks=masks,
         size=numbers,
         block_size=block_size,
+        sources=stamps,
     )
     return Instances(config=config, data_dir=data_dir)
 

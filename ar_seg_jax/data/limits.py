@@ -18,6 +18,7 @@ from ar_seg_jax.errors import UserError
 FORMATS = ('JPEG', 'PNG', 'TIFF', 'BMP', 'WEBP')
 MAX_SIDE = 65_535  # pixels, the most that JPEG has; the work on a needle grows with its length, not with its pixels
 _MAX_BYTES = 2**31  # of a file; parsers read parts of it, or all, at once
+_PIXELS_OF_A_BYTE = 512  # of a JPEG at most: each 8 x 8 of them take a bit at least, since Huffman codes do
 _MAX_SCANS = 100  # of a progressive JPEG, libtiff's limit; each goes over all pixels and may take a few bytes of the file
 
 # Compressions of four-band TIFF files: none, LZW, and two names of deflate. Others tifffile refuses or expands without end.
@@ -91,9 +92,11 @@ def refusing(name: Path | str, problem: str, advice: str) -> Iterator[None]:
         raise DataError(f'{name}: {problem} ({error}); {advice}') from error
 
 
-def check_scans(path: Path):
-    """DataError for a JPEG file with more scans than any camera or program makes."""
+def check_jpeg(path: Path, height: int, width: int):
+    """DataError for a JPEG file with more scans than any camera or program makes, or too short for so many pixels."""
     content, place, count = path.read_bytes(), 2, 0
+    if len(content) < height * width / _PIXELS_OF_A_BYTE:
+        raise DataError(f'{path}: damaged image, whose {len(content)} bytes cannot be {width} x {height} pixels; fetch it again')
     while (marker := _MARKER.search(content, place)) and marker[1][0] != _END:
         count += marker[1][0] == _START_OF_SCAN
         place = marker.end() + int.from_bytes(content[marker.end() : marker.end() + 2], 'big')

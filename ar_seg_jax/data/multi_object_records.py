@@ -143,6 +143,7 @@ def builder(
     options = {'variant': variant, 'protocol': protocol, 'size': size, 'counts': _counts(variant, protocol, count)}
     config = RecordsConfig(
         name=config_name(f'{variant}-{protocol}-{size}', stamps=stamps([path]), **options),
+        sources=stamps([path]),
         classes=(),
         instances=True,
         rescale=size / (_CROP if form.height != form.width else form.height),

@@ -137,7 +137,8 @@ def builder(*, data_dir: str, root: str, num_classes: int = 6, lists: str = '', 
     options = {'root': directory, 'lists': lists, 'block_size': block_size, 'seed': seed}
     classes = tuple(map(Class, _NAMES[num_classes], colours(num_classes)))
     name = config_name(f'potsdam{num_classes}', num_classes=num_classes, stamps=stamps, contents=contents, **options)
-    return Potsdam(config=PotsdamConfig(name=name, classes=classes, channels=4, rescale=0.5, **options), data_dir=data_dir)
+    config = PotsdamConfig(name=name, classes=classes, channels=4, rescale=0.5, sources=stamps, **options)
+    return Potsdam(config=config, data_dir=data_dir)
 
 
 def _tiles(root: Path) -> tuple[dict[str, Path], dict[str, Path]]:
@@ -199,7 +200,7 @@ def _known(names: Iterable[str], known: dict[str, Block], lists: Path, split: st
 
 def _read_lists(directory: Path) -> dict[str, list[str]]:
     found = {split: directory / f'{split}.txt' for split in SPLITS if (directory / f'{split}.txt').exists()}
-    lists = {split: list(dict.fromkeys(path.read_text().split())) for split, path in found.items()}
+    lists = {split: list(dict.fromkeys(path.read_text(encoding='utf-8').split())) for split, path in found.items()}
     lists = {split: names for split, names in lists.items() if names}
     if not lists:
         raise DataError(f'{directory}: expected {", ".join(f"{split}.txt" for split in SPLITS)} with block names; found none')

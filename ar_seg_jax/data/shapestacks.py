@@ -73,11 +73,10 @@ def builder(*, data_dir: str, root: str, size: int = 64, lists: str = 'default',
         directory / 'splits' / lists, 'unpack the splits of ShapeStacks, or set --config.data.lists to one'
     )
     files = {split: _files(directory, place / f'{name}.txt', masks) for split, name in _LISTS.items()}
-    paths = [path for pairs in files.values() for pair in pairs for path in pair if path is not None]
+    sources = stamps(path for pairs in files.values() for pair in pairs for path in pair if path is not None)
     config = ShapestacksConfig(
-        name=config_name(
-            f'shapestacks-{lists}-{size}', root=directory, size=size, lists=lists, masks=masks, stamps=stamps(paths)
-        ),
+        name=config_name(f'shapestacks-{lists}-{size}', root=directory, size=size, lists=lists, masks=masks, stamps=sources),
+        sources=sources,
         classes=(),
         instances=True,
         rescale=size / _CROP,
@@ -90,7 +89,7 @@ def builder(*, data_dir: str, root: str, size: int = 64, lists: str = 'default',
 def _files(root: Path, table: Path, masks: bool) -> list[tuple[Path, Path | None]]:
     """Images of the scenarios of a list, with their masks."""
     limits.check_file(table)
-    scenarios = table.read_text().split()
+    scenarios = table.read_text(encoding='utf-8').split()
     pairs = []
     for scenario in scenarios:
         place = existing_directory(root / 'recordings' / scenario, f'{table} lists it; complete the download')

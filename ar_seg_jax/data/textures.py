@@ -50,8 +50,13 @@ def builder(
 ) -> Textures:
     """Builder for collages of `size` pixels, `scale` times the size of the photographs (512 pixels); splits train, val.
 
-    Raises DataError if a collage is larger than half a photograph.
+    Raises DataError if a collage is larger than half a photograph, and for numbers that cannot be.
     """
+    if min(size, train_count, val_count) < 1 or seed < 0:
+        raise DataError(
+            'data.size, data.train_count and data.val_count are at least 1, and data.seed at least 0; found '
+            f'{size}, {train_count}, {val_count} and {seed}'
+        )
     if size > 256 * scale:
         raise DataError(
             f'a collage of {size} pixels does not fit into half a photograph, {round(256 * scale)} pixels wide at scale '

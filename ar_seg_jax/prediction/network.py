@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from ar_seg_jax import build, sharding
+from ar_seg_jax import build, files, sharding
 from ar_seg_jax.data import images
 from ar_seg_jax.data.classes import Class, classes_of, numbered
 from ar_seg_jax.data.classes import objects as numbered_objects
@@ -164,7 +164,7 @@ def load(directory: Path | str, step: int | None = None) -> Network:
     Classes are those of the run's evaluation of this step; without one, clusters have numbers. UserError for what is not there
     or does not fit together.
     """
-    directory = Path(directory).expanduser()
+    directory = files.expanded(directory)
     config = workdir.load_config(directory)
     channels, rescale, shorter_side = workdir.load_input(directory)
     images.check_form(directory / 'data.json', channels, rescale, shorter_side)

@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import json_format
 from jax.sharding import Mesh
 
-from ar_seg_jax import build
+from ar_seg_jax import build, files
 from ar_seg_jax.configuration import check_options, choose
 from ar_seg_jax.data import (
     cityscapes,
@@ -24,7 +23,6 @@ from ar_seg_jax.data import (
 )
 from ar_seg_jax.data.builder import prepare
 from ar_seg_jax.data.dataset import Dataset
-from ar_seg_jax.data.limits import DataError
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.evaluation.evaluator import Evaluator, Subject
 from ar_seg_jax.evaluation.instance_segmentation import InstanceSegmentation
@@ -56,11 +54,8 @@ EVALUATORS = {'segmentation': Segmentation, 'probes': Probing, 'instances': Inst
 def dataset(config: Config, mesh: Mesh, boxes: bool = False) -> Dataset:
     """The data set of the options, which may still have to be prepared. boxes: see `Dataset`."""
     options = dict(config['data'])
-    train_split, data_dir = options.pop('train_split'), str(Path(options.pop('data_dir')).expanduser())
-    try:
-        builder = choose(DATASETS, 'config.data', options, data_dir=data_dir)
-    except (json_format.Error, UnicodeDecodeError) as error:
-        raise DataError(f'prepared data in {data_dir} is damaged ({error}); remove it to prepare it again') from error
+    train_split, data_dir = options.pop('train_split'), str(files.expanded(options.pop('data_dir')))
+    builder = choose(DATASETS, 'config.data', options, data_dir=data_dir)
     evaluation = {key: config['evaluation'][key] for key in ('batch_size', 'crop_size')}
     return Dataset(builder, train_split, dict(config['pipeline']), evaluation, mesh, config['seed'], boxes)
 
@@ -119,7 +114,7 @@ def compilation_cache(config: Config, workdir: Path) -> Path | None:
     place = config['compilation_cache']
     if place == 'none':
         return None
-    return Path(place).expanduser() if place else workdir.absolute().parent / '.compilation_cache'
+    return files.expanded(place) if place else workdir.absolute().parent / '.compilation_cache'
 
 
 def steps_to_trace(text: str) -> tuple[int, int] | None:

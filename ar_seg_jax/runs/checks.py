@@ -1,5 +1,6 @@
 """What is wrong in a config: told before data is prepared, a directory is made, or a network computes."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,15 @@ from ar_seg_jax.runs import assembly
 
 Config = Mapping[str, Any]
 
+_RANGES = {
+    'seed': (0, 2**32 - 1),  # of which JAX sees 32 bits
+    **dict.fromkeys(('log_every', 'evaluate_every', 'checkpoint_every', 'keep_every', 'stop_after_skipped'), (0, math.inf)),
+    'pipeline.workers': (0, 1000),  # each is a process
+    'pipeline.read_threads': (0, 1000),
+    'pipeline.micro_batches': (1, math.inf),
+    'evaluation.pictures': (0, math.inf),
+}
+
 
 def check(config: Config, method: Method, data: Dataset, *, begins: bool):
     """UserError for what would be told later: when evaluators are made, weights are read, or the first step is traced.
@@ -23,6 +33,7 @@ def check(config: Config, method: Method, data: Dataset, *, begins: bool):
     The types of all that has no name are right already (`workdir.check_types`), and `data` need not be prepared. begins: whether
     this is a training from the first step, which reads the initial weights.
     """
+    _check_numbers(config)
     assembly.length(config)
     assembly.steps_to_trace(config['profile'])
     _check_batches(config, method, data)
@@ -35,18 +46,27 @@ def check(config: Config, method: Method, data: Dataset, *, begins: bool):
     _check_groups(config, method, data.image_shape)
 
 
+def _check_numbers(config: Config):
+    """What is a number in every config is one that can be."""
+    for key, (least, most) in _RANGES.items():
+        part, _, name = key.rpartition('.')
+        value = (config[part] if part else config)[name]
+        if not least <= value <= most:
+            above = f' and at most {most}' if most < math.inf else ''
+            raise UserError(f'--config.{key} is at least {least}{above}, found {value}')
+
+
 def _check_batches(config: Config, method: Method, data: Dataset):
     """All batches divide over the devices, and model and method take such images."""
     pipeline, evaluation = config['pipeline'], config['evaluation']
     parts, scored = pipeline['micro_batches'], evaluation['crop_size']
-    if parts < 1:
-        raise UserError(f'--config.pipeline.micro_batches is at least 1, found {parts}')
     sides(pipeline['crop_size'], '--config.pipeline.crop_size')
+    scored_size = sides(scored, '--config.evaluation.crop_size') if scored else None
     sharding.check_batch_size(pipeline['batch_size'], data.mesh.size, 'pipeline.batch_size', parts)
     sharding.check_batch_size(evaluation['batch_size'], data.mesh.size, 'evaluation.batch_size', learns=False)
     build.check_channels(config, data.image_shape[-1])
     method.check(data.image_shape, parts)
-    if scored and method.image_size not in (None, sides(scored, '--config.evaluation.crop_size')):
+    if scored_size and method.image_size not in (None, scored_size):
         height, width = method.image_size
         raise UserError(
             f'{method.title} is made for images of {width} x {height} pixels, and --config.evaluation.crop_size is {scored}; set '

@@ -57,7 +57,8 @@ class Reporter:
         found = {name: evaluator.report(state, self.data.evaluation) for name, evaluator in self.evaluators.items()}
         if jax.process_index():
             return
-        self._save(step, found)
+        self._save(step, found)  # all is written before the first line, at which the reader of a pipe may be gone
+        drawn = self._draw(step, found)
         for findings in found.values():
             for line in findings.lines:
                 print(line)
@@ -66,7 +67,7 @@ class Reporter:
         if any(findings.content for findings in found.values()):
             path = workdir.evaluation(self.directory, step, self.part)
             print(f'\nNumbers, and the class of each cluster where there are labels: {path}')
-        for path in self._draw(step, found):
+        for path in drawn:
             print(f'Picture: {path}')
 
     def _save(self, step: int, found: Mapping[str, Findings]):

@@ -3,25 +3,30 @@
 import dataclasses
 import logging
 import math
+import os
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
 import jax
 
-from ar_seg_jax import build, sharding
+from ar_seg_jax import build, files, sharding
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.evaluation.evaluator import Subject
 from ar_seg_jax.interfaces import ModelState
-from ar_seg_jax.runs import assembly, checks, workdir
+from ar_seg_jax.runs import assembly, changes, checks, workdir
 from ar_seg_jax.runs.report import Reporter
 from ar_seg_jax.training import loop, peers
 from ar_seg_jax.training.checkpoint import Checkpoints
+from ar_seg_jax.training.metrics import Evaluation
 from ar_seg_jax.training.state import TrainState
 from ar_seg_jax.training.stopping import Stop
-from ar_seg_jax.training.task import Task
+from ar_seg_jax.training.task import Guard, Task
 
 _logger = logging.getLogger(__name__)
+
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,14 +42,21 @@ class Run:
 
 
 def open_run(
-    config: Mapping[str, Any], directory: Path, *, training: bool, data_dir: str | None = None, split: str | None = None
+    config: Mapping[str, Any],
+    directory: Path,
+    *,
+    training: bool,
+    data_dir: str | None = None,
+    split: str | None = None,
+    changed_data: bool = False,
 ) -> Run:
     """Builds what a config describes.
 
     For training the directory is locked, and data is prepared where it has to be. Without training nothing is written yet,
     and the config, which may come from anywhere, cannot say where: data is read only, unless `data_dir` is given. `split` is
-    scored and pictured instead of that of the config, and what is written has its name. Raises UserError for a config that is
-    wrong, before anything is prepared or written where that can be told.
+    scored and pictured instead of that of the config, and what is written has its name. A training goes on with data that changed
+    since it began only with `changed_data`. Raises UserError for a config that is wrong, before anything is prepared or written
+    where that can be told.
     """
     workdir.check_types(config)
     if data_dir:
@@ -56,6 +68,7 @@ def open_run(
     checks.check(config, method, data, begins=training and not workdir.holds_state(directory))
     workdir.check_inside(directory)
     workdir.check_config(directory, config)
+    changes.check(directory, data.builder, accepted=changed_data or not training)
     first = jax.process_index() == 0
     lock = workdir.claim(directory) if training and first else None
     if cache := assembly.compilation_cache(config if training else {'compilation_cache': ''}, directory):
@@ -71,7 +84,7 @@ def open_run(
     if training and first:
         prepared = data.builder.builder_config
         workdir.save_config(directory, config)
-        workdir.save_data(directory, prepared.channels, prepared.rescale, prepared.shorter_side, prepared.classes)
+        workdir.save_data(directory, prepared.channels, prepared.rescale, prepared.shorter_side, prepared.classes, prepared.name)
     peers.wait('the directory of the run is ready')
     if not (directory / 'config.json').exists():
         raise UserError(f'{directory} of process 0 is not there; all processes need the same --workdir on a shared disk')
@@ -82,7 +95,7 @@ def open_run(
 
 
 def train(run: Run) -> tuple[TrainState, bool]:
-    """Trains, or goes on training; the state, and whether that is the last step, or the run was asked to stop before it."""
+    """Trains, or goes on training; the state, and whether that is the last step: not if the run was asked to stop."""
     schedule = assembly.schedule(run.config, run.task.data)
     _announce(run, schedule)
     with Stop(run.task.mesh) as stop:
@@ -90,15 +103,48 @@ def train(run: Run) -> tuple[TrainState, bool]:
             run.task,
             run.checkpoints,
             schedule=schedule,
-            evaluate=run.reporter.follow,
+            evaluate=lambda state, guard: _follow(run, state, guard),
             watch=assembly.watch(run.config),
             stop=stop,
             workdir=run.directory,
         )
+        stopped = stop.agreed()
+    _check_there(run)
     step = int(state.step)
-    if step < schedule.steps:
+    if stopped or step < schedule.steps:
         _logger.warning('Stopped after step %d, which is saved in %s; the same command goes on', step, run.checkpoints.directory)
-    return state, step >= schedule.steps
+        return state, False
+    return state, True
+
+
+def _follow(run: Run, state: TrainState, guard: Guard) -> Evaluation:
+    _check_there(run)
+    return run.reporter.follow(state, guard)
+
+
+def report(run: Run, state: ModelState) -> bool:
+    """All that can be said of the last state, which is saved; whether it was: not if a signal ended it before."""
+    heeded = [number for number in _ENDING if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, signal.default_int_handler) for number in heeded}
+    try:
+        run.reporter.report(state)
+    except KeyboardInterrupt:
+        _logger.warning('Stopped while step %d, which is saved, was scored; the same command scores it again', int(state.step))
+        if jax.process_count() > 1:
+            os._exit(os.EX_TEMPFAIL)  # an orderly end would wait for the others
+        return False
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    _check_there(run)
+    return True
+
+
+def _check_there(run: Run):
+    if run.lock and not files.is_at(run.lock, workdir.lock(run.directory)):
+        raise UserError(
+            f'{run.directory} was removed or replaced while the run was under way: what was written before is not there any more'
+        )
 
 
 def evaluated(run: Run, step: int | None) -> ModelState:

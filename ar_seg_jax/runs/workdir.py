@@ -2,7 +2,7 @@
 
 config.json           the config, checked when the run is resumed
 versions.json         of this program and of what it is built on, when it was last trained
-data.json             channels and scale of the images, names, colours and groups of the classes
+data.json             channels and scale of the images, names, colours and groups of the classes, and which prepared data it was
 checkpoints/<step>/   the model, the rest of the state (Orbax), checksums of both
 damaged/<step>/       checkpoints that were found damaged, for whoever wants to look
 evaluations/<step>.json  what each evaluator found: scores with their protocols, the class of each cluster
@@ -27,6 +27,7 @@ from ar_seg_jax.data import classes
 from ar_seg_jax.data.classes import Class
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Size
+from ar_seg_jax.runs import older
 from ar_seg_jax.training import optimizer, versions
 
 FORMAT = 2  # of all that is in the directory; another one cannot be read
@@ -116,9 +117,13 @@ def metrics(workdir: Path) -> Path:
     return workdir / 'metrics.jsonl'
 
 
+def lock(workdir: Path) -> Path:
+    return workdir / 'lock'
+
+
 def claim(workdir: Path) -> IO[str]:
     """Makes the directory and locks it; UserError if another run has it. The lock ends with the process or the file's closing."""
-    path = workdir / 'lock'
+    path = lock(workdir)
     try:
         file = files.lock(path, wait=False)
     except BlockingIOError as error:
@@ -147,10 +152,13 @@ def check_types(config: Mapping[str, Any], place: str = 'config'):
 
 
 def check_config(workdir: Path, config: Mapping[str, Any]):
-    """UserError naming the keys if the run in `workdir` began with another config; those in FREE may differ."""
+    """UserError naming the keys if the run in `workdir` saved a state with another config; those in FREE may differ."""
     if not (workdir / 'config.json').exists():
         return
-    found = configuration.differences(load_config(workdir), plain(config))
+    began = load_config(workdir)
+    if not holds_state(workdir):  # a start that failed binds to nothing
+        return
+    found = configuration.differences(began, plain(config))
     free = [key for key in FREE if key not in _LENGTH or not _follows_length(config)]
     differing = [entry for entry in found if not any(entry[0] == key or entry[0].startswith(f'{key}.') for key in free)]
     if differing:
@@ -176,7 +184,7 @@ def plain(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def load_config(workdir: Path) -> dict[str, Any]:
-    """The config of a run; UserError if a version of this program wrote it whose runs this one cannot read."""
+    """The config of a run, with the keys of today; UserError if a version of the program wrote it that this one cannot read."""
     place = workdir / 'config.json'
     config = _load(place)
     path = workdir / 'versions.json'
@@ -187,12 +195,14 @@ def load_config(workdir: Path) -> dict[str, Any]:
             f'which this version ({versions.installed()["ar_seg_jax"]}) cannot read: '
             'to evaluate it, or predict with it, check that version out; to train, use another --workdir'
         )
+    config = older.completed(config)
     check_types(config, str(place))
     return config
 
 
-def save_data(workdir: Path, channels: int, rescale: float, shorter_side: int, named: tuple[Class, ...]):
-    content = {'channels': channels, 'rescale': rescale, 'shorter_side': shorter_side}
+def save_data(workdir: Path, channels: int, rescale: float, shorter_side: int, named: tuple[Class, ...], variant: str):
+    """variant: the name of the prepared data, which changes with the files that it was made of."""
+    content = {'channels': channels, 'rescale': rescale, 'shorter_side': shorter_side, 'prepared': variant}
     content['classes'] = [entry._asdict() for entry in named]
     files.write_json(workdir / 'data.json', content)
 
@@ -201,6 +211,16 @@ def load_input(workdir: Path) -> tuple[int, float, int]:
     """Channels of the images that the run was trained on, their size relative to the raw ones, and their shorter side, or 0."""
     data = _load(workdir / 'data.json', 'channels', 'rescale')
     return data['channels'], data['rescale'], data.get('shorter_side', 0)  # of which older runs know nothing
+
+
+def used_data(workdir: Path) -> tuple[str, str | None]:
+    """The data set of a run, and its variant, the name of what was prepared; None if the run is older than these records."""
+    name = _load(workdir / 'config.json', 'data')['data']
+    variant = _load(workdir / 'data.json').get('prepared')
+    match name:
+        case {'name': str(dataset)} if variant is None or isinstance(variant, str):
+            return dataset, variant
+    raise UserError(f'{workdir}: expected the name of a data set in config.json, and of a variant in data.json; restore them')
 
 
 def load_cluster_classes(workdir: Path, step: int) -> tuple[list[int], tuple[Class, ...]] | None:

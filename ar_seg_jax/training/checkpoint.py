@@ -9,6 +9,7 @@ they are used.
 
 import contextlib
 import logging
+import os
 import shutil
 import time
 import zlib
@@ -118,8 +119,8 @@ class Checkpoints:
         """The state of a step, in the shapes and on the devices of `like`; by default the newest one that is whole.
 
         Damaged checkpoints are reported, and where this may write moved to `damaged/` beside the directory. Raises UserError
-        with the steps there are if `step` is not one of them, if all are damaged (nothing is moved then), and if there is no
-        checkpoint.
+        with the steps there are if `step` is not one of them, if all are damaged or one may not be read (nothing is moved then),
+        and if there is no checkpoint.
         """
         found = self._restore(_items(like), step)
         return TrainState(**found['model'], **found['training'])
@@ -129,23 +130,50 @@ class Checkpoints:
         return ModelState(**self._restore({'model': vars(like)}, step)['model'])
 
     def _restore(self, like: Items, step: int | None) -> Items:
+        steps, damaged = self._steps(step), []
+        while candidates := [each for each in steps if each not in damaged]:
+            found, reason = self._try(candidates[0], like)
+            if peers.all_agree(found is not None):
+                self._set_aside(damaged)
+                return found
+            if self._moved_on(steps):
+                steps, damaged = self._steps(step), []
+                continue
+            self._check_readable(candidates[0])
+            _logger.warning('%s is damaged: %s', self.directory / str(candidates[0]), reason or 'so another process finds')
+            damaged.append(candidates[0])
+        raise UserError(
+            f'{self.directory}: no checkpoint of step {_listed(damaged[::-1])} can be used, see above; nothing was deleted. '
+            'Restore them from a copy, or begin again in another --workdir'
+        )
+
+    def _steps(self, step: int | None) -> list[int]:
+        """The steps that can be restored, the newest first, or only `step`; UserError if there is none."""
         steps = sorted(self._manager.all_steps(), reverse=True)
         if not steps:
             raise UserError(f'{self.directory}: no checkpoint; train first with python -m ar_seg_jax.main')
         if step is not None and step not in steps:
             raise UserError(f'{self.directory}: no checkpoint of step {step}; the steps are {_listed(steps[::-1])}')
-        damaged = []
-        for candidate in steps if step is None else [step]:
-            found, reason = self._try(candidate, like)
-            if peers.all_agree(found is not None):
-                self._set_aside(damaged)
-                return found
-            _logger.warning('%s is damaged: %s', self.directory / str(candidate), reason or 'so another process finds')
-            damaged.append(candidate)
-        raise UserError(
-            f'{self.directory}: no checkpoint of step {_listed(damaged[::-1])} can be used, see above; nothing was deleted. '
-            'Restore them from a copy, or begin again in another --workdir'
-        )
+        return steps if step is None else [step]
+
+    def _moved_on(self, steps: list[int]) -> bool:
+        """Whether a training beside this reader has saved, and perhaps removed, checkpoints since `steps` were looked up.
+
+        What could not be read may have been removed meanwhile. Several processes might see different steps, and do not look.
+        """
+        if self._writable or jax.process_count() > 1:
+            return False
+        before = set(self._manager.all_steps())
+        self._manager.reload()
+        now = set(self._manager.all_steps())
+        return bool(now - before) or not set(steps) <= now
+
+    def _check_readable(self, step: int):
+        """UserError for a checkpoint with files that this process may not read: they need not be damaged."""
+        directory = self.directory / str(step)
+        for path in (directory, *sorted(directory.rglob('*'))):
+            if path.exists() and not os.access(path, os.R_OK):
+                raise UserError(f'{path}: no permission to read it, and nothing was moved; change it, or start as its owner')
 
     def _try(self, step: int, like: Items) -> tuple[Items | None, str]:
         """The items of a step, or None and what is wrong with it."""
@@ -167,6 +195,8 @@ class Checkpoints:
             for array, checksum in _checksums(item).items():
                 if checksum != expected[name].get(array):
                     return None, self._difference(step, name, array, item)
+        if (own := int(found['model']['step'])) != step:
+            return None, f'it holds the state of step {own}, as a copy under another name would'
         return found, ''
 
     def _difference(self, step: int, name: str, array: str, item: Any) -> str:

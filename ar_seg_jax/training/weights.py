@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jax.tree_util import keystr, tree_leaves_with_path, tree_map_with_path
 
+from ar_seg_jax import files
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import ModelState
 from ar_seg_jax.training import checkpoint, peers
@@ -46,7 +47,7 @@ class InitialWeights:
     def check(self):
         """UserError if the file is not there, or none that can be read; its content is not looked at."""
         if self.file:
-            _check_source(Path(self.file).expanduser())
+            _check_source(files.expanded(self.file))
         elif self.layout != 'own':
             raise UserError(
                 f'--config.initial_weights.layout is {self.layout!r}, but --config.initial_weights.file names no file to begin '
@@ -62,7 +63,7 @@ class InitialWeights:
         """
         if not self.file:
             return state
-        path = Path(self.file).expanduser()
+        path = files.expanded(self.file)
         own = {name: tree for name, tree in {'params': state.params, **state.extra}.items() if name in _TAKEN}
         leaves = {_name(place): leaf for place, leaf in tree_leaves_with_path(own)}
         given, unknown, ignored = self._given(path, {*_TAKEN, *state.extra})

@@ -97,7 +97,7 @@ NAMED = {'id': 0, 'name': 'road', 'color_rgb': [1, 2, 3]}
         ('classes.json', {'classes': [NAMED], 'v': {'names': ['a'], 'map': {'-1': 0}}}, 'v', 'expected a variant'),
         ('classes.json', {'classes': [NAMED], 'v': {'names': 3, 'map': {'0': 0}}}, 'v', 'expected a variant'),
         ('splits.csv', b'id,split\na,../../../outside\n', '', r"letters, digits, _ and -, found '\.\./"),
-        ('splits.csv', b'id,split\na\n', '', 'letters, digits, _ and -, found None'),
+        ('splits.csv', b'id,split\na\n', '', "letters, digits, _ and -, found ''; the line is 'a'"),
         ('splits.csv', b'id,split\na,"' + b'x' * 200_000 + b'"\n', '', 'not a table in CSV format'),
         ('splits.csv', b'id,split\na,\xff\n', '', 'not a table in CSV format'),
     ],
@@ -108,7 +108,7 @@ def test_tables_of_a_folder_are_checked(tmp_path, file, content, variant, messag
         (root / part).mkdir(parents=True)
         Image.fromarray(np.zeros((9, 9), np.uint8)).save(root / part / 'a.png')
     (root / file).write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
-    with pytest.raises(UserError, match=f'{file}: .*{message}'):
+    with pytest.raises(UserError, match=f'{file}(, line 2)?: .*{message}'):
         folder.builder(data_dir=str(tmp_path / 'data'), root=str(root), variant=variant, block_size=0)
     assert not (tmp_path / 'data').exists()
 
@@ -126,9 +126,37 @@ def test_a_pipe_in_a_folder_is_refused_and_not_waited_for(tmp_path, file):
 
 
 @pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        (
+            {'version': '2.0.0'},
+            r'^prepared data in .*/1\.0\.0 is damaged, or of another version \(.*Proto version: 2\.0\.0\); rem',
+        ),
+        (
+            {'fileFormat': 'nonsense'},
+            r"is damaged, or of another version \('nonsense' is not a valid FileFormat\); remove it to ",
+        ),
+        (
+            {'fileFormat': 'tfrecord'},
+            r'/1\.0\.0: expected prepared data in the format array_record, found tfrecord; remove it to ',
+        ),
+        ({'splits': []}, r'/1\.0\.0: prepared data without splits; remove it to prepare it again$'),
+    ],
+)
+def test_prepared_data_of_another_version_or_format_is_named(trained, tmp_path, changes, message):
+    shutil.copytree(trained.data_dir, tmp_path / 'data')
+    (path,) = (tmp_path / 'data').rglob('dataset_info.json')
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    config = workdir.load_config(trained.directory)
+    config['data']['data_dir'] = str(tmp_path / 'data')
+    with pytest.raises(DataError, match=message):
+        assembly.prepared(assembly.dataset(config, sharding.make_mesh()), may_write=True)
+
+
+@pytest.mark.parametrize(
     ('pattern', 'message'),
     [
-        ('dataset_info.json', r'^prepared data in .* is damaged \(.*\); remove it to prepare it again$'),
+        ('dataset_info.json', r'^prepared data in .* is damaged, or of another version \(.*\); remove it to prepare it again$'),
         ('*.array_record*', r"^split 'train' in .*: example \d+ is damaged \(.*\); remove it all to prepare it again$"),
     ],
 )

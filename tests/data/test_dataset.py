@@ -1,5 +1,6 @@
 """What a run reads of a prepared data set, and that all of it follows from the step."""
 
+import dataclasses
 import itertools
 
 import jax
@@ -44,6 +45,13 @@ def test_too_few_examples_for_a_batch_are_refused(prepared):
         DataError, match=r'^18 training examples are fewer than a batch of 20; lower --config\.pipeline\.batch_size$'
     ):
         _dataset(prepared, 20).training(0)
+
+
+def test_batches_of_evaluation_are_not_larger_than_the_split_needs(prepared):
+    data = dataclasses.replace(_dataset(prepared), evaluation_options={'crop_size': 0, 'batch_size': 10_000_000})
+    (batch,), (places,) = data.evaluation('val'), data.evaluation_places('val')
+    assert batch['image'].shape == (6, 24, 24, 3)  # 5 images on 2 devices
+    assert places.tolist() == [0, 1, 2, 3, 4, -1]
 
 
 @pytest.mark.parametrize(('number', 'first', 'last'), [(0, 0, 4), (1, 4, 8), (2, 9, 13)])

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from ar_seg_jax.data import builder as builders
 from ar_seg_jax.data import folder, images, pipeline
 from ar_seg_jax.data.limits import DataError
 from ar_seg_jax.interfaces import VOID
+from tests.support import commands
 
 RNG = np.random.default_rng(0)
 
@@ -150,17 +153,31 @@ def test_an_interrupted_preparation_leaves_nothing_and_can_be_repeated(labelled,
         patch.setattr(images, 'read_image', interrupted)
         builders.prepare(make())
     assert not list((tmp_path / 'tfds').rglob('*.array_record*'))
-    # What a killed process leaves, which no exception handler cleans up.
-    remains = tmp_path / 'tfds' / 'folder' / make().builder_config.name / '1.0.0.incomplete.ABC'
-    remains.mkdir(parents=True)
     assert _examples(make(), 'train').keys() == {'a', 'b'}
-    assert not remains.exists()
+
+
+def test_tables_are_utf_8_in_any_locale(labelled, tmp_path):
+    content = json.loads((labelled / 'classes.json').read_text())
+    content['classes'][1]['name'] = 'Straße'
+    (labelled / 'classes.json').write_text(json.dumps(content, ensure_ascii=False), encoding='utf-8')
+    (labelled / 'splits.csv').write_text('id,split,Straße\na,train,ä\n', encoding='utf-8')
+    script = f"""
+from ar_seg_jax.data import folder
+config = folder.builder(data_dir={str(tmp_path)!r}, root={str(labelled)!r}).builder_config
+print(ascii(config.classes[0].name), config.files['train'][0][0])
+"""
+    ascii_only = {'LC_ALL': 'C', 'PYTHONUTF8': '0', 'PYTHONCOERCECLOCALE': '0'}
+    environment = commands.environment(PYTHONPATH=str(commands.ROOT), **ascii_only)
+    done = subprocess.run([sys.executable, '-c', script], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.stdout == "'Stra\\xdfe' a\n", done.stderr
 
 
 def test_the_real_packs_prepare_and_read(shared_data, tmp_path):
-    root = shared_data / 'aerial_isprs_samples'
+    pack, root = shared_data / 'aerial_isprs_samples', tmp_path / 'pack'
+    root.mkdir()
+    (root / 'images').symlink_to(pack / 'images')  # without its splits.csv, which says nothing about splits
     data = folder.builder(data_dir=str(tmp_path / 'tfds'), root=str(root), labels=False, block_size=200, edges='drop')
     # crops.csv of the pack lists the same grid
-    rows = (root / 'crops.csv').read_text().splitlines()[1:]
+    rows = (pack / 'crops.csv').read_text().splitlines()[1:]
     expected = {'{0}_{2}_{1}'.format(*row.split(',')) for row in rows}
     assert _examples(data).keys() == expected

@@ -185,6 +185,16 @@ def test_jpeg_files_of_endless_scans_are_refused(tmp_path):
     assert images.read_image(path).shape == (64, 64, 3)
 
 
+def test_jpeg_files_that_are_too_short_for_their_pixels_are_refused(tmp_path):
+    path = _saved(tmp_path / 'image.jpg', Image.new('L', (2000, 1600)), optimize=True)
+    whole = path.read_bytes()
+    assert images.read_image(path).shape == (1600, 2000, 3) and len(whole) < 20_000  # as small as such an image can be
+    place = whole.index(b'\xff\xc0') + 5
+    path.write_bytes(whole[:place] + (9000).to_bytes(2, 'big') + (9800).to_bytes(2, 'big') + whole[place + 4 :])
+    with pytest.raises(DataError, match=r'image\.jpg: damaged image, whose \d+ bytes cannot be 9800 x 9000 pixels; fetch it'):
+        images.read_image(path)
+
+
 def _four_bands(path, **options):
     bands = RNG.integers(0, 256, (64, 48, 4), dtype=np.uint8)
     tifffile.imwrite(path, bands, photometric='rgb', extrasamples=['unspecified'], **options)

@@ -60,7 +60,7 @@ def test_python_and_predict_give_the_same_labels_for_a_picture(trained, network,
     written = np.array(Image.open(tmp_path / 'out' / 'image_labels.png'))
     assert np.mean(written == labels) > 0.999  # another compilation rounds differently
     classes = json.loads((tmp_path / 'out' / 'classes.json').read_text())['classes']
-    assert [Class(entry['name'], tuple(entry['colour']), entry['group']) for entry in classes] == list(network.classes)
+    assert [Class(entry['name'], tuple(entry['colour']), entry['group']) for entry in classes] == list(network.classes, 'pack-0')
 
 
 def test_a_batch_gives_what_each_of_its_images_gives(network, image):
@@ -132,7 +132,7 @@ def test_what_is_no_image_of_the_network_is_refused(network, function, wrong, fo
 
 
 def test_images_are_brought_to_the_scale_of_the_training_and_results_back(network, image, directory):
-    workdir.save_data(directory, 3, 0.5, 0, network.classes)
+    workdir.save_data(directory, 3, 0.5, 0, network.classes, 'pack-0')
     halved, image = ar_seg_jax.load(directory), image[:60, :80]
     smaller = images.rescale(image, 0.5)
     labels = halved.segment(image)
@@ -143,7 +143,7 @@ def test_images_are_brought_to_the_scale_of_the_training_and_results_back(networ
 
 
 def test_images_are_brought_to_the_shorter_side_of_the_training_and_results_back(network, image, directory):
-    workdir.save_data(directory, 3, 1.0, 30, network.classes)
+    workdir.save_data(directory, 3, 1.0, 30, network.classes, 'pack-0')
     halved, image = ar_seg_jax.load(directory), image[:60, :80]
     np.testing.assert_array_equal(halved.features(image), network.features(images.rescale(image, 0.5)))
     assert halved.segment(image[:, :70]).shape == (60, 70)
@@ -166,7 +166,7 @@ def test_channels_and_scales_that_cannot_be_are_refused(directory, channels, res
 
 def test_images_of_other_channels_than_the_model_normalises_are_refused(directory, network, monkeypatch):
     monkeypatch.setitem(build.MODELS, 'autoregressive', tiny.normalising((0.5,) * 3, (0.2,) * 3))
-    workdir.save_data(directory, 4, 1.0, 0, network.classes)
+    workdir.save_data(directory, 4, 1.0, 0, network.classes, 'pack-0')
     with pytest.raises(UserError, match=r"normalises images of 3 channels, but those of config\.data 'textures' have 4; "):
         ar_seg_jax.load(directory)
 

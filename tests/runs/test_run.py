@@ -1,8 +1,11 @@
 """Opening a run whose files may have been written by another version, or by anybody's hand."""
 
 import json
+import os
 import re
 import shutil
+import signal
+import time
 
 import jax
 import numpy as np
@@ -15,6 +18,10 @@ from ar_seg_jax.evaluation import baselines, scoring
 from ar_seg_jax.evaluation.segmentation import Segmentation
 from ar_seg_jax.runs import assembly, workdir
 from ar_seg_jax.runs import run as runs
+from ar_seg_jax.runs.report import Reporter
+from ar_seg_jax.training.checkpoint import Checkpoints
+from ar_seg_jax.training.state import TrainState
+from ar_seg_jax.training.task import Task
 from configs import mixture_street, textures
 from tests.support import commands
 
@@ -112,6 +119,12 @@ def test_a_wrong_type_in_a_new_config_is_named_before_anything_is_there(trained,
         ({'optimizer__rates': {'stem': float('nan')}}, r'config\.optimizer\.rates\.stem is a factor of at least 0, found nan'),
         ({'epochs': 2.0}, r'set one of --config\.steps and --config\.epochs and leave the other 0; found 300 and 2\.0'),
         ({'epochs': -1.0}, r'set one of --config\.steps and --config\.epochs and leave the other 0; found 300 and -1\.0'),
+        ({'seed': 99999999999999999999}, r'--config\.seed is at least 0 and at most 4294967295, found 99999999999999999999'),
+        ({'seed': -1}, r'--config\.seed is at least 0 and at most 4294967295, found -1'),
+        ({'pipeline__workers': -1}, r'--config\.pipeline\.workers is at least 0 and at most 1000, found -1'),
+        ({'evaluation__pictures': -1}, r'--config\.evaluation\.pictures is at least 0, found -1'),
+        ({'data__train_count': 0}, r'data\.size, data\.train_count and .* are at least 1, .*; found \d+, 0, \d+ and 0'),
+        ({'data__data_dir': '~none/x'}, r'~none/x: there is no home directory \(.*\); give a full path, or set HOME'),
         ({'profile': '9-3'}, r"--config\.profile is a step or a range of steps such as '10-12', found '9-3'"),
     ],
 )
@@ -178,6 +191,37 @@ def test_scores_that_anybody_may_have_written_are_checked(tmp_path, content, mes
     files.write_json(workdir.evaluation(tmp_path, 3), content)
     with pytest.raises(UserError, match=rf'000003\.json: {message}$'):
         workdir.load_cluster_classes(tmp_path, 3)
+
+
+def _run(directory, report, lock=None):
+    """A run that can only report."""
+    reporter = object.__new__(Reporter)
+    object.__setattr__(reporter, 'report', report)
+    return runs.Run(directory, {}, object.__new__(Task), reporter, object.__new__(Checkpoints), lock)
+
+
+def test_a_signal_during_the_final_scores_ends_them(tmp_path, caplog):
+    def report(state):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(30)
+
+    state = TrainState(7, {}, {}, (), None, 0, 0).model
+    before = signal.getsignal(signal.SIGTERM)
+    assert not runs.report(_run(tmp_path, report), state)
+    assert caplog.messages == ['Stopped while step 7, which is saved, was scored; the same command scores it again']
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize('again', [False, True])
+def test_a_directory_that_was_removed_meanwhile_is_an_error(tmp_path, again):
+    def report(state):
+        shutil.rmtree(tmp_path / 'run')
+        if again:
+            workdir.claim(tmp_path / 'run').close()
+
+    run = _run(tmp_path / 'run', report, workdir.claim(tmp_path / 'run'))
+    with run.lock, pytest.raises(UserError, match=r'run was removed or replaced while the run was under way'):
+        runs.report(run, TrainState(7, {}, {}, (), None, 0, 0).model)
 
 
 def test_a_mixture_of_crops_of_images_stops_and_goes_on_to_the_same_bits(tmp_path):

@@ -27,9 +27,20 @@ def _changed(name, value, config=CONFIG):
     return changed
 
 
+def _began(directory, config):
+    """A run that saved a state with this config."""
+    workdir.save_config(directory, config)
+    (workdir.checkpoints(directory) / '3').mkdir(parents=True)
+
+
+def test_a_start_that_failed_binds_the_directory_to_nothing(tmp_path):
+    workdir.save_config(tmp_path, CONFIG)
+    workdir.check_config(tmp_path, CONFIG | {'seed': 1})
+
+
 def test_a_run_can_go_on_with_other_lengths_and_cadences(tmp_path):
     workdir.check_config(tmp_path, CONFIG)
-    workdir.save_config(tmp_path, CONFIG)
+    _began(tmp_path, CONFIG)
     protocols = {'segmentation': {'protocols': (), 'baselines': False}}
     workdir.check_config(tmp_path, CONFIG | {'steps': 20, 'log_every': 7, 'evaluators': protocols})
     workdir.check_config(tmp_path, _changed('evaluation.split', 'train'))
@@ -39,7 +50,7 @@ def test_a_run_can_go_on_with_other_lengths_and_cadences(tmp_path):
 @pytest.mark.parametrize('schedule', ['constant', 'steps', 'linear', 'cosine'])
 def test_the_length_is_fixed_where_the_learning_rate_follows_it(tmp_path, schedule, name):
     config = _changed('optimizer.schedule', {'name': schedule})
-    workdir.save_config(tmp_path, config)
+    _began(tmp_path, config)
     longer = _changed(name, 12345, config)
     if schedule in ('constant', 'steps'):
         workdir.check_config(tmp_path, longer)
@@ -60,17 +71,50 @@ def test_the_length_is_fixed_where_the_learning_rate_follows_it(tmp_path, schedu
     ],
 )
 def test_a_run_cannot_go_on_with_another_model_or_training(tmp_path, name, value, message):
-    workdir.save_config(tmp_path, CONFIG)
+    _began(tmp_path, CONFIG)
     with pytest.raises(UserError, match=rf'holds a run with another config: {message}\. Use another --workdir'):
         workdir.check_config(tmp_path, _changed(name, value))
 
 
 def test_all_differences_of_another_method_are_named(tmp_path):
-    workdir.save_config(tmp_path, CONFIG)
+    _began(tmp_path, CONFIG)
     with pytest.raises(
         UserError, match=r"method\.name is 'ac' in that run, 'arl' in this one; .*method\.width is None in that run"
     ):
         workdir.check_config(tmp_path, CONFIG | {'method': common.arl()})
+
+
+def _without(config, *names):
+    """The config without the keys 'part.key'."""
+    config = copy.deepcopy(config)
+    for part, key in (name.split('.') for name in names):
+        del config[part][key]
+    return config
+
+
+@pytest.mark.parametrize(
+    ('config', 'names', 'other'),
+    [
+        (CONFIG, ('method.common_taps_only', 'optimizer.warmup_power'), ('method.common_taps_only', True, 'False')),
+        (CONFIG, ('initial_weights.layout', 'initial_weights.without'), ('initial_weights.layout', 'mit', "'own'")),
+        (CONFIG | {'method': common.arl()}, ('method.common_taps_only',), ('method.common_taps_only', True, 'False')),
+        (CONFIG | {'method': common.mixture()}, ('method.components',), ('method.components', 3, '0')),
+        (CONFIG | {'model': common.vit()}, ('model.magnify',), ('model.magnify', 2, '1')),
+    ],
+)
+def test_an_older_run_goes_on_where_keys_that_it_did_not_know_say_what_it_did(tmp_path, config, names, other):
+    _began(tmp_path, _without(config, *names))
+    workdir.check_config(tmp_path, config)
+    assert workdir.load_config(tmp_path) == workdir.plain(config)
+    name, value, before = other
+    with pytest.raises(UserError, match=rf'another config: {name} is {before} in that run, {value!r} in this one\. Use'):
+        workdir.check_config(tmp_path, _changed(name, value, config))
+
+
+def test_an_older_run_does_not_go_on_where_it_did_something_else_than_the_key_says(tmp_path):
+    _began(tmp_path, _without(CONFIG, 'model.geometry'))  # cells were taken to be elsewhere
+    with pytest.raises(UserError, match=r"another config: model\.geometry is None in that run, 'centred' in this one\."):
+        workdir.check_config(tmp_path, CONFIG)
 
 
 def test_the_directory_of_a_living_run_is_refused(tmp_path):
@@ -137,7 +181,7 @@ def test_a_wrong_value_in_a_config_that_was_written_by_hand_is_named(tmp_path, n
 def test_a_config_comes_back_as_json_has_it(tmp_path):
     workdir.save_config(tmp_path, CONFIG)
     expected = copy.deepcopy(CONFIG)
-    expected['frozen'] = expected['initial_weights']['without'] = []
+    expected['frozen'] = expected['initial_weights']['without'] = expected['method']['shares'] = []
     expected['evaluators']['segmentation']['protocols'] = ['one-to-one']
     expected['evaluators']['probes']['names'] = ['linear', 'non-linear']
     assert workdir.load_config(tmp_path) == expected
@@ -165,7 +209,7 @@ def test_a_run_of_another_form_is_refused_with_both_versions(tmp_path):
 
 
 def test_what_images_were_like_comes_back_as_saved(tmp_path):
-    workdir.save_data(tmp_path, 4, 0.5, 320, (Class('road', (1, 2, 3)),))
+    workdir.save_data(tmp_path, 4, 0.5, 320, (Class('road', (1, 2, 3)),), 'pack-0')
     assert workdir.load_input(tmp_path) == (4, 0.5, 320)
     (tmp_path / 'data.json').write_text('{"channels": 3, "rescale": 0.5, "classes": []}')  # of a run before there were sides
     assert workdir.load_input(tmp_path) == (3, 0.5, 0)

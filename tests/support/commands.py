@@ -34,11 +34,10 @@ def line(command, *arguments):
     return [sys.executable, '-m', f'ar_seg_jax.{command}', *map(str, arguments)]
 
 
-def run(command, *arguments, timeout=300, **options):
-    """A command that has ended."""
-    return subprocess.run(
-        line(command, *arguments), cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=timeout, **options
-    )
+def run(command, *arguments, timeout=300, directory=ROOT, **options):
+    """A command that has ended, started in a directory."""
+    options = {'env': environment(PYTHONPATH=str(ROOT)), 'capture_output': True, 'text': True, 'timeout': timeout, **options}
+    return subprocess.run(line(command, *arguments), cwd=directory, **options)
 
 
 def train(data_dir, directory, steps, *more, config='configs/textures.py'):

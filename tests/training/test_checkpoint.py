@@ -1,6 +1,7 @@
 """Checkpoints that are damaged, cannot be written, or do not fit."""
 
 import json
+import os
 import resource
 import shutil
 import signal
@@ -134,6 +135,42 @@ def test_what_cannot_be_read_is_told_with_the_versions_that_wrote_it(copy, caplo
     path.write_text(json.dumps(written | {'jax': '0.0.1'}))
     Checkpoints(copy).restore(_state(0))
     assert f' (written with jax 0.0.1, this is {jax.__version__})' in caplog.text
+
+
+def test_a_checkpoint_that_a_training_removes_meanwhile_is_not_damaged(copy, caplog, monkeypatch):
+    """A reader looks again at what there is, as long as something was saved since it looked."""
+    reader, rounds = Checkpoints(copy), iter(range(3, 6))
+    whole = reader._manager.restore
+
+    def restore(step, **options):
+        if number := next(rounds, None):  # the training saves, and removes what is being read
+            _saved(copy, [number], keep=1)
+        return whole(step, **options)
+
+    monkeypatch.setattr(reader._manager, 'restore', restore)
+    assert int(reader.restore_model(_state(0).model).step) == 5
+    assert 'damaged' not in caplog.text
+    reader = Checkpoints(copy)
+    _saved(copy, [6], keep=1)
+    with pytest.raises(UserError, match=r'no checkpoint of step 5; the steps are 6$'):
+        reader.restore_model(_state(0).model, step=5)
+
+
+def test_a_checkpoint_that_may_not_be_read_is_not_moved_aside(copy, monkeypatch):
+    closed = copy / '2' / 'model' / 'manifest.ocdbt'
+    whole, access = Checkpoints._try, os.access
+    monkeypatch.setattr(Checkpoints, '_try', lambda self, step, like: (None, 'denied') if step == 2 else whole(self, step, like))
+    monkeypatch.setattr(os, 'access', lambda path, mode: path != closed and access(path, mode))  # root may read everything
+    with pytest.raises(UserError, match=rf'^{closed}: no permission to read it, and nothing was moved; change it, or start as'):
+        Checkpoints(copy, writable=True).restore(_state(0))
+    assert (copy / '2').exists() and not (copy.parent / 'damaged').exists()
+
+
+def test_a_copy_under_another_step_is_refused(copy, caplog):
+    shutil.copytree(copy / '1', copy / '70')
+    _assert_is(Checkpoints(copy, writable=True).restore(_state(0)), 2)
+    assert '70 is damaged: it holds the state of step 1, as a copy under another name would' in caplog.text
+    assert (copy.parent / 'damaged' / '70').exists()
 
 
 @pytest.mark.parametrize('content', ['[1, 2]', '{"model": {}}', '{"model": [], "training": {}}'])
