@@ -59,6 +59,7 @@ def run(main: Callable[..., int | None], arguments: Sequence[str] = ()):
         values = flags.FLAGS.flag_values_dict()
         verbose = values['verbosity'] > 0
         absl.logging.set_verbosity(absl.logging.FATAL)  # Orbax and TFDS tell every step of theirs; this also sets the flag
+        processes.end_with_parent()
         place = processes.place()
         if place is None and values.get('processes', 1) > 1:
             return processes.start(values['processes'])

@@ -1,8 +1,12 @@
 """Files of our own: written whole or not at all, locked, and read with care."""
 
+import contextlib
+import errno
 import fcntl
 import json
+import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -11,19 +15,47 @@ from ar_seg_jax.errors import UserError
 
 def write(path: Path, content: bytes):
     """Writes beside the file and renames, so that no half file is left and no symbolic link is followed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix='.', suffix='.partial', delete=False) as beside:
-        try:
-            beside.write(content)
-            beside.close()
-            Path(beside.name).chmod(0o644)  # that of a temporary file is for its owner only
-            Path(beside.name).replace(path)
-        finally:
-            Path(beside.name).unlink(missing_ok=True)
+    with _named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix='.', suffix='.partial', delete=False) as beside:
+            try:
+                beside.write(content)
+                beside.close()
+                Path(beside.name).chmod(0o644)  # that of a temporary file is for its owner only
+                Path(beside.name).replace(path)
+            finally:
+                Path(beside.name).unlink(missing_ok=True)
+
+
+def append(path: Path, content: bytes):
+    """Writes at the end of the file, which is made where there is none: everything or, if that fails, nothing."""
+    with _named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open('ab', buffering=0) as file:
+            before = file.seek(0, os.SEEK_END)
+            try:
+                if file.write(content) < len(content):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError:
+                file.truncate(before)
+                raise
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Errors of the operating system have the name of the file, which those about a full disk lack."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def write_json(path: Path, content: Any):
-    write(path, json.dumps(content, indent=1).encode())
+    write(path, as_json(content))
+
+
+def as_json(content: Any) -> bytes:
+    return json.dumps(content, indent=1).encode()
 
 
 def parse_json(place: str, text: str | bytes, advice: str) -> dict[str, Any]:

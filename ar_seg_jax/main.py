@@ -34,11 +34,11 @@ def main() -> int:
 
     name = Path(config_flags.get_config_filename(flags.FLAGS['config'])).stem
     run = runs.open_run(config, Path(_WORKDIR.value or Path('runs') / name), training=True)
-    state, done = runs.train(run)
-    if not done:
-        return os.EX_TEMPFAIL
-    run.reporter.report(state.model)
-    return 0
+    with run.outputs:
+        state, done = runs.train(run)
+        if done:
+            run.reporter.report(state.model)
+    return 0 if done else os.EX_TEMPFAIL
 
 
 if __name__ == '__main__':

@@ -27,10 +27,10 @@ ALLOWED = {
     'augmentations': {'errors', 'interfaces', 'orderings'},
     'models': {'errors', 'interfaces', 'layers', 'orderings'},
     'methods': {'augmentations', 'errors', 'interfaces', 'layers', 'models', 'objectives', 'orderings'},
-    'data': {'errors', 'files', 'interfaces', 'sharding'},
+    'data': {'errors', 'files', 'interfaces', 'processes', 'sharding'},
     'drawing': {'data', 'errors', 'interfaces', 'layers', 'orderings'},
     'evaluation': {'data', 'drawing', 'errors', 'interfaces', 'layers', 'objectives', 'sharding'},
-    'training': {'configuration', 'errors', 'files', 'interfaces', 'sharding'},
+    'training': {'configuration', 'errors', 'files', 'interfaces', 'processes', 'sharding'},
     'build': {'configuration', 'errors', 'interfaces', 'methods', 'models', 'training'},
     'runs': {
         'build', 'configuration', 'data', 'drawing', 'errors', 'evaluation', 'files', 'interfaces', 'sharding', 'training',

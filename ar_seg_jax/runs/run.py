@@ -17,6 +17,7 @@ from ar_seg_jax.runs import assembly, checks, workdir
 from ar_seg_jax.runs.report import Reporter
 from ar_seg_jax.training import loop, peers
 from ar_seg_jax.training.checkpoint import Checkpoints
+from ar_seg_jax.training.outputs import Outputs
 from ar_seg_jax.training.state import TrainState
 from ar_seg_jax.training.stopping import Stop
 from ar_seg_jax.training.task import Task
@@ -33,6 +34,7 @@ class Run:
     task: Task
     reporter: Reporter
     checkpoints: Checkpoints
+    outputs: Outputs
     lock: IO[str] | None
 
 
@@ -75,10 +77,11 @@ def open_run(
     peers.wait('the directory of the run is ready')
     if not (directory / 'config.json').exists():
         raise UserError(f'{directory} of process 0 is not there; all processes need the same --workdir on a shared disk')
-    checkpoints = Checkpoints(workdir.checkpoints(directory), config['keep_checkpoints'], config['keep_every'], writable=training)
+    checkpoints = _checkpoints(config, directory) if training else Checkpoints(workdir.checkpoints(directory))
     part = split if split != own_split else ''
-    reporter = Reporter(directory, evaluators, data, split, config['evaluation']['pictures'], part)
-    return Run(directory, config, task, reporter, checkpoints, lock)
+    outputs = Outputs(directory)
+    reporter = Reporter(outputs, evaluators, data, split, config['evaluation']['pictures'], part)
+    return Run(directory, config, task, reporter, checkpoints, outputs, lock)
 
 
 def train(run: Run) -> tuple[TrainState, bool]:
@@ -93,7 +96,7 @@ def train(run: Run) -> tuple[TrainState, bool]:
             evaluate=run.reporter.follow,
             watch=assembly.watch(run.config),
             stop=stop,
-            workdir=run.directory,
+            outputs=run.outputs,
         )
     step = int(state.step)
     if step < schedule.steps:
@@ -106,6 +109,17 @@ def evaluated(run: Run, step: int | None) -> ModelState:
     if step == 0:
         return run.task.read_out(run.task.initial_state()).model
     return run.checkpoints.restore_model(run.task.shapes().model, step)
+
+
+def _checkpoints(config: Mapping[str, Any], directory: Path) -> Checkpoints:
+    """Those that a training writes."""
+    return Checkpoints(
+        workdir.checkpoints(directory),
+        config['keep_checkpoints'],
+        config['keep_every'],
+        writable=True,
+        patience=config['save_seconds'],
+    )
 
 
 def _before_training(task: Task) -> ModelState | None:

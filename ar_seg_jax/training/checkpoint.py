@@ -8,11 +8,13 @@ they are used.
 """
 
 import contextlib
+import functools
 import logging
 import shutil
+import threading
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.tree_util import keystr, tree_leaves_with_path
 
-from ar_seg_jax.errors import Diverged, UserError
+from ar_seg_jax import sharding
+from ar_seg_jax.errors import Diverged, Stalled, UserError
 from ar_seg_jax.interfaces import ModelState
 from ar_seg_jax.training import peers, versions
 from ar_seg_jax.training.state import TrainState
@@ -31,87 +34,114 @@ _logger = logging.getLogger(__name__)
 
 Items = Mapping[str, Mapping[str, Any]]  # trees of arrays by name
 
-_NOT_SAVED = (ValueError, OSError)  # what a full disk is for TensorStore, and for Orbax
-
 
 class Checkpoints:
     """The checkpoints below `directory`: the newest `keep` of them, and for ever those of every `keep_every` steps.
 
-    Saving is asynchronous and atomic. The place in the data needs no file of its own: it follows from the step.
+    Saves are atomic, and happen in a thread of process 0 alone, since every process has the whole state: Orbax's own asynchronous
+    saves let all processes wait for each other, and for minutes where one fails. Training waits for a save for `patience` seconds
+    at most. The place in the data needs no file of its own: it follows from the step.
     """
 
-    def __init__(self, directory: Path, keep: int = 2, keep_every: int = 0, writable: bool = False):
+    def __init__(self, directory: Path, keep: int = 2, keep_every: int = 0, writable: bool = False, patience: float = 120.0):
         if keep < 1:
             raise UserError(f'--config.keep_checkpoints is at least 1, found {keep}')
+        if patience <= 0:
+            raise UserError(f'--config.save_seconds is more than 0, found {patience}')
         self.directory = directory.resolve()
-        self._writable = writable
-        self._unsettled: int | None = None  # step of a save whose end nobody has seen
-        self._failed: int | None = None  # step of the last save, if it failed
-        with _silence():
-            options = ocp.CheckpointManagerOptions(
-                max_to_keep=keep,
-                keep_period=keep_every or None,
-                create=writable,
-                read_only=not writable,
-                cleanup_tmp_directories=writable,
-            )
-            self._manager = ocp.CheckpointManager(self.directory, options=options)
+        self._keep, self._keep_every = keep, keep_every
+        self._writable, self._patience = writable, patience
+        self._save: _Save | None = None  # the last one, if nobody has seen its end
+        self._failed: int | None = None  # step of the last state that was to be saved, if it was not
+        self._manager = self._opened(writable and jax.process_index() == 0)
+        self.latest: int | None = self._manager.latest_step()  # the step of the newest checkpoint
 
-    @property
-    def latest(self) -> int | None:
-        """The step of the newest checkpoint, or None."""
-        return self._manager.latest_step()
+    def _opened(self, writes: bool) -> ocp.CheckpointManager:
+        """For this process alone."""
+        own = jax.process_index()
+        if writes:
+            self.directory.mkdir(parents=True, exist_ok=True)
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=self._keep,
+            keep_period=self._keep_every or None,
+            create=False,
+            read_only=not writes,
+            cleanup_tmp_directories=writes,
+            enable_async_checkpointing=False,
+            multiprocessing_options=ocp.options.MultiprocessingOptions(
+                primary_host=own, active_processes={own}, barrier_sync_key_prefix=f'process_{own}'
+            ),
+        )
+        with _silence():
+            return ocp.CheckpointManager(self.directory, options=options)
 
     def save(self, state: TrainState):
-        """Starts to save at the step of `state`, once. What goes wrong is reported, now or by `settle`."""
+        """Starts to save at the step of `state`, once. What goes wrong is reported, now or by `settle`.
+
+        While an earlier save is not done, for longer than training waits, nothing is saved.
+        """
+        if jax.process_index() == 0:
+            self._begin(state)
+
+    def rescue(self, state: TrainState):
+        """Saves on this process, whichever it is, at once, and does not ask the others, which may wait elsewhere."""
+        if jax.process_index():
+            self._manager = self._opened(writes=True)
+        self._begin(state)
         self.settle()
+
+    def _begin(self, state: TrainState):
         step = int(state.step)
-        if step == self.latest:
-            return
-        if self._failed is not None:
-            self._remove_remains(self._failed)
-        self._unsettled = step
-        items = _items(state)
-        try:
-            self._manager.save(
-                step,
-                args=ocp.args.Composite(
-                    **{name: ocp.args.StandardSave(item) for name, item in items.items()},
-                    checksums=ocp.args.JsonSave({name: _checksums(item) for name, item in items.items()}),
-                    versions=ocp.args.JsonSave(versions.installed()),
-                ),
-            )
-        except _NOT_SAVED as error:
-            self._report(error)
+        if not self.settle(wait=not self._late):
+            self._failed = step
+            _logger.error('Step %d is not saved, since the save of step %d is not done yet', step, self._save.step)
+        elif step != self.latest:
+            self._save = _Save(step, functools.partial(self._write, step, _on_host(_items(state))))
 
     def settle(self, wait: bool = True) -> bool:
-        """Whether nothing is left to save: waits for a save under way, or only looks. Reports a save that failed."""
-        if self._unsettled is None:
+        """Whether no save is under way: waits for one, as long as training may, or only looks. Reports what is late or failed."""
+        save = self._save
+        if save is None:
             return True
-        if not wait and self._manager.is_saving_in_progress():
+        if not save.ended(self._patience if wait else 0.0):
+            if wait and not save.late:
+                save.late = True
+                _logger.error('The save of step %d is not done after %g s; training goes on without', save.step, self._patience)
             return False
-        try:
-            self._manager.wait_until_finished()
-        except _NOT_SAVED as error:
-            self._report(error)
-            return False
-        self._unsettled, self._failed = None, None
+        self._save = None
+        if save.error is None:
+            self.latest = save.step
+            self._failed = None if self._failed is None or self._failed <= save.step else self._failed
+        else:
+            self._failed = save.step
+            _logger.error('Could not save step %d: %s. %s', save.step, _reason(save.error), self._newest())
         return True
 
+    @property
+    def _late(self) -> bool:
+        """Whether training has waited in vain for the save under way."""
+        return self._save is not None and self._save.late
+
     @contextlib.contextmanager
-    def completed(self) -> Iterator[None]:
-        """Around training: when its numbers end it, a save under way is completed first. (Not so when a peer is lost.)"""
+    def completed(self, state: Callable[[], TrainState]) -> Iterator[None]:
+        """Around training: when its numbers end it, a save under way is completed first, and when no images come the `state` of
+        then is saved. (Neither is done when a peer is lost.)"""
         try:
             yield
         except Diverged:
             self.settle()
             raise
+        except Stalled:
+            self.rescue(state())
+            raise
 
     def close(self):
-        """Waits for a save under way; UserError if the last one failed."""
-        self.settle()
-        if self._failed is not None:
-            raise UserError(f'the last state, of step {self._failed}, could not be saved; {self._newest()}')
+        """Waits for a save under way; UserError on all processes if the last state could not be saved, or is not by then."""
+        if not self.settle(wait=not self._late) and self._failed is None:
+            self._failed = self._save.step
+        if not peers.all_agree(self._failed is None):
+            step = 'as process 0 says' if self._failed is None else f'of step {self._failed}'
+            raise UserError(f'the last state, {step}, could not be saved; {self._newest()}')
         self._manager.close()
 
     def restore(self, like: TrainState, step: int | None = None) -> TrainState:
@@ -129,6 +159,7 @@ class Checkpoints:
         return ModelState(**self._restore({'model': vars(like)}, step)['model'])
 
     def _restore(self, like: Items, step: int | None) -> Items:
+        self.settle()
         steps = sorted(self._manager.all_steps(), reverse=True)
         if not steps:
             raise UserError(f'{self.directory}: no checkpoint; train first with python -m ar_seg_jax.main')
@@ -196,18 +227,29 @@ class Checkpoints:
                 shutil.move(self.directory / str(step), _unused(self.directory.parent / 'damaged' / str(step)))
         peers.wait('damaged checkpoints are set aside')
         self._manager.reload()
+        self.latest = self._manager.latest_step()
 
-    def _report(self, error: Exception):
-        step, self._unsettled, self._failed = self._unsettled, None, self._unsettled
-        _logger.error('Could not save step %d: %s. %s', step, _reason(error), self._newest())
-        self._remove_remains(step)
+    def _write(self, step: int, items: Items):
+        """Writes a checkpoint; if that fails its remains are removed, which take room on what may be a full disk."""
+        if self._failed is not None:
+            self._remove_remains(self._failed)
+        try:
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    **{name: ocp.args.StandardSave(item) for name, item in items.items()},
+                    checksums=ocp.args.JsonSave({name: _checksums(item) for name, item in items.items()}),
+                    versions=ocp.args.JsonSave(versions.installed()),
+                ),
+            )
+        except Exception:
+            self._remove_remains(step)
+            raise
 
     def _remove_remains(self, step: int):
-        """Removes what a failed save left, which takes room on what may be a full disk. When one of its items fails, others may
-        still be written, and come back: so this looks again, for some seconds, and once more before the next save."""
-        if jax.process_index():
-            return
-        for _ in range(100):
+        """When one of the items of a save fails, others may still be written, and come back: so this looks again, for some
+        seconds, and once more before the next save."""
+        for _ in range(50):
             remains = list(self.directory.glob(f'{step}.orbax-checkpoint-tmp*'))
             if not remains:
                 return
@@ -217,6 +259,33 @@ class Checkpoints:
 
     def _newest(self) -> str:
         return f'the newest checkpoint is that of step {self.latest}' if self.latest is not None else 'there is no checkpoint yet'
+
+
+class _Save(threading.Thread):
+    """A save under way: `write` runs in a thread, of which the end of the program does not wait.
+
+    error: what it ended with, if it failed. late: whether training has waited for it in vain.
+    """
+
+    def __init__(self, step: int, write: Callable[[], None]):
+        super().__init__(name=f'save of step {step}', daemon=True)
+        self.step, self._write = step, write
+        self.error: Exception | None = None
+        self.late = False
+        self.start()
+
+    def run(self):
+        try:
+            self._write()
+        except Exception as error:  # of every type: TensorStore, Orbax and the operating system have their own
+            self.error = error
+        finally:
+            del self._write  # with its copy of the state
+
+    def ended(self, seconds: float) -> bool:
+        """Whether it has, after so many seconds at most."""
+        self.join(seconds)
+        return not self.is_alive()
 
 
 def read_arrays(directory: Path) -> dict[str, np.ndarray]:
@@ -257,6 +326,20 @@ def _silence() -> Iterator[None]:
 def _items(state: TrainState) -> Items:
     model = vars(state.model)
     return {'model': model, 'training': {name: value for name, value in vars(state).items() if name not in model}}
+
+
+def _on_host(items: Items) -> Items:
+    """A copy that later steps, which take the memory of the state, leave alone. Random keys stay keys, which Orbax knows."""
+
+    def copied(leaf: jax.Array) -> jax.Array | np.ndarray:
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(np.array(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
+        return np.array(leaf)
+
+    local = sharding.local(items)
+    for leaf in jax.tree.leaves(local):
+        leaf.copy_to_host_async()
+    return jax.tree.map(copied, local)
 
 
 def _checksums(item: Mapping[str, Any]) -> dict[str, int]:

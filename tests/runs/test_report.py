@@ -5,6 +5,7 @@ import logging
 from ar_seg_jax.data.dataset import Dataset
 from ar_seg_jax.evaluation.evaluator import Findings
 from ar_seg_jax.runs.report import Reporter
+from ar_seg_jax.training.outputs import Outputs
 from ar_seg_jax.training.state import TrainState
 
 
@@ -16,7 +17,7 @@ class _Warning:
 
 
 def test_warnings_are_logged_in_training_and_printed_after_it(tmp_path, caplog, capsys):
-    reporter = Reporter(tmp_path, {'odd': _Warning()}, object.__new__(Dataset), 'val', count=0)  # whose data is not read
+    reporter = Reporter(Outputs(tmp_path), {'odd': _Warning()}, object.__new__(Dataset), 'val', count=0)  # whose data is not read
     state = TrainState(7, {}, {}, (), None, 0, 0)
     with caplog.at_level(logging.INFO, logger='ar_seg_jax'):
         reporter.follow(state, iter)

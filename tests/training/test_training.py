@@ -22,6 +22,7 @@ from ar_seg_jax.training import loop
 from ar_seg_jax.training.checkpoint import Checkpoints
 from ar_seg_jax.training.metrics import Evaluation
 from ar_seg_jax.training.optimizer import Optimizer
+from ar_seg_jax.training.outputs import Outputs
 from ar_seg_jax.training.step import Watch, make_train_step
 from ar_seg_jax.training.stopping import Stop
 from tests.support import feeds, parity, tiny
@@ -135,7 +136,7 @@ def _run(directory, task, *, steps, limit=3, checkpoint_every=0, evaluate=lambda
             evaluate=evaluate,
             watch=Watch(limit, 1e-3),
             stop=stop,
-            workdir=directory,
+            outputs=Outputs(directory),
         )
 
 
