@@ -180,7 +180,7 @@ class Checkpoints:
 
     def _try(self, step: int, like: Items) -> tuple[Items | None, str]:
         """The items of a step, or None and what is wrong with it."""
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        abstract = jax.tree.map(_abstract, like)
         items = {name: ocp.args.StandardRestore(item) for name, item in abstract.items()}
         try:
             restored = self._manager.restore(step, args=ocp.args.Composite(**items, checksums=ocp.args.JsonRestore()))
@@ -189,7 +189,7 @@ class Checkpoints:
         expected = restored['checksums']
         if not (isinstance(expected, dict) and all(isinstance(expected.get(name), dict) for name in like)):
             return None, 'its checksums are not those of arrays'
-        found = {name: restored[name] for name in like}
+        found = {name: jax.tree.map(_as_key, restored[name], item) for name, item in like.items()}
         for (path, leaf), (_, wanted) in zip(tree_leaves_with_path(found), tree_leaves_with_path(like), strict=True):
             # Orbax lets wrong shapes and types through in some of its modes.
             if not isinstance(leaf, jax.Array) or (leaf.shape, leaf.dtype) != (wanted.shape, wanted.dtype):
@@ -329,17 +329,11 @@ def _items(state: TrainState) -> Items:
 
 
 def _on_host(items: Items) -> Items:
-    """A copy that later steps, which take the memory of the state, leave alone. Random keys stay keys, which Orbax knows."""
-
-    def copied(leaf: jax.Array) -> jax.Array | np.ndarray:
-        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            return jax.random.wrap_key_data(np.array(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
-        return np.array(leaf)
-
-    local = sharding.local(items)
+    """A copy that later steps, which take the memory of the state, leave alone."""
+    local = jax.tree.map(_numbers, sharding.local(items))
     for leaf in jax.tree.leaves(local):
         leaf.copy_to_host_async()
-    return jax.tree.map(copied, local)
+    return jax.tree.map(np.array, local)
 
 
 def _checksums(item: Mapping[str, Any]) -> dict[str, int]:
@@ -355,6 +349,18 @@ def _checksums(item: Mapping[str, Any]) -> dict[str, int]:
 def _numbers(leaf: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
     """As it is saved: a random key is its numbers."""
     return jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+
+
+def _abstract(leaf: jax.Array | jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    """The form in which `_numbers` of it are read."""
+    numbers = jax.eval_shape(_numbers, leaf)
+    return jax.ShapeDtypeStruct(numbers.shape, numbers.dtype, sharding=leaf.sharding)
+
+
+def _as_key(leaf: Any, wanted: jax.Array | jax.ShapeDtypeStruct) -> Any:
+    """Numbers as a random key, where that is wanted and they are not one yet: earlier versions had Orbax save keys as such."""
+    is_key = jax.dtypes.issubdtype(wanted.dtype, jax.dtypes.prng_key)
+    return jax.random.wrap_key_data(leaf) if is_key and leaf.dtype == np.uint32 else leaf
 
 
 def _name(path) -> str:
