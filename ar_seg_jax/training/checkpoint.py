@@ -114,7 +114,7 @@ class Checkpoints:
             self._failed = None if self._failed is None or self._failed <= save.step else self._failed
         else:
             self._failed = save.step
-            _logger.error('Could not save step %d: %s. %s', save.step, _reason(save.error), self._newest())
+            _logger.error('Could not save step %d: %s; %s', save.step, _reason(save.error), self._newest())
         return True
 
     @property
@@ -231,8 +231,7 @@ class Checkpoints:
 
     def _write(self, step: int, items: Items):
         """Writes a checkpoint; if that fails its remains are removed, which take room on what may be a full disk."""
-        if self._failed is not None:
-            self._remove_remains(self._failed)
+        self._remove_remains()
         try:
             self._manager.save(
                 step,
@@ -243,14 +242,14 @@ class Checkpoints:
                 ),
             )
         except Exception:
-            self._remove_remains(step)
+            self._remove_remains()
             raise
 
-    def _remove_remains(self, step: int):
+    def _remove_remains(self):
         """When one of the items of a save fails, others may still be written, and come back: so this looks again, for some
         seconds, and once more before the next save."""
         for _ in range(50):
-            remains = list(self.directory.glob(f'{step}.orbax-checkpoint-tmp*'))
+            remains = list(self.directory.glob('*.orbax-checkpoint-tmp*'))
             if not remains:
                 return
             for path in remains:

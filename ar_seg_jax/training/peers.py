@@ -2,6 +2,9 @@
 
 import json
 import logging
+import os
+import sys
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,24 +15,46 @@ from jax.experimental import multihost_utils
 from ar_seg_jax import configuration
 from ar_seg_jax.errors import UserError
 
+_MARGIN = 60  # seconds between our own limit and that of JAX
 _LOST = ('Gloo', 'NCCL', 'coordination service', 'heartbeat', 'DEADLINE_EXCEEDED')
 
 
 def join(place: Mapping[str, Any] | None, heartbeat_seconds: int):
     """Joins the other processes of the run: those of `place`, or else those that Slurm, Open MPI or a TPU pod tell of.
 
-    A process that gives no sign of life for `heartbeat_seconds` ends all others. Raises UserError if there is nothing to
-    join.
+    A process that gives no sign of life for `heartbeat_seconds` ends all others, and so does one that does not join in that
+    time. Raises UserError if there is nothing to join.
     """
+    # Where not all have joined in time JAX aborts, with the stacks of its threads: this comes before it.
+    late = threading.Timer(heartbeat_seconds, _end_alone, (place, heartbeat_seconds))
+    late.daemon = True
+    late.start()
     try:
-        jax.distributed.initialize(**(place or {}), heartbeat_timeout_seconds=heartbeat_seconds)
+        jax.distributed.initialize(
+            **(place or {}),
+            initialization_timeout=heartbeat_seconds + _MARGIN,
+            heartbeat_timeout_seconds=heartbeat_seconds,
+        )
     except ValueError as error:
         raise UserError(
             f'--distributed found no other processes ({error}); start them with Slurm, on a TPU pod, with --processes=N, or set '
             'JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID'
         ) from error
+    finally:
+        late.cancel()
     if jax.process_index():
         logging.getLogger('ar_seg_jax').setLevel(logging.ERROR)
+
+
+def _end_alone(place: Mapping[str, Any] | None, seconds: int):
+    name = f'process {place["process_id"]}' if place else 'a process'
+    print(
+        f'error: {name}: not all processes of the run joined within {seconds} s; their own output says why. Start all of them '
+        'again, or give them more --heartbeat_seconds',
+        file=sys.stderr,
+        flush=True,
+    )
+    os._exit(1)
 
 
 def require_same(content: Mapping[str, Any]):
