@@ -66,13 +66,15 @@ def run(main: Callable[..., int | None], arguments: Sequence[str] = ()):
         if values.get('distributed') or (place and 'processes' in values):
             return _joined(functools.partial(main, *given), place, values['heartbeat_seconds'], verbose)
         try:
-            return main(*given)
+            status = main(*given)
         except Exception as error:
             if verbose or not _mendable(error):
                 raise
-            return _fail(1, str(error))
+            status = _fail(1, str(error))
         except KeyboardInterrupt:
-            return _fail(130, 'interrupted')
+            status = _fail(130, 'interrupted')
+        if status:
+            _end(status)
 
     sys.unraisablehook = _unraisable
     handler = logging.StreamHandler()
@@ -108,6 +110,11 @@ def _joined(main: Callable[[], int | None], place, heartbeat_seconds: int, verbo
     except BaseException:
         traceback.print_exc()
         status = 1
+    _end(status)
+
+
+def _end(status: int):
+    """At once: what reads or saves in a thread and hangs would otherwise keep the process."""
     sys.stdout.flush()
     os._exit(status)
 

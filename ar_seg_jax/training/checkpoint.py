@@ -49,21 +49,16 @@ class Checkpoints:
         if patience <= 0:
             raise UserError(f'--config.save_seconds is more than 0, found {patience}')
         self.directory = directory.resolve()
-        self._keep, self._keep_every = keep, keep_every
         self._writable, self._patience = writable, patience
         self._save: _Save | None = None  # the last one, if nobody has seen its end
         self._failed: int | None = None  # step of the last state that was to be saved, if it was not
-        self._manager = self._opened(writable and jax.process_index() == 0)
-        self.latest: int | None = self._manager.latest_step()  # the step of the newest checkpoint
-
-    def _opened(self, writes: bool) -> ocp.CheckpointManager:
-        """For this process alone."""
         own = jax.process_index()
+        writes = writable and own == 0
         if writes:
             self.directory.mkdir(parents=True, exist_ok=True)
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=self._keep,
-            keep_period=self._keep_every or None,
+            max_to_keep=keep,
+            keep_period=keep_every or None,
             create=False,
             read_only=not writes,
             cleanup_tmp_directories=writes,
@@ -73,24 +68,16 @@ class Checkpoints:
             ),
         )
         with _silence():
-            return ocp.CheckpointManager(self.directory, options=options)
+            self._manager = ocp.CheckpointManager(self.directory, options=options)
+        self.latest: int | None = self._manager.latest_step()  # the step of the newest checkpoint
 
     def save(self, state: TrainState):
         """Starts to save at the step of `state`, once. What goes wrong is reported, now or by `settle`.
 
         While an earlier save is not done, for longer than training waits, nothing is saved.
         """
-        if jax.process_index() == 0:
-            self._begin(state)
-
-    def rescue(self, state: TrainState):
-        """Saves on this process, whichever it is, at once, and does not ask the others, which may wait elsewhere."""
         if jax.process_index():
-            self._manager = self._opened(writes=True)
-        self._begin(state)
-        self.settle()
-
-    def _begin(self, state: TrainState):
+            return
         step = int(state.step)
         if not self.settle(wait=not self._late):
             self._failed = step
@@ -124,15 +111,16 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def completed(self, state: Callable[[], TrainState]) -> Iterator[None]:
-        """Around training: when its numbers end it, a save under way is completed first, and when no images come the `state` of
-        then is saved. (Neither is done when a peer is lost.)"""
+        """Around training: when its numbers end it, a save under way is completed first, and when process 0 gets no images the
+        `state` of then is saved. (Neither is done when a peer is lost.)"""
         try:
             yield
         except Diverged:
             self.settle()
             raise
         except Stalled:
-            self.rescue(state())
+            self.save(state())
+            self.settle()
             raise
 
     def close(self):

@@ -1,8 +1,10 @@
 """The processes of one run: joining them, what they must agree on, and what is said when one is lost."""
 
+import ctypes
 import json
 import logging
 import os
+import signal
 import sys
 import threading
 from collections.abc import Mapping
@@ -16,6 +18,10 @@ from ar_seg_jax import configuration
 from ar_seg_jax.errors import UserError
 
 _MARGIN = 60  # seconds between our own limit and that of JAX
+_LOSS = (
+    'Another process ended or cannot be reached; its own output says why. The last checkpoint is kept: the same command goes on '
+    'from there'
+)
 _LOST = ('Gloo', 'NCCL', 'coordination service', 'heartbeat', 'DEADLINE_EXCEEDED')
 
 
@@ -42,8 +48,17 @@ def join(place: Mapping[str, Any] | None, heartbeat_seconds: int):
         ) from error
     finally:
         late.cancel()
+    ctypes.CDLL(None).signal(signal.SIGABRT, _aborted)
     if jax.process_index():
         logging.getLogger('ar_seg_jax').setLevel(logging.ERROR)
+
+
+@ctypes.CFUNCTYPE(None, ctypes.c_int)
+def _aborted(_: int):
+    """Instead of the end by SIGABRT, with which JAX's own thread answers the loss of another process: it only says why to those
+    who know JAX. Python's handlers come too late for that, since they wait for the main thread."""
+    os.write(2, f'error: JAX ended this process. {_LOSS}\n'.encode())
+    os._exit(1)
 
 
 def _end_alone(place: Mapping[str, Any] | None, seconds: int):
@@ -91,8 +106,5 @@ def explain(error: Exception) -> str:
     """The message of an error of a run of several processes."""
     message = f'process {jax.process_index()}: {error}'
     if is_lost(error):
-        message += (
-            '. Another process ended or cannot be reached; its own output says why. The last checkpoint is kept: the same '
-            'command goes on from there'
-        )
+        message += f'. {_LOSS}'
     return message
