@@ -56,18 +56,18 @@ class Checkpoints:
         writes = writable and own == 0
         if writes:
             self.directory.mkdir(parents=True, exist_ok=True)
-        options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep,
-            keep_period=keep_every or None,
-            create=False,
-            read_only=not writes,
-            cleanup_tmp_directories=writes,
-            enable_async_checkpointing=False,
-            multiprocessing_options=ocp.options.MultiprocessingOptions(
-                primary_host=own, active_processes={own}, barrier_sync_key_prefix=f'process_{own}'
-            ),
-        )
         with _silence():
+            options = ocp.CheckpointManagerOptions(
+                max_to_keep=keep,
+                keep_period=keep_every or None,
+                create=False,
+                read_only=not writes,
+                cleanup_tmp_directories=writes,
+                enable_async_checkpointing=False,
+                multiprocessing_options=ocp.options.MultiprocessingOptions(
+                    primary_host=own, active_processes={own}, barrier_sync_key_prefix=f'process_{own}'
+                ),
+            )
             self._manager = ocp.CheckpointManager(self.directory, options=options)
         self.latest: int | None = self._manager.latest_step()  # the step of the newest checkpoint
 
