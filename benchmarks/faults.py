@@ -131,8 +131,11 @@ def loss(rng: random.Random, directory: Path, number: int) -> dict[str, Any]:
         _begin(directory / f'loss_{number}', directory, log, beat, environment=processes._environment(address, 2, index))
         for index, log in enumerate(logs)
     ]
-    victim, fault, moment = rng.randrange(2), rng.choice((signal.SIGKILL, signal.SIGSTOP)), rng.uniform(0, 40)
-    time.sleep(moment)
+    victim, fault = rng.randrange(2), rng.choice((signal.SIGKILL, signal.SIGSTOP))
+    if number % 2:  # every second one while it trains, saves or evaluates
+        with contextlib.suppress(RuntimeError):  # it did not come so far: on a busy machine one may join too late
+            _await(pair[0], logs[0], rng.randint(1, 60))
+    time.sleep(rng.uniform(0, 1 if number % 2 else 20))
     step = _last_step(logs[0])
     pair[victim].send_signal(fault)
     begun = time.monotonic()
