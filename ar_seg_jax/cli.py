@@ -1,5 +1,6 @@
 """What the commands share: `ar-seg`, flags that fail with a sentence, errors without a traceback, processes, logging."""
 
+import contextlib
 import faulthandler
 import functools
 import logging
@@ -59,6 +60,7 @@ def run(main: Callable[..., int | None], arguments: Sequence[str] = ()):
         values = flags.FLAGS.flag_values_dict()
         verbose = values['verbosity'] > 0
         absl.logging.set_verbosity(absl.logging.FATAL)  # Orbax and TFDS tell every step of theirs; this also sets the flag
+        processes.end_with_parent()
         place = processes.place()
         if place is None and values.get('processes', 1) > 1:
             return processes.start(values['processes'])
@@ -67,16 +69,17 @@ def run(main: Callable[..., int | None], arguments: Sequence[str] = ()):
         try:
             status = main(*given)
             sys.stdout.flush()
-            return status
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python fails again when it ends
-            return _fail(1, 'nobody reads the output any more; what was to be written to files is there')
+            status = _fail(1, 'nobody reads the output any more; what was to be written to files is there')
         except Exception as error:
             if verbose or not _mendable(error):
                 raise
-            return _fail(1, str(error))
+            status = _fail(1, str(error))
         except KeyboardInterrupt:
-            return _fail(130, 'interrupted')
+            status = _fail(130, 'interrupted')
+        if status:
+            _end(status)
 
     sys.unraisablehook = _unraisable
     if sys.stdout:
@@ -114,7 +117,13 @@ def _joined(main: Callable[[], int | None], place, heartbeat_seconds: int, verbo
     except BaseException:
         traceback.print_exc()
         status = 1
-    sys.stdout.flush()
+    _end(status)
+
+
+def _end(status: int):
+    """At once: what reads or saves in a thread and hangs would otherwise keep the process."""
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.flush()
     os._exit(status)
 
 

@@ -12,6 +12,10 @@ class Diverged(UserError):
     """Training whose numbers are not finite any more."""
 
 
+class Stalled(UserError):
+    """Data that do not come."""
+
+
 def printable(text: str) -> str:
     """`text` on one line, with control characters, which can move the cursor or hide a line, as escapes such as \\x1b."""
     return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in text)

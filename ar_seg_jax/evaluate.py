@@ -34,7 +34,8 @@ def main():
             raise UserError(f'--probes: the config of {directory} has no evaluators.probes, which says how they are trained')
         config['evaluators']['probes']['names'] = _PROBES.value
     run = runs.open_run(config, directory, training=False, data_dir=_DATA_DIR.value, split=_SPLIT.value)
-    run.reporter.report(runs.evaluated(run, _STEP.value))
+    with run.outputs:
+        run.reporter.report(runs.evaluated(run, _STEP.value))
 
 
 if __name__ == '__main__':

@@ -1,9 +1,12 @@
 """Files of our own: written whole or not at all, locked, and read with care."""
 
+import contextlib
+import errno
 import fcntl
 import json
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,18 +23,46 @@ def expanded(path: str | Path) -> Path:
 
 def write(path: Path, content: bytes):
     """Writes beside the file and renames, so that no half file is left and no symbolic link is followed; umask counts."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f'.{secrets.token_hex(8)}.partial')
+    with _named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with beside.open('xb') as file:
+                file.write(content)
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+def append(path: Path, content: bytes):
+    """Writes at the end of the file, which is made where there is none: everything or, if that fails, nothing."""
+    with _named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open('ab', buffering=0) as file:
+            before = file.seek(0, os.SEEK_END)
+            try:
+                if file.write(content) < len(content):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError:
+                file.truncate(before)
+                raise
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Errors of the operating system have the name of the file, which those about a full disk lack."""
     try:
-        with beside.open('xb') as file:
-            file.write(content)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def write_json(path: Path, content: Any):
-    write(path, json.dumps(content, indent=1).encode())
+    write(path, as_json(content))
+
+
+def as_json(content: Any) -> bytes:
+    return json.dumps(content, indent=1).encode()
 
 
 def parse_json(place: str, text: str | bytes, advice: str) -> dict[str, Any]:

@@ -35,10 +35,10 @@ def main() -> int:
 
     name = Path(config_flags.get_config_filename(flags.FLAGS['config'])).stem
     run = runs.open_run(config, Path(_WORKDIR.value or Path('runs') / name), training=True, changed_data=_CHANGED_DATA.value)
-    state, done = runs.train(run)
-    if not done:
-        return os.EX_TEMPFAIL
-    return 0 if runs.report(run, state.model) else os.EX_TEMPFAIL
+    with run.outputs:
+        state, done = runs.train(run)
+        scored = done and runs.report(run, state.model)
+    return 0 if scored else os.EX_TEMPFAIL
 
 
 if __name__ == '__main__':

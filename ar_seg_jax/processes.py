@@ -1,6 +1,7 @@
 """Processes that this one starts: several of one run on this machine, and commands of a sweep."""
 
 import contextlib
+import multiprocessing
 import os
 import shlex
 import signal
@@ -8,9 +9,13 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
+
+_PARENT = 'AR_SEG_JAX_PARENT'  # environment variable: descriptor of a pipe that only the parent could write to
+_GRACE = 300.0  # seconds that a process without its parent has to save
 
 
 class Stopped(Exception):
@@ -18,9 +23,11 @@ class Stopped(Exception):
 
 
 class Children:
-    """Runs commands, from any thread; inside a `with`, SIGTERM and SIGINT are handed on to those that live, and no more begin.
+    """Runs commands, from any thread; inside a `with`, the signals that ask for the end are handed on to those that live, and no
+    more begin.
 
-    Children are no part of the terminal's group, which would get Ctrl-C too, so that each gets every signal once.
+    Children are no part of the terminal's group, which would get Ctrl-C too, so that each gets every signal once. Those that
+    call `end_with_parent` end when this process is gone, even by SIGKILL: the operating system then closes a pipe.
     """
 
     def __init__(self, environment: Mapping[str, str] | None = None):
@@ -30,12 +37,15 @@ class Children:
         self._stopping = False
 
     def __enter__(self) -> 'Children':
-        self._before = {number: signal.signal(number, self.stop) for number in (signal.SIGTERM, signal.SIGINT)}
+        self._reading, self._writing = os.pipe()
+        self._before = {number: signal.signal(number, self.stop) for number in stop_signals()}
         return self
 
     def __exit__(self, *_):
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        os.close(self._reading)
+        os.close(self._writing)
 
     def begin(
         self, command: Sequence[str], environment: Mapping[str, str] | None = None, output: IO[bytes] | None = None
@@ -45,8 +55,8 @@ class Children:
         with self._lock:
             if self._stopping:
                 raise Stopped
-            own = {**self._environment, **(environment or {})}
-            child = subprocess.Popen(command, start_new_session=True, env=own, **streams)
+            own = {**self._environment, **(environment or {}), _PARENT: str(self._reading)}
+            child = subprocess.Popen(command, start_new_session=True, env=own, pass_fds=(self._reading,), **streams)
             self._living.add(child)
         return child
 
@@ -79,6 +89,35 @@ class Children:
             self._stopping = True
             for child in self._living:
                 child.send_signal(number)
+
+
+def stop_signals() -> tuple[signal.Signals, ...]:
+    """Those that ask for the end; SIGHUP is none where it is ignored, as below nohup."""
+    hang_up = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)
+    return signal.SIGTERM, signal.SIGINT, *hang_up
+
+
+def end_with_parent():
+    """Where `Children` began this process, it gets SIGTERM when their process is gone, and is ended if it lives on."""
+
+    def wait(reading: int):
+        os.read(reading, 1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(_GRACE)
+        os._exit(128 + signal.SIGTERM)
+
+    if reading := os.environ.pop(_PARENT, ''):
+        threading.Thread(target=wait, args=(int(reading),), name='parent', daemon=True).start()
+
+
+def end_worker_with_parent(*_):
+    """For processes of `multiprocessing`, which have nothing to save: ends this one when the one that made it is gone."""
+
+    def wait():
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=wait, name='parent', daemon=True).start()
 
 
 def start(count: int) -> int:

@@ -40,7 +40,7 @@ CONFIG = {
     'checkpoint_every': 1,
 }
 # On one CPU device, where the same program gives the same bits.
-_ENVIRONMENT = {name: value for name, value in os.environ.items() if name != 'XLA_FLAGS'} | {'JAX_PLATFORMS': 'cpu'}
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != 'XLA_FLAGS'} | {'JAX_PLATFORMS': 'cpu'}
 _TIMES = ('images_per_second', 'data_wait_share', 'seconds_left', 'peak_bytes')
 
 
@@ -58,10 +58,10 @@ def survive(kills: int, directory: Path, seed: int = 0, steps: int | None = None
     rng = random.Random(seed)
     whole, killed, data_dir = directory / 'whole', directory / 'killed', directory / 'data'
     steps = steps or 40 + 20 * kills
-    subprocess.run(command(whole, data_dir, steps), cwd=ROOT, env=_ENVIRONMENT, check=True, capture_output=True)
+    subprocess.run(command(whole, data_dir, steps), cwd=ROOT, env=ENVIRONMENT, check=True, capture_output=True)
     line = command(killed, data_dir, steps)
     times = Counter(_kill(line, killed, rng, ('save', 'start', 'save', 'later')[index % 4]) for index in range(kills))
-    last = subprocess.run(line, cwd=ROOT, env=_ENVIRONMENT, capture_output=True, text=True)
+    last = subprocess.run(line, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
     return {
         'kills': dict(times),
         'damaged': len(list((killed / 'damaged').glob('*'))) if (killed / 'damaged').exists() else 0,
@@ -76,7 +76,7 @@ def survive(kills: int, directory: Path, seed: int = 0, steps: int | None = None
 
 def _kill(line: Sequence[str], directory: Path, rng: random.Random, when: str) -> str:
     """Starts the run and kills it; what it was doing."""
-    process = subprocess.Popen(line, cwd=ROOT, env=_ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(line, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     before, started = _saves(directory), set()
     wanted = 0 if when == 'start' else rng.randint(1, 4)
     while process.poll() is None and len(started) < wanted:

@@ -68,6 +68,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.log_every = 50  # steps
     config.evaluate_every = 1000
     config.checkpoint_every = 1000
+    config.save_seconds = 120.0  # that training waits for a save at most; one that takes longer goes on beside it
     config.keep_checkpoints = 2  # the newest ones
     config.keep_every = 0  # steps; checkpoints at multiples of it are kept for ever; 0 keeps none of them
     config.stop_after_skipped = 10  # steps in a row that are not applied because something is not finite; 0 goes on

@@ -206,6 +206,12 @@ def test_what_a_user_can_mend_is_told_in_a_line(body, status, message):
     assert (done.returncode, done.stdout, done.stderr) == (status, '', message)
 
 
+@pytest.mark.parametrize(('end', 'status'), [("raise UserError('no rows')", 1), ('return 75', 75)])
+def test_a_thread_that_hangs_does_not_keep_the_process(end, status):
+    done = run(f'import threading; threading.Thread(target=threading.Event().wait).start(); print("told"); {end}')
+    assert (done.returncode, done.stdout) == (status, 'told\n')
+
+
 @pytest.mark.parametrize(
     ('body', 'last'),
     [

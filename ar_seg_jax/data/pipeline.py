@@ -10,6 +10,7 @@ import tensorflow_datasets as tfds
 from google.protobuf.message import DecodeError
 from jaxtyping import Int
 
+from ar_seg_jax import processes
 from ar_seg_jax.data.builder import SegmentationBuilder
 from ar_seg_jax.data.images import DataError, decode_png
 from ar_seg_jax.interfaces import VOID, Size, sides
@@ -126,7 +127,7 @@ def training_iterator(
     data = data.batch(micro_batches) if micro_batches > 1 else data
     data = data.to_iter_dataset(grain.ReadOptions(num_threads=read_threads, prefetch_buffer_size=2 * max(1, read_threads)))
     if workers:
-        data = data.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
+        data = data.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers), processes.end_worker_with_parent)
     return iter(data)
 
 

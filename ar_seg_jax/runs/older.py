@@ -7,6 +7,7 @@ from typing import Any
 # Keys that were added since, by their part of the config ('' for its top) and the names of what has them ('' for all), each with
 # the value that says what was done before. A key whose older meaning no value has does not belong here: such a run cannot go on.
 _ADDED = (
+    ('', '', 'save_seconds', 120.0),
     ('initial_weights', '', 'layout', 'own'),
     ('initial_weights', '', 'without', []),
     ('method', 'ac', 'common_taps_only', False),

@@ -11,7 +11,7 @@ from typing import IO, Any
 
 import jax
 
-from ar_seg_jax import build, files, sharding
+from ar_seg_jax import build, files, processes, sharding
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.evaluation.evaluator import Subject
 from ar_seg_jax.interfaces import ModelState
@@ -20,13 +20,12 @@ from ar_seg_jax.runs.report import Reporter
 from ar_seg_jax.training import loop, peers
 from ar_seg_jax.training.checkpoint import Checkpoints
 from ar_seg_jax.training.metrics import Evaluation
+from ar_seg_jax.training.outputs import Outputs
 from ar_seg_jax.training.state import TrainState
 from ar_seg_jax.training.stopping import Stop
 from ar_seg_jax.training.task import Guard, Task
 
 _logger = logging.getLogger(__name__)
-
-_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +37,7 @@ class Run:
     task: Task
     reporter: Reporter
     checkpoints: Checkpoints
+    outputs: Outputs
     lock: IO[str] | None
 
 
@@ -88,10 +88,11 @@ def open_run(
     peers.wait('the directory of the run is ready')
     if not (directory / 'config.json').exists():
         raise UserError(f'{directory} of process 0 is not there; all processes need the same --workdir on a shared disk')
-    checkpoints = Checkpoints(workdir.checkpoints(directory), config['keep_checkpoints'], config['keep_every'], writable=training)
+    checkpoints = _checkpoints(config, directory) if training else Checkpoints(workdir.checkpoints(directory))
     part = split if split != own_split else ''
-    reporter = Reporter(directory, evaluators, data, split, config['evaluation']['pictures'], part)
-    return Run(directory, config, task, reporter, checkpoints, lock)
+    outputs = Outputs(directory)
+    reporter = Reporter(outputs, evaluators, data, split, config['evaluation']['pictures'], part)
+    return Run(directory, config, task, reporter, checkpoints, outputs, lock)
 
 
 def train(run: Run) -> tuple[TrainState, bool]:
@@ -106,7 +107,7 @@ def train(run: Run) -> tuple[TrainState, bool]:
             evaluate=lambda state, guard: _follow(run, state, guard),
             watch=assembly.watch(run.config),
             stop=stop,
-            workdir=run.directory,
+            outputs=run.outputs,
         )
         stopped = stop.agreed()
     _check_there(run)
@@ -124,8 +125,7 @@ def _follow(run: Run, state: TrainState, guard: Guard) -> Evaluation:
 
 def report(run: Run, state: ModelState) -> bool:
     """All that can be said of the last state, which is saved; whether it was: not if a signal ended it before."""
-    heeded = [number for number in _ENDING if signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, signal.default_int_handler) for number in heeded}
+    before = {number: signal.signal(number, signal.default_int_handler) for number in processes.stop_signals()}
     try:
         run.reporter.report(state)
     except KeyboardInterrupt:
@@ -152,6 +152,17 @@ def evaluated(run: Run, step: int | None) -> ModelState:
     if step == 0:
         return run.task.read_out(run.task.initial_state()).model
     return run.checkpoints.restore_model(run.task.shapes().model, step)
+
+
+def _checkpoints(config: Mapping[str, Any], directory: Path) -> Checkpoints:
+    """Those that a training writes."""
+    return Checkpoints(
+        workdir.checkpoints(directory),
+        config['keep_checkpoints'],
+        config['keep_every'],
+        writable=True,
+        patience=config['save_seconds'],
+    )
 
 
 def _before_training(task: Task) -> ModelState | None:

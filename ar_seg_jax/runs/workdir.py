@@ -40,6 +40,7 @@ FREE = (
     'log_every',
     'evaluate_every',
     'checkpoint_every',
+    'save_seconds',
     'keep_checkpoints',
     'keep_every',
     'stop_after_skipped',

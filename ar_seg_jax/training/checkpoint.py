@@ -8,12 +8,14 @@ they are used.
 """
 
 import contextlib
+import functools
 import logging
 import os
 import shutil
+import threading
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.tree_util import keystr, tree_leaves_with_path
 
-from ar_seg_jax.errors import Diverged, UserError
+from ar_seg_jax import sharding
+from ar_seg_jax.errors import Diverged, Stalled, UserError
 from ar_seg_jax.interfaces import ModelState
 from ar_seg_jax.training import peers, versions
 from ar_seg_jax.training.state import TrainState
@@ -32,87 +35,102 @@ _logger = logging.getLogger(__name__)
 
 Items = Mapping[str, Mapping[str, Any]]  # trees of arrays by name
 
-_NOT_SAVED = (ValueError, OSError)  # what a full disk is for TensorStore, and for Orbax
-
 
 class Checkpoints:
     """The checkpoints below `directory`: the newest `keep` of them, and for ever those of every `keep_every` steps.
 
-    Saving is asynchronous and atomic. The place in the data needs no file of its own: it follows from the step.
+    Saves are atomic, and happen in a thread of process 0 alone, since every process has the whole state: Orbax's own asynchronous
+    saves let all processes wait for each other, and for minutes where one fails. Training waits for a save for `patience` seconds
+    at most. The place in the data needs no file of its own: it follows from the step.
     """
 
-    def __init__(self, directory: Path, keep: int = 2, keep_every: int = 0, writable: bool = False):
+    def __init__(self, directory: Path, keep: int = 2, keep_every: int = 0, writable: bool = False, patience: float = 120.0):
         if keep < 1:
             raise UserError(f'--config.keep_checkpoints is at least 1, found {keep}')
+        if patience <= 0:
+            raise UserError(f'--config.save_seconds is more than 0, found {patience}')
         self.directory = directory.resolve()
-        self._writable = writable
-        self._unsettled: int | None = None  # step of a save whose end nobody has seen
-        self._failed: int | None = None  # step of the last save, if it failed
+        self._writable, self._patience = writable, patience
+        self._save: _Save | None = None  # the last one, if nobody has seen its end
+        self._failed: int | None = None  # step of the last state that was to be saved, if it was not
+        own = jax.process_index()
+        writes = writable and own == 0
+        if writes:
+            self.directory.mkdir(parents=True, exist_ok=True)
         with _silence():
             options = ocp.CheckpointManagerOptions(
                 max_to_keep=keep,
                 keep_period=keep_every or None,
-                create=writable,
-                read_only=not writable,
-                cleanup_tmp_directories=writable,
-            )
-            self._manager = ocp.CheckpointManager(self.directory, options=options)
-
-    @property
-    def latest(self) -> int | None:
-        """The step of the newest checkpoint, or None."""
-        return self._manager.latest_step()
-
-    def save(self, state: TrainState):
-        """Starts to save at the step of `state`, once. What goes wrong is reported, now or by `settle`."""
-        self.settle()
-        step = int(state.step)
-        if step == self.latest:
-            return
-        if self._failed is not None:
-            self._remove_remains(self._failed)
-        self._unsettled = step
-        items = _items(state)
-        try:
-            self._manager.save(
-                step,
-                args=ocp.args.Composite(
-                    **{name: ocp.args.StandardSave(item) for name, item in items.items()},
-                    checksums=ocp.args.JsonSave({name: _checksums(item) for name, item in items.items()}),
-                    versions=ocp.args.JsonSave(versions.installed()),
+                create=False,
+                read_only=not writes,
+                cleanup_tmp_directories=writes,
+                enable_async_checkpointing=False,
+                multiprocessing_options=ocp.options.MultiprocessingOptions(
+                    primary_host=own, active_processes={own}, barrier_sync_key_prefix=f'process_{own}'
                 ),
             )
-        except _NOT_SAVED as error:
-            self._report(error)
+            self._manager = ocp.CheckpointManager(self.directory, options=options)
+        self.latest: int | None = self._manager.latest_step()  # the step of the newest checkpoint
+
+    def save(self, state: TrainState):
+        """Starts to save at the step of `state`, once. What goes wrong is reported, now or by `settle`.
+
+        While an earlier save is not done, for longer than training waits, nothing is saved.
+        """
+        if jax.process_index():
+            return
+        step = int(state.step)
+        if not self.settle(wait=not self._late):
+            self._failed = step
+            _logger.error('Step %d is not saved, since the save of step %d is not done yet', step, self._save.step)
+        elif step != self.latest:
+            self._save = _Save(step, functools.partial(self._write, step, _on_host(_items(state))))
 
     def settle(self, wait: bool = True) -> bool:
-        """Whether nothing is left to save: waits for a save under way, or only looks. Reports a save that failed."""
-        if self._unsettled is None:
+        """Whether no save is under way: waits for one, as long as training may, or only looks. Reports what is late or failed."""
+        save = self._save
+        if save is None:
             return True
-        if not wait and self._manager.is_saving_in_progress():
+        if not save.ended(self._patience if wait else 0.0):
+            if wait and not save.late:
+                save.late = True
+                _logger.error('The save of step %d is not done after %g s; training goes on without', save.step, self._patience)
             return False
-        try:
-            self._manager.wait_until_finished()
-        except _NOT_SAVED as error:
-            self._report(error)
-            return False
-        self._unsettled, self._failed = None, None
+        self._save = None
+        if save.error is None:
+            self.latest = save.step
+            self._failed = None if self._failed is None or self._failed <= save.step else self._failed
+        else:
+            self._failed = save.step
+            _logger.error('Could not save step %d: %s; %s', save.step, _reason(save.error), self._newest())
         return True
 
+    @property
+    def _late(self) -> bool:
+        """Whether training has waited in vain for the save under way."""
+        return self._save is not None and self._save.late
+
     @contextlib.contextmanager
-    def completed(self) -> Iterator[None]:
-        """Around training: when its numbers end it, a save under way is completed first. (Not so when a peer is lost.)"""
+    def completed(self, state: Callable[[], TrainState]) -> Iterator[None]:
+        """Around training: when its numbers end it, a save under way is completed first, and when process 0 gets no images the
+        `state` of then is saved. (Neither is done when a peer is lost.)"""
         try:
             yield
         except Diverged:
             self.settle()
             raise
+        except Stalled:
+            self.save(state())
+            self.settle()
+            raise
 
     def close(self):
-        """Waits for a save under way; UserError if the last one failed."""
-        self.settle()
-        if self._failed is not None:
-            raise UserError(f'the last state, of step {self._failed}, could not be saved; {self._newest()}')
+        """Waits for a save under way; UserError on all processes if the last state could not be saved, or is not by then."""
+        if not self.settle(wait=not self._late) and self._failed is None:
+            self._failed = self._save.step
+        if not peers.all_agree(self._failed is None):
+            step = 'as process 0 says' if self._failed is None else f'of step {self._failed}'
+            raise UserError(f'the last state, {step}, could not be saved; {self._newest()}')
         self._manager.close()
 
     def restore(self, like: TrainState, step: int | None = None) -> TrainState:
@@ -130,6 +148,7 @@ class Checkpoints:
         return ModelState(**self._restore({'model': vars(like)}, step)['model'])
 
     def _restore(self, like: Items, step: int | None) -> Items:
+        self.settle()
         steps, damaged = self._steps(step), []
         while candidates := [each for each in steps if each not in damaged]:
             found, reason = self._try(candidates[0], like)
@@ -177,7 +196,7 @@ class Checkpoints:
 
     def _try(self, step: int, like: Items) -> tuple[Items | None, str]:
         """The items of a step, or None and what is wrong with it."""
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        abstract = jax.tree.map(_abstract, like)
         items = {name: ocp.args.StandardRestore(item) for name, item in abstract.items()}
         try:
             restored = self._manager.restore(step, args=ocp.args.Composite(**items, checksums=ocp.args.JsonRestore()))
@@ -186,7 +205,7 @@ class Checkpoints:
         expected = restored['checksums']
         if not (isinstance(expected, dict) and all(isinstance(expected.get(name), dict) for name in like)):
             return None, 'its checksums are not those of arrays'
-        found = {name: restored[name] for name in like}
+        found = {name: jax.tree.map(_as_key, restored[name], item) for name, item in like.items()}
         for (path, leaf), (_, wanted) in zip(tree_leaves_with_path(found), tree_leaves_with_path(like), strict=True):
             # Orbax lets wrong shapes and types through in some of its modes.
             if not isinstance(leaf, jax.Array) or (leaf.shape, leaf.dtype) != (wanted.shape, wanted.dtype):
@@ -226,19 +245,29 @@ class Checkpoints:
                 shutil.move(self.directory / str(step), _unused(self.directory.parent / 'damaged' / str(step)))
         peers.wait('damaged checkpoints are set aside')
         self._manager.reload()
+        self.latest = self._manager.latest_step()
 
-    def _report(self, error: Exception):
-        step, self._unsettled, self._failed = self._unsettled, None, self._unsettled
-        _logger.error('Could not save step %d: %s. %s', step, _reason(error), self._newest())
-        self._remove_remains(step)
+    def _write(self, step: int, items: Items):
+        """Writes a checkpoint; if that fails its remains are removed, which take room on what may be a full disk."""
+        self._remove_remains()
+        try:
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    **{name: ocp.args.StandardSave(item) for name, item in items.items()},
+                    checksums=ocp.args.JsonSave({name: _checksums(item) for name, item in items.items()}),
+                    versions=ocp.args.JsonSave(versions.installed()),
+                ),
+            )
+        except Exception:
+            self._remove_remains()
+            raise
 
-    def _remove_remains(self, step: int):
-        """Removes what a failed save left, which takes room on what may be a full disk. When one of its items fails, others may
-        still be written, and come back: so this looks again, for some seconds, and once more before the next save."""
-        if jax.process_index():
-            return
-        for _ in range(100):
-            remains = list(self.directory.glob(f'{step}.orbax-checkpoint-tmp*'))
+    def _remove_remains(self):
+        """When one of the items of a save fails, others may still be written, and come back: so this looks again, for some
+        seconds, and once more before the next save."""
+        for _ in range(50):
+            remains = list(self.directory.glob('*.orbax-checkpoint-tmp*'))
             if not remains:
                 return
             for path in remains:
@@ -247,6 +276,33 @@ class Checkpoints:
 
     def _newest(self) -> str:
         return f'the newest checkpoint is that of step {self.latest}' if self.latest is not None else 'there is no checkpoint yet'
+
+
+class _Save(threading.Thread):
+    """A save under way: `write` runs in a thread, of which the end of the program does not wait.
+
+    error: what it ended with, if it failed. late: whether training has waited for it in vain.
+    """
+
+    def __init__(self, step: int, write: Callable[[], None]):
+        super().__init__(name=f'save of step {step}', daemon=True)
+        self.step, self._write = step, write
+        self.error: Exception | None = None
+        self.late = False
+        self.start()
+
+    def run(self):
+        try:
+            self._write()
+        except Exception as error:  # of every type: TensorStore, Orbax and the operating system have their own
+            self.error = error
+        finally:
+            del self._write  # with its copy of the state
+
+    def ended(self, seconds: float) -> bool:
+        """Whether it has, after so many seconds at most."""
+        self.join(seconds)
+        return not self.is_alive()
 
 
 def read_arrays(directory: Path) -> dict[str, np.ndarray]:
@@ -289,6 +345,14 @@ def _items(state: TrainState) -> Items:
     return {'model': model, 'training': {name: value for name, value in vars(state).items() if name not in model}}
 
 
+def _on_host(items: Items) -> Items:
+    """A copy that later steps, which take the memory of the state, leave alone."""
+    local = jax.tree.map(_numbers, sharding.local(items))
+    for leaf in jax.tree.leaves(local):
+        leaf.copy_to_host_async()
+    return jax.tree.map(np.array, local)
+
+
 def _checksums(item: Mapping[str, Any]) -> dict[str, int]:
     """CRC-32 of the bytes of each leaf."""
 
@@ -302,6 +366,18 @@ def _checksums(item: Mapping[str, Any]) -> dict[str, int]:
 def _numbers(leaf: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
     """As it is saved: a random key is its numbers."""
     return jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+
+
+def _abstract(leaf: jax.Array | jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    """The form in which `_numbers` of it are read."""
+    numbers = jax.eval_shape(_numbers, leaf)
+    return jax.ShapeDtypeStruct(numbers.shape, numbers.dtype, sharding=leaf.sharding)
+
+
+def _as_key(leaf: Any, wanted: jax.Array | jax.ShapeDtypeStruct) -> Any:
+    """Numbers as a random key, where that is wanted and they are not one yet: earlier versions had Orbax save keys as such."""
+    is_key = jax.dtypes.issubdtype(wanted.dtype, jax.dtypes.prng_key)
+    return jax.random.wrap_key_data(leaf) if is_key and leaf.dtype == np.uint32 else leaf
 
 
 def _name(path) -> str:

@@ -3,13 +3,13 @@
 import contextlib
 import logging
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ar_seg_jax.interfaces import Metrics, Remark
 from ar_seg_jax.training import memory, metrics
 from ar_seg_jax.training.metrics import Evaluation, MetricWriter, Progress
+from ar_seg_jax.training.outputs import Outputs
 
 Describe = Callable[[Mapping[str, float]], Remark]
 
@@ -22,9 +22,9 @@ class Journal:
     describe: see `Method.describe`. progress: tells of every step. evaluated: see `metrics.MetricWriter`.
     """
 
-    def __init__(self, workdir: Path, start: int, steps: int, batch_size: int, describe: Describe, active: bool):
+    def __init__(self, outputs: Outputs, start: int, steps: int, batch_size: int, describe: Describe, active: bool):
         self._steps, self._describe = steps, describe
-        self._writer = MetricWriter(workdir, start, active)
+        self._writer = MetricWriter(outputs, start, active)
         self.progress = Progress(start, steps, batch_size, active)
         self.evaluated = self._writer.evaluated
 
@@ -32,7 +32,6 @@ class Journal:
         with contextlib.ExitStack() as stack:
             stack.enter_context(logging_redirect_tqdm([logging.getLogger('ar_seg_jax')]))
             stack.callback(self.progress.close)
-            stack.callback(self._writer.close)
             self._exit = stack.pop_all()
         return self
 

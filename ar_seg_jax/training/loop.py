@@ -5,18 +5,19 @@ import dataclasses
 import functools
 import logging
 from collections.abc import Callable
-from pathlib import Path
 
 import jax
 
 from ar_seg_jax import sharding
 from ar_seg_jax.training.checkpoint import Checkpoints
+from ar_seg_jax.training.delivery import Interrupted
 from ar_seg_jax.training.journal import Journal
 from ar_seg_jax.training.metrics import Evaluation
+from ar_seg_jax.training.outputs import Outputs
 from ar_seg_jax.training.profiling import Trace
 from ar_seg_jax.training.state import TrainState
 from ar_seg_jax.training.step import Watch
-from ar_seg_jax.training.stopping import Interrupted, Stop
+from ar_seg_jax.training.stopping import Stop
 from ar_seg_jax.training.task import Guard, Task
 
 _logger = logging.getLogger(__name__)
@@ -76,58 +77,61 @@ def run(
     evaluate: Evaluate,
     watch: Watch,
     stop: Stop,
-    workdir: Path,
+    outputs: Outputs,
 ) -> TrainState:
     """Trains from the newest checkpoint, or from the beginning, to the last step or until asked to stop; returns the state.
 
     The state is saved when this returns. A run that ended in any way, and is run again, writes the same records of metrics as
-    one that did not, up to their times. Raises Diverged for `watch`, UserError if the last state was not saved.
+    one that did not, up to their times. Raises Diverged for `watch`, Stalled if no images come, UserError if the last state was
+    not saved.
     """
     state = begin(task, checkpoints)
     batch_sharding = sharding.split_batch(task.mesh, task.micro_batches)
     step = start = int(state.step)
     readouts = _Readouts(task, done=checkpoints.latest)  # what was saved has been read out
     first_process = jax.process_index() == 0
-    trace = Trace(schedule.traced if first_process else None, workdir / 'tensorboard')
-    batches = task.data.training(start)
+    trace = Trace(schedule.traced if first_process else None, outputs.directory / 'tensorboard')
+    batches = stop.delivered(task.data.training(start))
     before = None  # the step before, whose health is asked once the next one is under way: the devices never wait
 
-    journal = Journal(workdir, start, schedule.steps, task.data.image_shape[0], task.method.describe, first_process)
-    with contextlib.suppress(Interrupted), checkpoints.completed(), journal, trace:
-        if schedule.evaluates(start) and not journal.evaluated:
-            journal.evaluation(start, functools.partial(evaluate, state, stop.guard))
-        while step < schedule.steps and not stop.agreed():
-            if task.refreshes(step):
-                state = task.refreshed(state, stop.guard)
-            if task.begins_phase(step):
-                state = task.in_new_phase(state)
-            train_step = task.compiled_step(step)
-            step += 1
-            with trace.step(step):
-                with journal.progress.waiting():
-                    batch = sharding.place(next(batches), batch_sharding)
-                with jax.set_mesh(task.mesh):
-                    state, scalars, health = train_step(state, batch)
-                if before:
+    journal = Journal(outputs, start, schedule.steps, task.data.image_shape[0], task.method.describe, first_process)
+    with checkpoints.completed(lambda: state):
+        with contextlib.suppress(Interrupted), journal, trace:
+            if schedule.evaluates(start) and not journal.evaluated:
+                journal.evaluation(start, functools.partial(evaluate, state, stop.guard))
+            while step < schedule.steps and not stop.agreed():
+                with trace.step(step + 1):
+                    with journal.progress.waiting():  # first of all: whatever ends here leaves the state as it should be saved
+                        batch = sharding.place(next(batches), batch_sharding)
+                    if task.refreshes(step):
+                        state = task.refreshed(state, stop.guard)
+                    if task.begins_phase(step):
+                        state = task.in_new_phase(state)
+                    train_step = task.compiled_step(step)
+                    step += 1
+                    with jax.set_mesh(task.mesh):
+                        state, scalars, health = train_step(state, batch)
+                    if before:
+                        watch.check(*before, state)
+                before = (step, scalars, health)
+                journal.progress.step()
+                if schedule.logs(step) or step == start + 1:
                     watch.check(*before, state)
-            before = (step, scalars, health)
-            journal.progress.step()
-            if schedule.logs(step) or step == start + 1:
-                watch.check(*before, state)
-                before = None
-                scalars |= {'gradient_norm': health.gradient_norm, 'skipped_steps': health.skipped}
-                # A line shows at once that a resumed run is alive; it is no record of the run's own cadence.
-                journal.training(step, scalars, recorded=schedule.logs(step))
-                checkpoints.settle(wait=False)
-            if schedule.saves(step) or schedule.evaluates(step):
-                with journal.progress.pause():
-                    state = readouts.of(state, step)
-            if schedule.saves(step):
-                with journal.progress.pause():
-                    checkpoints.save(state)
-            if schedule.evaluates(step):
-                journal.evaluation(step, functools.partial(evaluate, state, stop.guard))
-    state = readouts.of(state, step)
+                    before = None
+                    scalars |= {'gradient_norm': health.gradient_norm, 'skipped_steps': health.skipped}
+                    # A line shows at once that a resumed run is alive; it is no record of the run's own cadence.
+                    journal.training(step, scalars, recorded=schedule.logs(step))
+                    checkpoints.settle(wait=False)
+                if schedule.saves(step) or schedule.evaluates(step):
+                    with journal.progress.pause():
+                        state = readouts.of(state, step)
+                if schedule.saves(step):
+                    with journal.progress.pause():
+                        checkpoints.save(state)
+                if schedule.evaluates(step):
+                    journal.evaluation(step, functools.partial(evaluate, state, stop.guard))
+        state = readouts.of(state, step)
+    checkpoints.settle()
     checkpoints.save(state)
     checkpoints.close()
     return state

@@ -7,16 +7,15 @@ import math
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
-from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
-from ar_seg_jax import files
 from ar_seg_jax.training import records
+from ar_seg_jax.training.board import Board
+from ar_seg_jax.training.outputs import Outputs
 
 
 class Evaluation(NamedTuple):
@@ -27,7 +26,7 @@ class Evaluation(NamedTuple):
 
 
 class MetricWriter:
-    """Scalars to `metrics.jsonl`, scalars and pictures to TensorBoard files in `workdir`; process 0 writes.
+    """Scalars to `metrics.jsonl`, scalars and pictures to TensorBoard's files; process 0 writes.
 
     Each record has its step and its kind, 'training' or 'evaluation'; null stands for what is not finite. A run that goes
     on after step `start` drops later records, which an earlier one wrote after its last save.
@@ -35,15 +34,14 @@ class MetricWriter:
     evaluated: whether the evaluation of step `start` is among the records; true on all processes or none.
     """
 
-    def __init__(self, workdir: Path, start: int = 0, active: bool = True):
-        path = workdir / 'metrics.jsonl'
-        kept = [record for record in records.read(path) if record['step'] <= start]
+    def __init__(self, outputs: Outputs, start: int = 0, active: bool = True):
+        self._path, self._outputs = outputs.directory / 'metrics.jsonl', outputs
+        kept = [record for record in records.read(self._path) if record['step'] <= start]
         self.evaluated = any(record['step'] == start and record['kind'] == 'evaluation' for record in kept)
-        self._file = self._board = None
+        self._board = None
         if active:
-            files.write(path, ''.join(map(_as_json, kept)).encode())
-            self._file = path.open('a')
-            self._board = SummaryWriter(str(workdir / 'tensorboard'), purge_step=start + 1)
+            outputs.write(self._path, ''.join(map(_as_json, kept)).encode())
+            self._board = Board(outputs, start + 1)
 
     def training(self, step: int, scalars: dict[str, float]):
         self._write(step, 'training', scalars)
@@ -51,24 +49,18 @@ class MetricWriter:
     def evaluation(self, step: int, found: Evaluation):
         self._write(step, 'evaluation', found.scalars)
         if self._board and found.picture is not None:
-            self._board.add_image('segmentation', found.picture, step, dataformats='HWC')
-
-    def close(self):
-        if self._file:
-            self._file.close()
-            self._board.close()
+            self._board.picture('segmentation', found.picture, step)
 
     def _write(self, step: int, kind: str, scalars: dict[str, float]):
-        if not self._file:
+        if not self._board:
             return
         if reserved := scalars.keys() & {'step', 'kind'}:
             raise ValueError(f'a metric cannot be called {" or ".join(sorted(reserved))}, which every record has')
         finite = {name: value if math.isfinite(value) else None for name, value in scalars.items()}
-        self._file.write(_as_json({'step': step, 'kind': kind, **finite}))
-        self._file.flush()
+        self._outputs.append(self._path, _as_json({'step': step, 'kind': kind, **finite}).encode())
         for name, value in finite.items():
             if value is not None:
-                self._board.add_scalar(name, value, step)
+                self._board.scalar(name, value, step)
 
 
 def _as_json(record: dict[str, Any]) -> str:

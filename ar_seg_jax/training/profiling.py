@@ -1,11 +1,14 @@
 """Traces of chosen steps for the profiler."""
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+
+_logger = logging.getLogger(__name__)
 
 
 class Trace:
@@ -38,6 +41,9 @@ class Trace:
 
     def _stop(self):
         if self._running:
-            jnp.zeros(()).block_until_ready()  # comes after what the devices still have to do
-            jax.profiler.stop_trace()
             self._running = False
+            jnp.zeros(()).block_until_ready()  # comes after what the devices still have to do
+            try:
+                jax.profiler.stop_trace()
+            except (OSError, RuntimeError) as error:  # a disk that is full or read-only ends no training
+                _logger.error('Could not write the trace to %s: %s', self._directory, error)

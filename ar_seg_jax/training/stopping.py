@@ -13,22 +13,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from ar_seg_jax import sharding
+from ar_seg_jax import processes, sharding
+from ar_seg_jax.training.delivery import Interrupted, delivered
 
 Item = TypeVar('Item')
 
 _logger = logging.getLogger(__name__)
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _FIRST = 'finishing the step, then saving; a second signal ends at once'
 
 
-class Interrupted(Exception):
-    """Raised where work is left at the request to stop."""
-
-
 class Stop:
-    """Inside a `with`, the signals SIGTERM and SIGINT become a request; outside they do what they always do.
+    """Inside a `with`, SIGTERM, SIGINT and SIGHUP become a request; outside they do what they always do.
 
     A thread receives them, because a handler in Python would wait for a compilation or a step to end. The handler counts too:
     while an event loop runs in the main thread (Orbax has one for reading and writing) the thread is not woken.
@@ -44,7 +40,7 @@ class Stop:
     def __enter__(self) -> 'Stop':
         reading, self._writing = os.pipe()
         os.set_blocking(self._writing, False)
-        self._before = {number: signal.signal(number, self._handle) for number in _SIGNALS}
+        self._before = {number: signal.signal(number, self._handle) for number in processes.stop_signals()}
         signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
         threading.Thread(target=self._listen, args=(reading,), daemon=True).start()
         return self
@@ -66,16 +62,20 @@ class Stop:
         before, self._pending = self._pending, self._any(jax.make_array_from_process_local_data(self._sharding, own))
         return before is not None and bool(before)
 
+    def delivered(self, items: Iterable[Item]) -> Iterator[Item]:
+        """Passes on `items` as `delivery.delivered` does; one process alone need not wait for them after the request to stop."""
+        return delivered(items, lambda: jax.process_count() == 1 and self.signal is not None)
+
     def guard(self, items: Iterable[Item]) -> Iterator[Item]:
         """Passes on `items`, and raises Interrupted before one of them at the request to stop."""
-        for item in items:
+        for item in self.delivered(items):
             if self.agreed():
                 raise Interrupted
             yield item
 
     def _listen(self, reading: int):
         while received := os.read(reading, 1):
-            if received[0] in _SIGNALS:
+            if received[0] in self._before:
                 number = signal.Signals(received[0])
                 told = 'ended at once; the last save is kept' if self._received['thread'] else _FIRST
                 _logger.warning('%s: %s', number.name, told)

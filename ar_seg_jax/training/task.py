@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 
 from ar_seg_jax import sharding
 from ar_seg_jax.interfaces import Batch, Epochs, Method, Params, Phase, Time
+from ar_seg_jax.training.delivery import delivered
 from ar_seg_jax.training.optimizer import Optimizer, restart, with_frozen_statistics, with_new_moments
 from ar_seg_jax.training.replacing import replaced
 from ar_seg_jax.training.state import TrainState, create_state
@@ -112,7 +113,7 @@ class Task:
         """The state with whatever the method needs for predictions brought up to date. Raises ValueError as `refreshed` does."""
         key = jax.random.fold_in(jax.random.key(self.seed), state.step)
         with jax.set_mesh(self.mesh):
-            extra = self.method.readout(state.params, state.extra, self.data.sample(), key=key)
+            extra = self.method.readout(state.params, state.extra, delivered(self.data.sample()), key=key)
         return self._replaced(state, 'readout', extra=extra)
 
     def _replaced(self, state: TrainState, function: str, **given: Any) -> TrainState:

@@ -149,6 +149,17 @@ def test_a_batch_that_does_not_divide_over_all_devices_is_refused(tmp_path, kept
         assert 'batch size 6 does not divide over 4 devices; set --config.pipeline.batch_size to 4 or 8.' in told
 
 
+@pytest.mark.parametrize('absent', [0, 1])
+def test_one_that_does_not_join_is_not_waited_for_longer_than_for_a_sign_of_life(tmp_path, kept, absent):
+    pair = _pair(tmp_path, kept, '--config.steps=2')
+    pair[absent].kill()
+    begun = time.monotonic()
+    _, told = pair[1 - absent].communicate(timeout=60)
+    assert pair[1 - absent].returncode == 1 and time.monotonic() - begun < 4 * HEARTBEAT
+    assert told.startswith(f'error: process {1 - absent}: not all processes of the run joined within {HEARTBEAT} s; their own')
+    assert told.count('\n') == 1
+
+
 @pytest.mark.parametrize(('victim', 'number'), [(0, signal.SIGKILL), (1, signal.SIGKILL), (1, signal.SIGSTOP)])
 def test_when_one_dies_or_hangs_the_other_ends_in_time_and_says_why(tmp_path, kept, victim, number):
     pair = _pair(tmp_path, kept, '--config.steps=1000000', '--config.log_every=1000000')
@@ -161,5 +172,5 @@ def test_when_one_dies_or_hangs_the_other_ends_in_time_and_says_why(tmp_path, ke
     finally:
         pair[victim].kill()
     assert time.monotonic() - killed < 3 * HEARTBEAT
-    assert survivor.returncode != 0
-    assert re.search('Another process ended|another task died', told), told
+    assert survivor.returncode == 1
+    assert re.search('^error: .*Another process ended or cannot be reached; its own output says why', told, re.MULTILINE), told

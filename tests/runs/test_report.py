@@ -10,6 +10,7 @@ import pytest
 from ar_seg_jax.data.dataset import Dataset
 from ar_seg_jax.evaluation.evaluator import Findings
 from ar_seg_jax.runs.report import Reporter
+from ar_seg_jax.training.outputs import Outputs
 from ar_seg_jax.training.state import TrainState
 
 
@@ -21,7 +22,7 @@ class _Scores:
 
 
 def test_all_is_written_before_the_first_line_is_printed_to_a_pipe_that_may_be_closed(tmp_path, monkeypatch):
-    reporter = Reporter(tmp_path, {'odd': _Scores()}, object.__new__(Dataset), 'val', count=0)
+    reporter = Reporter(Outputs(tmp_path), {'odd': _Scores()}, object.__new__(Dataset), 'val', count=0)
     drawn = []
     monkeypatch.setattr(Reporter, '_draw', lambda *_: drawn.append('all') or [])
     monkeypatch.setattr(sys, 'stdout', _Closed())
@@ -43,7 +44,7 @@ class _Warning:
 
 
 def test_warnings_are_logged_in_training_and_printed_after_it(tmp_path, caplog, capsys):
-    reporter = Reporter(tmp_path, {'odd': _Warning()}, object.__new__(Dataset), 'val', count=0)  # whose data is not read
+    reporter = Reporter(Outputs(tmp_path), {'odd': _Warning()}, object.__new__(Dataset), 'val', count=0)  # whose data is not read
     state = TrainState(7, {}, {}, (), None, 0, 0)
     with caplog.at_level(logging.INFO, logger='ar_seg_jax'):
         reporter.follow(state, iter)

@@ -1,17 +1,19 @@
 """Checkpoints that are damaged, cannot be written, or do not fit."""
 
+import errno
 import json
 import os
-import resource
 import shutil
-import signal
+import threading
+import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
-from ar_seg_jax.errors import Diverged, UserError
+from ar_seg_jax.errors import Diverged, Stalled, UserError
 from ar_seg_jax.training.checkpoint import Checkpoints
 from ar_seg_jax.training.state import TrainState
 
@@ -237,20 +239,6 @@ def test_a_state_of_another_form_is_refused(two, caplog, wrong, reason):
     assert reason in caplog.text
 
 
-@pytest.fixture
-def full_disk():
-    """Files that cannot grow beyond 100 kB, as on a full disk: calling the fixture turns this on and off."""
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-
-    def turn(on):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000 if on else soft, hard))
-
-    yield turn
-    turn(False)
-    signal.signal(signal.SIGXFSZ, before)
-
-
 def test_a_full_disk_is_told_and_the_last_good_checkpoint_kept(tmp_path, full_disk, caplog):
     checkpoints = Checkpoints(tmp_path, writable=True)
     large = 100_000
@@ -276,7 +264,7 @@ def test_a_full_disk_is_told_and_the_last_good_checkpoint_kept(tmp_path, full_di
 
 def test_a_save_under_way_is_completed_where_numbers_end_the_training(tmp_path):
     checkpoints = Checkpoints(tmp_path, writable=True)
-    with pytest.raises(Diverged), checkpoints.completed():
+    with pytest.raises(Diverged), checkpoints.completed(lambda: _state(1)):
         checkpoints.save(_state(1))
         raise Diverged
     assert checkpoints.settle(wait=False)  # nothing is left to do
@@ -292,3 +280,79 @@ def test_reading_leaves_the_files_of_a_save_under_way_alone(copy):
     writing.save(_state(4))
     writing.close()
     assert not under_way.exists()
+
+
+@pytest.fixture
+def blocked(monkeypatch):
+    """Orbax writes once this event is set, as on a file server that does not answer until then."""
+    event, write = threading.Event(), ocp.CheckpointManager.save
+    monkeypatch.setattr(ocp.CheckpointManager, 'save', lambda *args, **options: event.wait() and write(*args, **options))
+    yield event
+    event.set()
+
+
+def _until_settled(checkpoints):
+    while not checkpoints.settle(wait=False):
+        time.sleep(0.01)
+
+
+def test_training_waits_no_longer_than_it_should_and_saves_again_later(tmp_path, blocked, caplog):
+    checkpoints = Checkpoints(tmp_path, writable=True, patience=0.2)
+    checkpoints.save(_state(1))
+    checkpoints.save(_state(2))
+    assert 'The save of step 1 is not done after 0.2 s; training goes on without' in caplog.text
+    assert 'Step 2 is not saved, since the save of step 1 is not done yet' in caplog.text
+    with pytest.raises(UserError, match=r'^the last state, of step 2, could not be saved; there is no checkpoint yet$'):
+        checkpoints.close()
+    blocked.set()
+    _until_settled(checkpoints)
+    assert checkpoints.latest == 1
+    checkpoints.save(_state(3))
+    _until_settled(checkpoints)
+    checkpoints.close()
+    _assert_is(Checkpoints(tmp_path).restore(_state(0)), 3)
+
+
+def test_a_save_that_does_not_end_is_an_error_in_the_end(tmp_path, blocked):
+    checkpoints = Checkpoints(tmp_path, writable=True, patience=0.2)
+    checkpoints.save(_state(1))
+    with pytest.raises(UserError, match=r'^the last state, of step 1, could not be saved; there is no checkpoint yet$'):
+        checkpoints.close()
+
+
+def test_what_is_saved_is_the_state_of_then_though_later_steps_take_its_memory(tmp_path, blocked):
+    state = _state(1)
+    checkpoints = Checkpoints(tmp_path, writable=True)
+    checkpoints.save(state)
+    jax.block_until_ready(jax.jit(lambda params: jax.tree.map(lambda leaf: leaf * 0 + 7, params), donate_argnums=0)(state.params))
+    assert state.params['kernel'].is_deleted()
+    blocked.set()
+    checkpoints.close()
+    _assert_is(Checkpoints(tmp_path).restore(_state(0)), 1)
+
+
+def test_a_disk_that_becomes_read_only_ends_no_training(tmp_path, monkeypatch, caplog):
+    checkpoints = Checkpoints(tmp_path, writable=True)
+    with monkeypatch.context() as read_only:
+
+        def mkdir(path, *_, **__):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+        read_only.setattr(os, 'mkdir', mkdir)
+        checkpoints.save(_state(1))
+        assert checkpoints.settle()
+    assert 'Could not save step 1: OSError: [Errno 30] Read-only file system' in caplog.text
+    checkpoints.save(_state(2))
+    checkpoints.close()
+    _assert_is(Checkpoints(tmp_path).restore(_state(0)), 2)
+
+
+def test_when_no_images_come_the_state_of_then_is_saved(tmp_path):
+    with pytest.raises(Stalled), Checkpoints(tmp_path, writable=True).completed(lambda: _state(3)):
+        raise Stalled
+    _assert_is(Checkpoints(tmp_path).restore(_state(0)), 3)
+
+
+def test_training_waits_for_saves_for_some_time(tmp_path):
+    with pytest.raises(UserError, match=r'^--config\.save_seconds is more than 0, found 0\.0$'):
+        Checkpoints(tmp_path, patience=0.0)

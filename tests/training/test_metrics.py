@@ -13,6 +13,7 @@ from ar_seg_jax.interfaces import Remark
 from ar_seg_jax.objectives import mutual_information
 from ar_seg_jax.training import loop, metrics, records
 from ar_seg_jax.training.journal import Journal
+from ar_seg_jax.training.outputs import Outputs
 from tests.support import tiny
 
 SCALARS = {
@@ -61,7 +62,7 @@ def test_a_journal_has_the_words_of_the_method_and_warns_after_the_first_step(tm
     def describe(values):
         return Remark(f'about {values["loss"]}', 'what is wrong' if values['loss'] > 4 else '')
 
-    with Journal(tmp_path, 0, 9, 6, describe, active=True) as journal:
+    with Journal(Outputs(tmp_path), 0, 9, 6, describe, active=True) as journal:
         for step, loss in enumerate((5.0, 4.0, 6.0), 1):
             journal.training(step, {'loss': jnp.float32(loss)}, recorded=step != 2)
         journal.evaluation(3, lambda: metrics.Evaluation({'accuracy': 0.5}))
@@ -80,11 +81,10 @@ def _lines(directory):
 
 
 def test_scalars_are_json_lines_and_tensorboard_events_and_pictures_events(tmp_path):
-    writer = metrics.MetricWriter(tmp_path)
+    writer = metrics.MetricWriter(Outputs(tmp_path))
     writer.training(1, {'loss': -0.1})
     writer.training(2, {'loss': math.nan})
     writer.evaluation(2, metrics.Evaluation({'accuracy': 0.5}, np.zeros((4, 6, 3), np.uint8)))
-    writer.close()
     assert _lines(tmp_path) == [
         {'step': 1, 'kind': 'training', 'loss': -0.1},
         {'step': 2, 'kind': 'training', 'loss': None},
@@ -96,19 +96,17 @@ def test_scalars_are_json_lines_and_tensorboard_events_and_pictures_events(tmp_p
 
 
 def test_what_was_written_after_the_last_save_is_dropped(tmp_path):
-    writer = metrics.MetricWriter(tmp_path)
+    writer = metrics.MetricWriter(Outputs(tmp_path))
     for step in (1, 2, 3):
         writer.training(step, {'loss': -float(step)})
     writer.evaluation(2, metrics.Evaluation({'accuracy': 0.5}))
-    writer.close()
     with (tmp_path / 'metrics.jsonl').open('a') as file:
         file.write('{"step": 4, "ki')  # killed while it wrote
-    writer = metrics.MetricWriter(tmp_path, start=2)
+    writer = metrics.MetricWriter(Outputs(tmp_path), start=2)
     assert writer.evaluated
     writer.training(3, {'loss': -30.0})
-    writer.close()
     assert [(record['step'], record.get('loss')) for record in _lines(tmp_path)] == [(1, -1), (2, -2), (2, None), (3, -30)]
-    assert not metrics.MetricWriter(tmp_path, start=1).evaluated
+    assert not metrics.MetricWriter(Outputs(tmp_path), start=1).evaluated
 
 
 def test_records_are_read_up_to_a_last_line_that_is_half_written(tmp_path):
@@ -129,10 +127,9 @@ def test_a_line_that_is_no_record_is_named(tmp_path, line):
 
 
 def test_only_one_process_writes(tmp_path):
-    writer = metrics.MetricWriter(tmp_path, active=False)
+    writer = metrics.MetricWriter(Outputs(tmp_path), active=False)
     writer.training(1, {'loss': -0.1})
     writer.evaluation(1, metrics.Evaluation({'accuracy': 0.5}))
-    writer.close()
     assert not list(tmp_path.iterdir())
 
 
@@ -163,7 +160,7 @@ def test_speed_leaves_out_pauses_and_counts_waiting(passes):
 @pytest.mark.parametrize(('start', 'left'), [(0, '1:35'), (40, '0:55')])
 def test_no_time_left_is_told_before_a_step_without_compilation(tmp_path, caplog, passes, start, left):
     caplog.set_level(logging.INFO, 'ar_seg_jax')
-    with Journal(tmp_path, start, 100, 6, lambda _: Remark(), active=True) as journal:
+    with Journal(Outputs(tmp_path), start, 100, 6, lambda _: Remark(), active=True) as journal:
         for step, seconds in ((start + 1, 60), (start + 5, 4)):
             passes(seconds)
             journal.training(step, {'loss': jnp.float32(1)}, recorded=True)

@@ -16,6 +16,7 @@ from ar_seg_jax.training import gradients as losses
 from ar_seg_jax.training import loop, optimizer
 from ar_seg_jax.training.checkpoint import Checkpoints
 from ar_seg_jax.training.metrics import Evaluation
+from ar_seg_jax.training.outputs import Outputs
 from ar_seg_jax.training.step import Watch
 from ar_seg_jax.training.stopping import Stop
 from configs import common
@@ -101,7 +102,7 @@ def _run(directory, task, stop_at=STEPS):
         evaluate=lambda state, guard: Evaluation({}),
         watch=Watch(1, 0.1),
         stop=StopsAt(task.mesh, stop_at),
-        workdir=directory,
+        outputs=Outputs(directory),
     )
 
 

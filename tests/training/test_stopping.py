@@ -5,12 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 import uvloop
 
-from ar_seg_jax.training.stopping import Interrupted, Stop
+from ar_seg_jax.training.delivery import Interrupted
+from ar_seg_jax.training.stopping import Stop
 from tests.support.feeds import mesh_of
 
 
@@ -21,7 +23,7 @@ def _until(condition, seconds=10):
     assert condition()
 
 
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_the_first_signal_is_a_request(number):
     before = signal.getsignal(number)
     with Stop(mesh_of(1)) as stop:
@@ -30,6 +32,18 @@ def test_the_first_signal_is_a_request(number):
         _until(stop.agreed)
         assert stop.signal is number
     assert signal.getsignal(number) is before
+
+
+def test_who_was_told_to_ignore_the_end_of_a_terminal_does_so():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Stop(mesh_of(1)) as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            os.kill(os.getpid(), signal.SIGTERM)
+            _until(stop.agreed)
+            assert stop.signal is signal.SIGTERM
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_request_is_heard_where_an_event_loop_takes_the_signals():
@@ -52,6 +66,12 @@ def test_work_is_left_before_the_item_after_the_request():
                 _until(stop.agreed)
     assert passed == [0, 1, 2]
     assert list(Stop(mesh_of(1)).guard(range(3))) == [0, 1, 2]
+
+
+def test_nobody_who_is_alone_waits_for_images_after_the_request():
+    with Stop(mesh_of(1)) as stop, pytest.raises(Interrupted):
+        os.kill(os.getpid(), signal.SIGTERM)
+        next(stop.delivered(iter(threading.Event().wait, None)))
 
 
 def test_the_second_signal_ends_the_process_even_while_it_computes():

@@ -16,6 +16,7 @@ from ar_seg_jax.interfaces import Cadence, Epochs, Method, Time
 from ar_seg_jax.training import loop, optimizer
 from ar_seg_jax.training.checkpoint import Checkpoints
 from ar_seg_jax.training.metrics import Evaluation
+from ar_seg_jax.training.outputs import Outputs
 from ar_seg_jax.training.step import Watch
 from ar_seg_jax.training.stopping import Interrupted, Stop
 from configs import common
@@ -115,7 +116,7 @@ def _run(directory, task, stop=None, steps=STEPS, evaluate_every=0, checkpoint_e
         evaluate=lambda state, guard: Evaluation({}),
         watch=Watch(1, 0.1),
         stop=stop or StopsAt(task.mesh),
-        workdir=directory,
+        outputs=Outputs(directory),
     )
 
 

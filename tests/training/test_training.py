@@ -6,6 +6,7 @@ import itertools
 import json
 import subprocess
 import sys
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -14,14 +15,15 @@ import optax
 import pytest
 
 from ar_seg_jax import sharding
-from ar_seg_jax.errors import Diverged, UserError
+from ar_seg_jax.errors import Diverged, Stalled, UserError
 from ar_seg_jax.methods.ac import AC
 from ar_seg_jax.models.autoregressive import Autoregressive
 from ar_seg_jax.orderings import ORDERINGS
-from ar_seg_jax.training import loop
+from ar_seg_jax.training import delivery, loop
 from ar_seg_jax.training.checkpoint import Checkpoints
 from ar_seg_jax.training.metrics import Evaluation
 from ar_seg_jax.training.optimizer import Optimizer
+from ar_seg_jax.training.outputs import Outputs
 from ar_seg_jax.training.step import Watch, make_train_step
 from ar_seg_jax.training.stopping import Stop
 from tests.support import feeds, parity, tiny
@@ -135,7 +137,7 @@ def _run(directory, task, *, steps, limit=3, checkpoint_every=0, evaluate=lambda
             evaluate=evaluate,
             watch=Watch(limit, 1e-3),
             stop=stop,
-            workdir=directory,
+            outputs=Outputs(directory),
         )
 
 
@@ -184,6 +186,25 @@ def test_an_evaluation_that_was_not_recorded_is_made_up_for(tmp_path):
     records = _records(tmp_path)
     assert [(record['step'], record['kind']) for record in records] == [(1, 'training'), (2, 'training'), (2, 'evaluation')]
     assert records[-1]['seen'] == 2
+
+
+def test_where_no_images_come_any_more_the_run_ends_with_everything_saved(tmp_path, monkeypatch):
+    def batch(index):
+        return threading.Event().wait() if index >= 3 else parity.batch(index)
+
+    monkeypatch.setattr(delivery, 'PATIENCE', 1.0)
+    task = feeds.task(METHOD, ADAM, feeds.Numbered(batch, mesh_of(1)))
+    with pytest.raises(Stalled, match=r'^no images came for 1 s: reading hangs, .* the same command goes on$'):
+        _run(tmp_path, task, steps=20)
+    _run(tmp_path, _task(), steps=4)
+    whole = tmp_path / 'whole'
+    _run(whole, _task(), steps=4)
+    losses, expected = ([record.get('loss') for record in _records(directory)] for directory in (tmp_path, whole))
+    assert losses == expected
+    one, other = (Checkpoints(directory / 'checkpoints').restore(task.shapes()) for directory in (tmp_path, whole))
+    assert int(one.step) == 4
+    for first, second in zip(jax.tree.leaves(one.params), jax.tree.leaves(other.params), strict=True):
+        np.testing.assert_array_equal(first, second)
 
 
 _followed = []  # the flags of both orderings of each step
