@@ -30,10 +30,14 @@ ROOT = Path(__file__).parents[1]
 STAGES = {'Devices: ': 'imports and data', 'step 1/': 'state, compilation, first step'}
 
 
-def start(arguments: list[str], directory: Path, data_dir: Path) -> dict[str, float]:
-    """Seconds of each stage of a start, and of all. Raises RuntimeError with the run's last lines if it has no first step."""
-    fixed = (f'--config.data.data_dir={data_dir}', '--config.steps=1000000', '--config.epochs=0', f'--workdir={directory}')
-    line = [sys.executable, '-m', 'ar_seg_jax.main', *arguments, *fixed]
+def start(arguments: list[str], directory: Path, kept: Path) -> dict[str, float]:
+    """Seconds of each stage of a start, and of all; data and programs are `kept`.
+
+    Raises RuntimeError with the run's last lines if it has no first step.
+    """
+    keys = {'data.data_dir': kept / 'data', 'compilation_cache': kept / 'programs', 'steps': 1_000_000, 'epochs': 0}
+    fixed = [f'--config.{key}={value}' for key, value in keys.items()]
+    line = [sys.executable, '-m', 'ar_seg_jax.main', *arguments, *fixed, f'--workdir={directory}']
     begin = last = time.perf_counter()
     process = subprocess.Popen(line, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     seconds, told = {}, []
@@ -60,8 +64,8 @@ def measure(arguments: list[str]) -> dict[str, dict[str, dict[str, float]]]:
             directory = Path(name)
             for kind, starts in found.items():
                 if kind == 'prepared':
-                    shutil.rmtree(directory / '.compilation_cache')
-                starts.append(start(arguments, directory / kind, directory / 'data'))
+                    shutil.rmtree(directory / 'programs')
+                starts.append(start(arguments, directory / kind, directory))
     return {
         kind: {stage: timing.spread([each[stage] for each in starts]) for stage in starts[0]} for kind, starts in found.items()
     }

@@ -72,7 +72,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.keep_checkpoints = 2  # the newest ones
     config.keep_every = 0  # steps; checkpoints at multiples of it are kept for ever; 0 keeps none of them
     config.stop_after_skipped = 10  # steps in a row that are not applied because something is not finite; 0 goes on
-    config.compilation_cache = ''  # directory of compiled programs; '' is beside the workdir, 'none' keeps none
+    config.compilation_cache = ''  # directory of compiled programs; '' is one in the user's cache, 'none' keeps none
     config.profile = ''  # steps to trace for the profiler, such as '10-12'
     return config
 

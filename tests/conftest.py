@@ -35,12 +35,23 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope='session')
-def trained(tmp_path_factory) -> auditing.Trained:
-    """A run of six steps on texture collages, one for all workers. Whoever changes its directory works on a copy."""
+def shared_base(tmp_path_factory) -> Path:
+    """A directory that all workers have."""
     base = tmp_path_factory.getbasetemp()
-    base = base.parent if os.environ.get('PYTEST_XDIST_WORKER') else base
-    with files.lock(base / 'trained.lock'):
-        return auditing.trained(base / 'trained')
+    return base.parent if os.environ.get('PYTEST_XDIST_WORKER') else base
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _programs_of_our_own(shared_base):
+    """The user's cache is left alone; runs find the programs of `trained`."""
+    os.environ['XDG_CACHE_HOME'] = str(shared_base / 'trained' / 'home' / '.cache')
+
+
+@pytest.fixture(scope='session')
+def trained(shared_base) -> auditing.Trained:
+    """A run of six steps on texture collages, one for all workers. Whoever changes its directory works on a copy."""
+    with files.lock(shared_base / 'trained.lock'):
+        return auditing.trained(shared_base / 'trained')
 
 
 @pytest.fixture(scope='module')

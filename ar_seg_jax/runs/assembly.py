@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from jax.sharding import Mesh
@@ -107,14 +106,6 @@ def length(config: Config) -> tuple[int, float]:
 def watch(config: Config) -> Watch:
     """What happens when steps are not applied."""
     return Watch(config['stop_after_skipped'], config['optimizer']['learning_rate'])
-
-
-def compilation_cache(config: Config, workdir: Path) -> Path | None:
-    """Where compiled programs are kept, for runs that begin or go on later; None for nowhere."""
-    place = config['compilation_cache']
-    if place == 'none':
-        return None
-    return files.expanded(place) if place else workdir.absolute().parent / '.compilation_cache'
 
 
 def steps_to_trace(text: str) -> tuple[int, int] | None:

@@ -15,7 +15,7 @@ from ar_seg_jax import build, files, processes, sharding
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.evaluation.evaluator import Subject
 from ar_seg_jax.interfaces import ModelState
-from ar_seg_jax.runs import assembly, changes, checks, workdir
+from ar_seg_jax.runs import assembly, changes, checks, programs, workdir
 from ar_seg_jax.runs.report import Reporter
 from ar_seg_jax.training import loop, peers
 from ar_seg_jax.training.checkpoint import Checkpoints
@@ -71,9 +71,7 @@ def open_run(
     changes.check(directory, data.builder, accepted=changed_data or not training)
     first = jax.process_index() == 0
     lock = workdir.claim(directory) if training and first else None
-    if cache := assembly.compilation_cache(config if training else {'compilation_cache': ''}, directory):
-        jax.config.update('jax_compilation_cache_dir', str(cache))
-        jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
+    programs.keep(config['compilation_cache'] if training else '')
     data = assembly.prepared(data, may_write=training or bool(data_dir))
     task = assembly.task(config, method, data, mesh)
     own_split = config['evaluation']['split']

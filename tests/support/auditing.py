@@ -43,13 +43,18 @@ class Audit:
 class Trained:
     """A run of a few steps that `main` made under an audit.
 
-    base: holds all of it, the runs in `runs`, where further runs find its compiled programs. directory: of the run.
+    base: holds all of it, the runs in `runs`. directory: of the run.
     """
 
     base: Path
     directory: Path
     data_dir: Path
     audit: Audit
+
+    @property
+    def programs(self) -> Path:
+        """Where further runs find its compiled programs."""
+        return self.base / 'home' / '.cache' / 'ar_seg_jax'
 
     @property
     def done(self) -> subprocess.CompletedProcess:
