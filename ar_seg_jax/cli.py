@@ -68,7 +68,8 @@ def run(main: Callable[..., int | None], arguments: Sequence[str] = ()):
             return _joined(functools.partial(main, *given), place, values['heartbeat_seconds'], verbose)
         try:
             status = main(*given)
-            sys.stdout.flush()
+            if sys.stdout:
+                sys.stdout.flush()
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python fails again when it ends
             status = _fail(1, 'nobody reads the output any more; what was to be written to files is there')
@@ -122,7 +123,7 @@ def _joined(main: Callable[[], int | None], place, heartbeat_seconds: int, verbo
 
 def _end(status: int):
     """At once: what reads or saves in a thread and hangs would otherwise keep the process."""
-    with contextlib.suppress(BrokenPipeError):
+    with contextlib.suppress(BrokenPipeError, AttributeError):  # nobody reads, or there is none
         sys.stdout.flush()
     os._exit(status)
 

@@ -122,13 +122,13 @@ def end_worker_with_parent(*_):
 
 def start(count: int) -> int:
     """Runs this command as `count` processes that will join; the highest exit status, 128 + n where signal n ended one."""
-    address = f'localhost:{_free_port()}'
+    address = f'localhost:{free_port()}'
     command = [sys.executable, *sys.orig_argv[1:]]
     begun = []
     with Children() as children:
         with contextlib.suppress(Stopped):
             for index in range(count):
-                begun.append(children.begin(command, _environment(address, count, index)))
+                begun.append(children.begin(command, environment(address, count, index)))
         # The highest tells most: a process that only lost another one says 1.
         return max((status if status >= 0 else 128 - status for status in map(children.wait, begun)), default=os.EX_TEMPFAIL)
 
@@ -144,7 +144,8 @@ def place() -> dict[str, str | int] | None:
     }
 
 
-def _environment(address: str, count: int, index: int) -> dict[str, str]:
+def environment(address: str, count: int, index: int) -> dict[str, str]:
+    """Variables that tell a process that it is one of so many, which meet at an address; see `place`."""
     # One GPU for each process; without GPUs this has no effect.
     own_device = {'JAX_LOCAL_DEVICE_IDS': str(index)}
     return own_device | {
@@ -154,7 +155,8 @@ def _environment(address: str, count: int, index: int) -> dict[str, str]:
     }
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody listens at."""
     with socket.socket() as probe:
         probe.bind(('localhost', 0))
         return probe.getsockname()[1]

@@ -70,7 +70,7 @@ def _make(table, sweep) -> tuple[bool, bool]:
     text, failed = _write(table, sweep, seeds, outcomes)
     print(text)
     print(f'Table: {state.table(sweep.directory, table.name, "md")}')
-    if _PICTURES.value:
+    if complete and _PICTURES.value:
         _draw(table, sweep, seeds[0], outcomes)
     return complete, failed
 
@@ -98,7 +98,7 @@ def _draw(table, sweep, seed, outcomes):
         files.write(path, content)
         print(f'Pictures: {path}')
     else:
-        _logger.warning('No row of %s predicts classes, so there are no pictures', table.name)
+        _logger.warning('No row of %s was trained and predicts classes, so there are no pictures', table.name)
 
 
 def _load(overrides: Mapping[str, Any], file: str) -> dict[str, Any]:

@@ -69,12 +69,12 @@ def _full(directory: Path) -> Iterator[None]:
 def _read_only(directory: Path) -> Iterator[None]:
     """What a run writes to is read-only, but for its lock, which it has open."""
     parts = [directory / 'run' / part for part in ('checkpoints', 'pictures', 'tensorboard', 'metrics.jsonl')]
-    for part in parts:
-        subprocess.run(['mount', '--bind', part, part], check=True)
-        subprocess.run(['mount', '-o', 'remount,ro,bind', part], check=True)
-    yield
-    for part in parts:
-        subprocess.run(['umount', part], check=True)
+    with contextlib.ExitStack() as stack:
+        for part in parts:
+            subprocess.run(['mount', '--bind', part, part], check=True)
+            stack.callback(subprocess.run, ['umount', part], check=True)
+            subprocess.run(['mount', '-o', 'remount,ro,bind', part], check=True)
+        yield
 
 
 def disk(fault, count: int, mended: bool, directory: Path) -> dict[str, Any]:
@@ -82,8 +82,8 @@ def disk(fault, count: int, mended: bool, directory: Path) -> dict[str, Any]:
     place, log = directory / 'disk', directory / 'disk.log'
     place.mkdir(exist_ok=True)
     subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=8m', 'tmpfs', place], check=True)
+    run = _begin(place / 'run', directory, log, f'--processes={count}')
     try:
-        run = _begin(place / 'run', directory, log, f'--processes={count}')
         _await(run, log, 25)
         with contextlib.ExitStack() as stack:
             stack.enter_context(fault(place))
@@ -107,6 +107,8 @@ def disk(fault, count: int, mended: bool, directory: Path) -> dict[str, Any]:
             'as promised': during > 0 and 'Traceback' not in told and status == (os.EX_TEMPFAIL if mended else 1),
         }
     finally:
+        run.kill()
+        run.wait()
         subprocess.run(['umount', place], check=True)
 
 
@@ -124,17 +126,21 @@ def _longest_wait(run: subprocess.Popen, log: Path) -> float:
 
 def loss(rng: random.Random, directory: Path, number: int) -> dict[str, Any]:
     """What the other one of two processes says, and when it ends, where one is killed or stopped at a random moment."""
-    address = f'localhost:{processes._free_port()}'
+    address = f'localhost:{processes.free_port()}'
     logs = [directory / f'loss_{number}_{index}.log' for index in range(2)]
     beat = f'--heartbeat_seconds={_HEARTBEAT}'
     pair = [
-        _begin(directory / f'loss_{number}', directory, log, beat, environment=processes._environment(address, 2, index))
+        _begin(directory / f'loss_{number}', directory, log, beat, environment=processes.environment(address, 2, index))
         for index, log in enumerate(logs)
     ]
     victim, fault = rng.randrange(2), rng.choice((signal.SIGKILL, signal.SIGSTOP))
     if number % 2:  # every second one while it trains, saves or evaluates
-        with contextlib.suppress(RuntimeError):  # it did not come so far: on a busy machine one may join too late
+        try:
             _await(pair[0], logs[0], rng.randint(1, 60))
+        except RuntimeError:  # on a busy machine one may join too late
+            for process in pair:
+                process.kill()
+            return {'victim': victim, 'fault': fault.name, 'not begun': True, 'as promised': False}
     time.sleep(rng.uniform(0, 1 if number % 2 else 20))
     step = _last_step(logs[0])
     pair[victim].send_signal(fault)

@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -97,12 +98,13 @@ def run(command: str, limit: float, directory: Path) -> dict[str, Any]:
     workdir = ['--workdir', str(directory / 'run')] if command.startswith('ar_seg_jax.main') else []
     start = time.perf_counter()
     with (directory / 'log').open('w+') as log:
+        words = [sys.executable, '-m', *shlex.split(command), *workdir]
+        process = subprocess.Popen(words, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True)
         try:
-            words = [sys.executable, '-m', *shlex.split(command), *workdir]
-            status = subprocess.run(
-                words, cwd=ROOT, env=environment, stdout=log, stderr=log, timeout=limit, check=False
-            ).returncode
+            status = process.wait(limit)
         except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)  # with what it started, which would compute beside the next part
+            process.wait()
             status = _TIMED_OUT
     seconds = time.perf_counter() - start
     saved = {path.name: json.loads(path.read_text()) for path in sorted(results.glob('*.json'))}

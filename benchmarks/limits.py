@@ -51,7 +51,8 @@ def main():
     parser.add_argument('--size', type=int, default=0, help='of matrices; default: one that fills the device')
     parser.add_argument('--megabytes', type=int, default=0, help='of arrays; default: more than caches hold')
     arguments = parser.parse_args()
-    limits = {name: matmul(*options, arguments.size) for name, options in _PRODUCTS.items()} | {'copy': copy(arguments.megabytes)}
+    products = {name: one for name, one in _PRODUCTS.items() if name != 'tensorfloat32' or jax.default_backend() == 'gpu'}
+    limits = {name: matmul(*one, arguments.size) for name, one in products.items()} | {'copy': copy(arguments.megabytes)}
     named = [Contestant(name, limit.run) for name, limit in limits.items()]
     seconds = timing.interleave(named, arguments.rounds)
     rates = {name: limit.facts['amount'] / seconds[name]['median'] for name, limit in limits.items()}

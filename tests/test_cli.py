@@ -238,7 +238,7 @@ def test_a_user_who_asks_for_it_sees_where_any_error_happened():
 @pytest.mark.parametrize(('body', 'shown'), [("raise UserError('no rows')", False), ("raise ValueError('no rows')", True)])
 def test_a_process_of_several_tells_its_number_too(body, shown):
     """A process that joins itself alone."""
-    place = {'JAX_COORDINATOR_ADDRESS': f'localhost:{processes._free_port()}', 'JAX_NUM_PROCESSES': '1', 'JAX_PROCESS_ID': '0'}
+    place = {'JAX_COORDINATOR_ADDRESS': f'localhost:{processes.free_port()}', 'JAX_NUM_PROCESSES': '1', 'JAX_PROCESS_ID': '0'}
     done = run(body, **place)
     assert done.returncode == 1 and ('Traceback' in done.stderr and ', in main\n' in done.stderr) == shown
     assert done.stderr.splitlines()[-1] == 'error: process 0: no rows'

@@ -65,6 +65,8 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
             super().__init__(**options)
         except (json_format.Error, AssertionError, ValueError) as error:  # versions that differ are an AssertionError
             place = Path(options['data_dir'], self.name, options['config'].name, str(self.VERSION))
+            if not place.exists():
+                raise
             reason = str(error).partition('\n')[0]
             raise DataError(f'prepared data in {place} is damaged, or of another version ({reason}); {_AGAIN}') from error
         found = self.info.file_format
@@ -113,7 +115,8 @@ def prepare(builder: SegmentationBuilder, may_write: bool = True) -> Segmentatio
     elif not builder.info.splits:
         raise DataError(f'{directory}: the data set is not prepared there; give --data_dir=DIR to prepare it in DIR')
     prepared.lock_to_read(directory, may_write)
-    return builder if builder.info.splits else _prepared(builder, directory)
+    # Before the lock it may have been removed by `clean`.
+    return builder if builder.info.splits and directory.exists() else _prepared(builder, directory)
 
 
 def _prepared(builder: SegmentationBuilder, directory: Path) -> SegmentationBuilder:

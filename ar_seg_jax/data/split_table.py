@@ -37,7 +37,7 @@ def read(table: Path, by_id: Mapping[str, Path], base: Path) -> dict[str, list[t
     if not table.exists():
         return {}
     rows = _rows(table)
-    _refuse(table, 'are in two splits', Counter(identifier for identifier, _ in set(rows)))
+    _refuse(table, 'are in two splits', Counter(identifier for identifier, _ in dict.fromkeys(rows)))
     _refuse(table, 'are in two rows', Counter(identifier for identifier, _ in rows))
     if missing := [identifier for identifier, _ in rows if identifier not in by_id]:
         raise DataError(

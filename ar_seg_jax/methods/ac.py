@@ -51,7 +51,7 @@ class AC(Method):
     def check(self, image_shape, micro_batches):
         displacements.check(self.information.displacement, *image_shape[1:3])
         void.check_margin(self.margin, self.information.displacement, *image_shape[1:3])
-        self.views.check(image_shape[1], self.model.output_stride, micro_batches)
+        self.views.check(*image_shape[1:3], self.model.output_stride, micro_batches)
 
     def init(self, key, image):
         variables = self.model.init(key, self.views.input(self.model, image))

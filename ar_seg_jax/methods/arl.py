@@ -53,7 +53,7 @@ class ARL(Method):
     def check(self, image_shape, micro_batches):
         stride = self.model.output_stride
         displacements.check(self.contrast.displacement, *(-(-side // stride) for side in image_shape[1:3]))
-        self.views.check(image_shape[1], stride, micro_batches)
+        self.views.check(*image_shape[1:3], stride, micro_batches)
 
     def init(self, key, image):
         network = self.model.init(key, self.views.input(self.model, image))

@@ -82,14 +82,18 @@ class Views:
             raise UserError(f'method.candidates is at least 1, found {self.candidates}')
         changes.check(self.transformations)
 
-    def check(self, crop_size: int, output_stride: int, micro_batches: int):
+    def check(self, height: int, width: int, output_stride: int, micro_batches: int):
         """UserError unless batches of such crops, in so many parts, can be seen in these ways."""
+        if height != width:
+            raise UserError(
+                f'orderings turn crops, which must be squares: set pipeline.crop_size to one number, found {height}, {width}'
+            )
         if self.sampling == 'hard_loss' and micro_batches > 1:
             raise UserError("method.sampling 'hard_loss' compares losses of whole batches; set pipeline.micro_batches to 1")
-        if changes.moves_pixels(self.transformations) and crop_size % output_stride:
+        if changes.moves_pixels(self.transformations) and height % output_stride:
             raise UserError(
                 f'method.transformations {self.transformations!r} needs a crop that the output stride divides, so that cells '
-                f'stay cells: set pipeline.crop_size to a multiple of {output_stride}, found {crop_size}'
+                f'stay cells: set pipeline.crop_size to a multiple of {output_stride}, found {height}'
             )
 
     def reach(self, model: Model) -> int | None:

@@ -20,6 +20,7 @@ Config = Mapping[str, Any]
 _RANGES = {
     'seed': (0, 2**32 - 1),  # of which JAX sees 32 bits
     **dict.fromkeys(('log_every', 'evaluate_every', 'checkpoint_every', 'keep_every', 'stop_after_skipped'), (0, math.inf)),
+    'save_seconds': (1, 1e6),
     'pipeline.workers': (0, 1000),  # each is a process
     'pipeline.read_threads': (0, 1000),
     'pipeline.micro_batches': (1, math.inf),

@@ -65,9 +65,11 @@ def open_run(
     peers.require_same({'config': workdir.plain(config), 'workdir': str(directory.resolve()), 'jax': jax.__version__})
     method = build.method(config)
     data = assembly.dataset(config, mesh, method.uses_place)
-    checks.check(config, method, data, begins=training and not workdir.holds_state(directory))
+    binds = workdir.holds_state(directory)  # a start that failed before the first save does not
+    checks.check(config, method, data, begins=training and not binds)
     workdir.check_inside(directory)
-    workdir.check_config(directory, config)
+    if binds:
+        workdir.check_config(directory, config)
     changes.check(directory, data.builder, accepted=changed_data or not training)
     first = jax.process_index() == 0
     lock = workdir.claim(directory) if training and first else None
@@ -129,6 +131,7 @@ def report(run: Run, state: ModelState) -> bool:
     except KeyboardInterrupt:
         _logger.warning('Stopped while step %d, which is saved, was scored; the same command scores it again', int(state.step))
         if jax.process_count() > 1:
+            run.outputs.__exit__(KeyboardInterrupt)
             os._exit(os.EX_TEMPFAIL)  # an orderly end would wait for the others
         return False
     finally:

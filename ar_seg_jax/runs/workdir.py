@@ -58,6 +58,7 @@ _TYPES = {
     **dict.fromkeys(('seed', 'steps', 'log_every', 'evaluate_every', 'checkpoint_every', 'keep_checkpoints', 'keep_every'), int),
     'epochs': float,
     'stop_after_skipped': int,
+    'save_seconds': float,
     'compilation_cache': str,
     'profile': str,
     'frozen': Sequence[str],
@@ -153,12 +154,10 @@ def check_types(config: Mapping[str, Any], place: str = 'config'):
 
 
 def check_config(workdir: Path, config: Mapping[str, Any]):
-    """UserError naming the keys if the run in `workdir` saved a state with another config; those in FREE may differ."""
+    """UserError naming the keys if the run, or the sweep, in `workdir` has another config; those in FREE may differ."""
     if not (workdir / 'config.json').exists():
         return
     began = load_config(workdir)
-    if not holds_state(workdir):  # a start that failed binds to nothing
-        return
     found = configuration.differences(began, plain(config))
     free = [key for key in FREE if key not in _LENGTH or not _follows_length(config)]
     differing = [entry for entry in found if not any(entry[0] == key or entry[0].startswith(f'{key}.') for key in free)]

@@ -19,7 +19,7 @@ import numpy as np
 
 from ar_seg_jax import files
 from ar_seg_jax.errors import UserError
-from ar_seg_jax.runs import workdir
+from ar_seg_jax.runs import older, workdir
 from ar_seg_jax.sweeping.plan import Key, Training
 from ar_seg_jax.sweeping.tables import INSTANCES, SEGMENTATION
 from ar_seg_jax.training import records
@@ -64,9 +64,13 @@ def wanted(training: Training) -> dict[str, Any]:
 
 
 def finished(sweep: Path, training: Training) -> bool:
-    """Whether the run was trained to its end with this config and its evaluation holds all that is wanted."""
-    done = read(_done(sweep, training.key))
-    return done.get('config') == wanted(training) and not lacking(evaluation(sweep, training.key), training)
+    """Whether the run was trained to its end with this config and its evaluation holds all that is wanted.
+
+    Keys that are younger than the sweep count as they were before.
+    """
+    config = read(_done(sweep, training.key)).get('config')
+    same = config is not None and older.completed(config) == older.completed(wanted(training))
+    return same and not lacking(evaluation(sweep, training.key), training)
 
 
 def evaluation(sweep: Path, key: Key, untrained: bool = False) -> dict[str, Any]:

@@ -111,16 +111,17 @@ class Checkpoints:
         return self._save is not None and self._save.late
 
     @contextlib.contextmanager
-    def completed(self, state: Callable[[], TrainState]) -> Iterator[None]:
+    def completed(self, state: Callable[[], TrainState | None]) -> Iterator[None]:
         """Around training: when its numbers end it, a save under way is completed first, and when process 0 gets no images the
-        `state` of then is saved. (Neither is done when a peer is lost.)"""
+        `state` of then, if there is one that can be predicted with. (Neither is done when a peer is lost.)"""
         try:
             yield
         except Diverged:
             self.settle()
             raise
         except Stalled:
-            self.save(state())
+            if (last := state()) is not None:
+                self.save(last)
             self.settle()
             raise
 
@@ -130,7 +131,8 @@ class Checkpoints:
             self._failed = self._save.step
         if not peers.all_agree(self._failed is None):
             step = 'as process 0 says' if self._failed is None else f'of step {self._failed}'
-            raise UserError(f'the last state, {step}, could not be saved; {self._newest()}')
+            newest = '' if jax.process_index() else f'; {self._newest()}'  # only process 0 knows
+            raise UserError(f'the last state, {step}, could not be saved{newest}')
         self._manager.close()
 
     def restore(self, like: TrainState, step: int | None = None) -> TrainState:

@@ -59,6 +59,10 @@ class _Readouts:
     def __init__(self, task: Task, done: int | None):
         self._task, self._done = task, done
 
+    def current(self, step: int) -> bool:
+        """Whether a state of this step can be predicted with as it is."""
+        return step == self._done or not self._task.reads_out
+
     def of(self, state: TrainState, step: int) -> TrainState:
         """The state, at this step, as it can be evaluated and saved."""
         if step != self._done:
@@ -95,7 +99,7 @@ def run(
     before = None  # the step before, whose health is asked once the next one is under way: the devices never wait
 
     journal = Journal(outputs, start, schedule.steps, task.data.image_shape[0], task.method.describe, first_process)
-    with checkpoints.completed(lambda: state):
+    with checkpoints.completed(lambda: state if readouts.current(step) else None):
         with contextlib.suppress(Interrupted), journal, trace:
             if schedule.evaluates(start) and not journal.evaluated:
                 journal.evaluation(start, functools.partial(evaluate, state, stop.guard))

@@ -57,7 +57,7 @@ def join(place: Mapping[str, Any] | None, heartbeat_seconds: int):
 def _aborted(_: int):
     """Instead of the end by SIGABRT, with which JAX's own thread answers the loss of another process: it only says why to those
     who know JAX. Python's handlers come too late for that, since they wait for the main thread."""
-    os.write(2, f'error: JAX ended this process. {_LOSS}\n'.encode())
+    os.write(2, f'error: JAX ended this process, and its lines above say why. If they are about another task: {_LOSS}\n'.encode())
     os._exit(1)
 
 

@@ -109,6 +109,11 @@ class Task:
         state = state.replace(extra=with_frozen_statistics(state.extra, before, self.optimizer.frozen))
         return state.replace(opt_state=self._restart(state.opt_state, state.params)) if self.optimizer.restarted else state
 
+    @property
+    def reads_out(self) -> bool:
+        """Whether `read_out` changes anything."""
+        return type(self.method).readout is not Method.readout
+
     def read_out(self, state: TrainState) -> TrainState:
         """The state with whatever the method needs for predictions brought up to date. Raises ValueError as `refreshed` does."""
         key = jax.random.fold_in(jax.random.key(self.seed), state.step)

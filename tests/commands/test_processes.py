@@ -109,12 +109,12 @@ def test_slurm_sh_joins_the_tasks_that_srun_starts(local, kept, tmp_path):
 
 def _pair(tmp_path, kept, *more, own=((), ())):
     """Two processes that were not started together, as on two machines."""
-    address = f'localhost:{processes._free_port()}'
+    address = f'localhost:{processes.free_port()}'
     line = commands.line('main', *TINY, *kept, *more, f'--workdir={tmp_path / "run"}', f'--heartbeat_seconds={HEARTBEAT}')
     return [
         subprocess.Popen(
             [*line, *own[index]],
-            env=TWO_DEVICES | processes._environment(address, 2, index),
+            env=TWO_DEVICES | processes.environment(address, 2, index),
             cwd=commands.ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

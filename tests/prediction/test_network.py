@@ -60,7 +60,7 @@ def test_python_and_predict_give_the_same_labels_for_a_picture(trained, network,
     written = np.array(Image.open(tmp_path / 'out' / 'image_labels.png'))
     assert np.mean(written == labels) > 0.999  # another compilation rounds differently
     classes = json.loads((tmp_path / 'out' / 'classes.json').read_text())['classes']
-    assert [Class(entry['name'], tuple(entry['colour']), entry['group']) for entry in classes] == list(network.classes, 'pack-0')
+    assert [Class(entry['name'], tuple(entry['colour']), entry['group']) for entry in classes] == list(network.classes)
 
 
 def test_a_batch_gives_what_each_of_its_images_gives(network, image):

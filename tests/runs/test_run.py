@@ -20,6 +20,7 @@ from ar_seg_jax.runs import assembly, workdir
 from ar_seg_jax.runs import run as runs
 from ar_seg_jax.runs.report import Reporter
 from ar_seg_jax.training.checkpoint import Checkpoints
+from ar_seg_jax.training.outputs import Outputs
 from ar_seg_jax.training.state import TrainState
 from ar_seg_jax.training.task import Task
 from configs import mixture_street, textures
@@ -197,7 +198,7 @@ def _run(directory, report, lock=None):
     """A run that can only report."""
     reporter = object.__new__(Reporter)
     object.__setattr__(reporter, 'report', report)
-    return runs.Run(directory, {}, object.__new__(Task), reporter, object.__new__(Checkpoints), lock)
+    return runs.Run(directory, {}, object.__new__(Task), reporter, object.__new__(Checkpoints), Outputs(directory), lock)
 
 
 def test_a_signal_during_the_final_scores_ends_them(tmp_path, caplog):
@@ -238,10 +239,14 @@ def test_a_mixture_of_crops_of_images_stops_and_goes_on_to_the_same_bits(tmp_pat
         config.data.update(root=str(tmp_path / 'images'), data_dir=str(tmp_path / 'data'), rescale=1.0)
         config.pipeline.update(crop_size=16, batch_size=8)  # there are 8 devices here
         config.evaluation.update(batch_size=8, pictures=0)
+        if not (tmp_path / name).exists():  # a start of another config that saved nothing binds to nothing
+            workdir.save_config(tmp_path / name, config.to_dict() | {'seed': 7})
         opened = runs.open_run(config.to_dict(), tmp_path / name, training=True)
         with opened.lock:
             state, ended = runs.train(opened)
         assert ended and int(state.step) == steps and int(state.skipped) == 0
+        with pytest.raises(UserError, match='seed is 0 in that run, 7 in this one'):
+            runs.open_run(config.to_dict() | {'seed': 7}, tmp_path / name, training=True)
         return state
 
     state = trained('whole', 4)

@@ -33,11 +33,6 @@ def _began(directory, config):
     (workdir.checkpoints(directory) / '3').mkdir(parents=True)
 
 
-def test_a_start_that_failed_binds_the_directory_to_nothing(tmp_path):
-    workdir.save_config(tmp_path, CONFIG)
-    workdir.check_config(tmp_path, CONFIG | {'seed': 1})
-
-
 def test_a_run_can_go_on_with_other_lengths_and_cadences(tmp_path):
     workdir.check_config(tmp_path, CONFIG)
     _began(tmp_path, CONFIG)
