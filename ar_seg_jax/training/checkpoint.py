@@ -63,7 +63,6 @@ class Checkpoints:
                 keep_period=keep_every or None,
                 create=False,
                 read_only=not writes,
-                cleanup_tmp_directories=writes,
                 enable_async_checkpointing=False,
                 multiprocessing_options=ocp.options.MultiprocessingOptions(
                     primary_host=own, active_processes={own}, barrier_sync_key_prefix=f'process_{own}'
