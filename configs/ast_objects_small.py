@@ -24,7 +24,8 @@ def get_config():
 def small(config, steps):
     """The config with a small AST for images of 64 pixels with up to six objects, whose foreground is trained for `steps`.
 
-    Larger glimpses and a higher learning rate than in the supplement, which has 125,000 steps for objects to appear in.
+    Larger glimpses and a higher learning rate than in the supplement, which has 125,000 steps for objects to appear in. A lower
+    entropy weight than its 0.01, by which fewer shadows count as parts of objects (docs/objects.md).
     """
     config.model = common.compact_unet()
     config.method = common.ast() | {
