@@ -68,8 +68,7 @@ def open_run(
     binds = workdir.holds_state(directory)  # a start that failed before the first save does not
     checks.check(config, method, data, begins=training and not binds)
     workdir.check_inside(directory)
-    if binds:
-        workdir.check_config(directory, config)
+    workdir.check_config(directory, config, binds)
     changes.check(directory, data.builder, accepted=changed_data or not training)
     first = jax.process_index() == 0
     lock = workdir.claim(directory) if training and first else None

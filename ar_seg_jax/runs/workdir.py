@@ -153,11 +153,14 @@ def check_types(config: Mapping[str, Any], place: str = 'config'):
     configuration.check_types(config, _TYPES, place)
 
 
-def check_config(workdir: Path, config: Mapping[str, Any]):
-    """UserError naming the keys if the run, or the sweep, in `workdir` has another config; those in FREE may differ."""
+def check_config(workdir: Path, config: Mapping[str, Any], binds: bool = True):
+    """UserError for what cannot be read of the run, or the sweep, in `workdir`, and, if it `binds`, naming the keys in which its
+    config is another one; those in FREE may differ."""
     if not (workdir / 'config.json').exists():
         return
     began = load_config(workdir)
+    if not binds:
+        return
     found = configuration.differences(began, plain(config))
     free = [key for key in FREE if key not in _LENGTH or not _follows_length(config)]
     differing = [entry for entry in found if not any(entry[0] == key or entry[0].startswith(f'{key}.') for key in free)]
