@@ -29,9 +29,15 @@ def save(benchmark: str, measured: dict[str, Any], variant: str = '') -> Path:
     directory = Path(os.environ.get(ELSEWHERE) or Path(__file__).parent / 'results')
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / ('_'.join(filter(None, (benchmark, variant, where['platform']))) + '.json')
-    command = shlex.join(['python', '-m', f'benchmarks.{benchmark}', *sys.argv[1:]])
+    command = shlex.join(['python', '-m', f'benchmarks.{benchmark}', *map(_portable, sys.argv[1:])])
     path.write_text(json.dumps({'command': command, **where, **measured}, indent=1) + '\n')
     return path
+
+
+def _portable(word: str) -> str:
+    """An argument without the places of this machine: 'DIR' for an absolute path, also after the name of a flag."""
+    flag, equals, value = word.partition('=') if word.startswith('-') else ('', '', word)
+    return f'{flag}{equals}{"DIR" if value.startswith("/") else value}'
 
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
