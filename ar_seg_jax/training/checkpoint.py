@@ -12,10 +12,8 @@ import functools
 import logging
 import os
 import shutil
-import threading
 import time
-import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +21,16 @@ import absl.logging
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from jax.tree_util import keystr, tree_leaves_with_path
+from jax.tree_util import tree_leaves_with_path
 
-from ar_seg_jax import sharding
 from ar_seg_jax.errors import Diverged, Stalled, UserError
 from ar_seg_jax.interfaces import ModelState
-from ar_seg_jax.training import peers, versions
+from ar_seg_jax.training import arrays, peers, versions
+from ar_seg_jax.training.arrays import Items
+from ar_seg_jax.training.saving import Save
 from ar_seg_jax.training.state import TrainState
 
 _logger = logging.getLogger(__name__)
-
-Items = Mapping[str, Mapping[str, Any]]  # trees of arrays by name
 
 
 class Checkpoints:
@@ -51,7 +48,7 @@ class Checkpoints:
             raise UserError(f'--config.save_seconds is more than 0, found {patience}')
         self.directory = directory.resolve()
         self._writable, self._patience = writable, patience
-        self._save: _Save | None = None  # the last one, if nobody has seen its end
+        self._save: Save | None = None  # the last one, if nobody has seen its end
         self._failed: int | None = None  # step of the last state that was to be saved, if it was not
         own = jax.process_index()
         writes = writable and own == 0
@@ -83,7 +80,7 @@ class Checkpoints:
             self._failed = step
             _logger.error('Step %d is not saved, since the save of step %d is not done yet', step, self._save.step)
         elif step != self.latest:
-            self._save = _Save(step, functools.partial(self._write, step, _on_host(_items(state))))
+            self._save = Save(step, functools.partial(self._write, step, arrays.on_host(_items(state))))
 
     def settle(self, wait: bool = True) -> bool:
         """Whether no save is under way: waits for one, as long as training may, or only looks. Reports what is late or failed."""
@@ -197,7 +194,7 @@ class Checkpoints:
 
     def _try(self, step: int, like: Items) -> tuple[Items | None, str]:
         """The items of a step, or None and what is wrong with it."""
-        abstract = jax.tree.map(_abstract, like)
+        abstract = jax.tree.map(arrays.abstract, like)
         items = {name: ocp.args.StandardRestore(item) for name, item in abstract.items()}
         try:
             restored = self._manager.restore(step, args=ocp.args.Composite(**items, checksums=ocp.args.JsonRestore()))
@@ -206,13 +203,13 @@ class Checkpoints:
         expected = restored['checksums']
         if not (isinstance(expected, dict) and all(isinstance(expected.get(name), dict) for name in like)):
             return None, 'its checksums are not those of arrays'
-        found = {name: jax.tree.map(_as_key, restored[name], item) for name, item in like.items()}
+        found = {name: jax.tree.map(arrays.as_key, restored[name], item) for name, item in like.items()}
         for (path, leaf), (_, wanted) in zip(tree_leaves_with_path(found), tree_leaves_with_path(like), strict=True):
             # Orbax lets wrong shapes and types through in some of its modes.
             if not isinstance(leaf, jax.Array) or (leaf.shape, leaf.dtype) != (wanted.shape, wanted.dtype):
-                return None, f'{_name(path)} is not an array of shape {wanted.shape} and type {wanted.dtype}'
+                return None, f'{arrays.name(path)} is not an array of shape {wanted.shape} and type {wanted.dtype}'
         for name, item in found.items():
-            for array, checksum in _checksums(item).items():
+            for array, checksum in arrays.checksums(item).items():
                 if checksum != expected[name].get(array):
                     return None, self._difference(step, name, array, item)
         if (own := int(found['model']['step'])) != step:
@@ -221,10 +218,10 @@ class Checkpoints:
 
     def _difference(self, step: int, name: str, array: str, item: Any) -> str:
         """In words, why an array of an item is not what was saved: it has another type, or was changed."""
-        type_of = {_name(path): str(_numbers(leaf).dtype) for path, leaf in tree_leaves_with_path(item)}
+        type_of = {arrays.name(path): str(arrays.numbers(leaf).dtype) for path, leaf in tree_leaves_with_path(item)}
         with contextlib.suppress(Exception), _silence():  # it may be damaged, and this only explains
             saved = self._manager.item_metadata(step)[name].tree
-            saved_type_of = {_name(path): str(leaf.dtype) for path, leaf in tree_leaves_with_path(saved)}
+            saved_type_of = {arrays.name(path): str(leaf.dtype) for path, leaf in tree_leaves_with_path(saved)}
             if saved_type_of[array] != type_of[array]:
                 return f'{name}/{array} was saved as {saved_type_of[array]}, and should be {type_of[array]} here'
         return f'the content of {name}/{array} is not what was saved'
@@ -256,7 +253,7 @@ class Checkpoints:
                 step,
                 args=ocp.args.Composite(
                     **{name: ocp.args.StandardSave(item) for name, item in items.items()},
-                    checksums=ocp.args.JsonSave({name: _checksums(item) for name, item in items.items()}),
+                    checksums=ocp.args.JsonSave({name: arrays.checksums(item) for name, item in items.items()}),
                     versions=ocp.args.JsonSave(versions.installed()),
                 ),
             )
@@ -279,33 +276,6 @@ class Checkpoints:
         return f'the newest checkpoint is that of step {self.latest}' if self.latest is not None else 'there is no checkpoint yet'
 
 
-class _Save(threading.Thread):
-    """A save under way: `write` runs in a thread, of which the end of the program does not wait.
-
-    error: what it ended with, if it failed. late: whether training has waited for it in vain.
-    """
-
-    def __init__(self, step: int, write: Callable[[], None]):
-        super().__init__(name=f'save of step {step}', daemon=True)
-        self.step, self._write = step, write
-        self.error: Exception | None = None
-        self.late = False
-        self.start()
-
-    def run(self):
-        try:
-            self._write()
-        except Exception as error:  # of every type: TensorStore, Orbax and the operating system have their own
-            self.error = error
-        finally:
-            del self._write  # with its copy of the state
-
-    def ended(self, seconds: float) -> bool:
-        """Whether it has, after so many seconds at most."""
-        self.join(seconds)
-        return not self.is_alive()
-
-
 def read_arrays(directory: Path) -> dict[str, np.ndarray]:
     """The parameters and all else that the newest model below `directory` has, by path: 'params/stem/conv/kernel'.
 
@@ -323,11 +293,11 @@ def read_arrays(directory: Path) -> dict[str, np.ndarray]:
             args = ocp.args.Composite(model=ocp.args.StandardRestore(like), checksums=ocp.args.JsonRestore())
             found = manager.restore(step, args=args)
     model, expected = found['model'], found['checksums']['model']
-    for array, checksum in _checksums(model).items():
+    for array, checksum in arrays.checksums(model).items():
         if checksum != expected.get(array):
             raise UserError(f'{directory / str(step)} is damaged: the content of model/{array} is not what was saved')
     collections = {'params': model['params'], **model['extra']}
-    return {_name(path): np.asarray(leaf) for path, leaf in tree_leaves_with_path(collections)}
+    return {arrays.name(path): np.asarray(leaf) for path, leaf in tree_leaves_with_path(collections)}
 
 
 @contextlib.contextmanager
@@ -344,45 +314,6 @@ def _silence() -> Iterator[None]:
 def _items(state: TrainState) -> Items:
     model = vars(state.model)
     return {'model': model, 'training': {name: value for name, value in vars(state).items() if name not in model}}
-
-
-def _on_host(items: Items) -> Items:
-    """A copy that later steps, which take the memory of the state, leave alone."""
-    local = jax.tree.map(_numbers, sharding.local(items))
-    for leaf in jax.tree.leaves(local):
-        leaf.copy_to_host_async()
-    return jax.tree.map(np.array, local)
-
-
-def _checksums(item: Mapping[str, Any]) -> dict[str, int]:
-    """CRC-32 of the bytes of each leaf."""
-
-    def checksum(leaf: jax.Array | np.ndarray) -> int:
-        leaf = _numbers(leaf)
-        return zlib.crc32(np.ascontiguousarray(leaf.addressable_data(0) if isinstance(leaf, jax.Array) else leaf))
-
-    return {_name(path): checksum(leaf) for path, leaf in tree_leaves_with_path(item)}
-
-
-def _numbers(leaf: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
-    """As it is saved: a random key is its numbers."""
-    return jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
-
-
-def _abstract(leaf: jax.Array | jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-    """The form in which `_numbers` of it are read."""
-    numbers = jax.eval_shape(_numbers, leaf)
-    return jax.ShapeDtypeStruct(numbers.shape, numbers.dtype, sharding=leaf.sharding)
-
-
-def _as_key(leaf: Any, wanted: jax.Array | jax.ShapeDtypeStruct) -> Any:
-    """Numbers as a random key, where that is wanted and they are not one yet: earlier versions had Orbax save keys as such."""
-    is_key = jax.dtypes.issubdtype(wanted.dtype, jax.dtypes.prng_key)
-    return jax.random.wrap_key_data(leaf) if is_key and leaf.dtype == np.uint32 else leaf
-
-
-def _name(path) -> str:
-    return keystr(path, simple=True, separator='/')
 
 
 def _reason(error: Exception) -> str:
