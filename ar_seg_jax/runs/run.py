@@ -130,7 +130,8 @@ def report(run: Run, state: ModelState) -> bool:
     except KeyboardInterrupt:
         _logger.warning('Stopped while step %d, which is saved, was scored; the same command scores it again', int(state.step))
         if jax.process_count() > 1:
-            run.outputs.__exit__(KeyboardInterrupt)
+            if lost := run.outputs.lost():
+                _logger.error('%s', lost)
             os._exit(os.EX_TEMPFAIL)  # an orderly end would wait for the others
         return False
     finally:

@@ -33,13 +33,15 @@ class Outputs:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_):
+        if (lost := self.lost()) and kind is None:
+            raise UserError(lost)
+        if lost:
+            _logger.error('%s', lost)
+
+    def lost(self) -> str:
+        """In words, which files lack something after a last try; '' if none does."""
         self._try()
-        if not self._waiting:
-            return
-        message = f'could not be written, and is lost: {", ".join(map(str, self._waiting))}'
-        if kind is None:
-            raise UserError(message)
-        _logger.error('%s', message)
+        return f'could not be written, and is lost: {", ".join(map(str, self._waiting))}' if self._waiting else ''
 
     def write(self, path: Path, content: bytes):
         """In place of what is in the file."""
