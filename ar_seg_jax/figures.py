@@ -58,7 +58,7 @@ def _of_run() -> dict:
     from ar_seg_jax.prediction import network
 
     trained, path = network.load(Path(_WORKDIR.value), _STEP.value), Path(_IMAGE.value)
-    found = trained.objects(images.read_image(path, trained.channels))
+    found = trained.objects(trained.form.read(path))
     views = {'image': found.image, 'background': found.background, 'reconstruction': found.reconstruction}
     labels = images.resize(found.labels, *found.image.shape[:2], label=True)
     title = f'{trained.method.title}, step {int(trained.state.step)}: {path.name}'

@@ -4,10 +4,11 @@
 
 Images are brought to the scale that the run was trained at (data.rescale), label maps back to the size of the image.
 For every image, of up to 89 million pixels, writes <name>_labels.png, a palette image whose pixel values are class ids,
-and <name>_overlay.png; and once classes.json with the names and colours of the ids. Classes are those of the run's
-evaluation of this step; without one, clusters have numbers. A file that cannot be read is reported and left out, and the
-exit status is then 1; so is one whose output would lie outside of --output or replace an input. Output of an earlier call
-is replaced.
+and <name>_overlay.png; for an image that says where on the earth it lies (GeoTIFF) also <name>_labels.tif, which says the same;
+and once classes.json with the names and colours of the ids. Pixels without data (nodata, transparent) are 255. Classes are those
+of the run's evaluation of this step; without one, clusters have numbers. A file that cannot be read is reported and left out, and
+the exit status is then 1; so is one whose output would lie outside of --output or replace an input. Output of an earlier call is
+replaced.
 
 Where a method finds objects, ids are their numbers, 0 the background, and images of any size are brought to the one that it
 takes. There also is <name>_objects.png for every image, which shows its background, its reconstruction, boxes, and the glimpse
@@ -38,7 +39,7 @@ _AHEAD = 3  # images that are in memory: one is read, one is segmented, one is p
 
 
 class Made(NamedTuple):
-    """What is made of an image: words about it, PNG files by kind, its height and width, and its objects as COCO has them."""
+    """What is made of an image: words about it, files by the ends of their names, its size, and its objects as COCO has them."""
 
     words: str
     files: dict[str, bytes]
@@ -91,28 +92,35 @@ def main() -> int:
 
 def _made(path: Path, trained, reading: threading.Lock) -> Made:
     """Label map and overlay of an image, and what shows its objects; DataError for a file that cannot be used."""
+    import numpy as np
     from PIL import Image
 
-    from ar_seg_jax.data import images
+    from ar_seg_jax.data import coverage, georeference
     from ar_seg_jax.drawing import label_maps, object_pictures
+    from ar_seg_jax.interfaces import VOID
     from ar_seg_jax.prediction import coco
 
     with reading:
-        image = images.read_image(path, trained.channels)
-    images.check_rescaled(path, image, trained.rescale, trained.shorter_side)
+        image, place = trained.form.read(path), georeference.read(path)
+        covered = coverage.covered(path, image)
+    seen = trained.form.to_8_bits(image)
     found = trained.objects(image) if trained.finds_objects else None
     labels = found.labels if found else trained.segment(image)
+    if covered is not None:
+        labels = np.where(covered, labels, VOID).astype(np.uint8)
     pictures = {
         'labels': label_maps.palette_image(labels, trained.classes),
-        'overlay': Image.fromarray(label_maps.overlay(image, label_maps.paint(labels, trained.classes))),
+        'overlay': Image.fromarray(label_maps.overlay(seen, label_maps.paint(labels, trained.classes))),
     }
     annotations = []
     if found:
         annotations = coco.annotations(labels)
         boxes = {entry['number']: entry['bbox'] for entry in annotations}
         views = {'background': found.background, 'reconstruction': found.reconstruction}
-        pictures['objects'] = object_pictures.picture(image, labels, boxes, views, found.glimpses, trained.classes, path.name)
-    contents = {kind: label_maps.png(picture) for kind, picture in pictures.items()}
+        pictures['objects'] = object_pictures.picture(seen, labels, boxes, views, found.glimpses, trained.classes, path.name)
+    contents = {f'{kind}.png': label_maps.png(picture) for kind, picture in pictures.items()}
+    if place:
+        contents['labels.tif'] = georeference.encode(labels, trained.classes, place)
     return Made(_shares(labels, trained.classes), contents, labels.shape, annotations)
 
 
@@ -137,15 +145,15 @@ def _inputs(path: Path, output: Path) -> dict[str, Path]:
     return {name: file for file, name in names.items()}
 
 
-def _targets(output: Path, name: str, path: Path, kinds: Iterable[str], taken: dict[tuple[int, int], Path]) -> list[Path]:
-    """Where the pictures of an image go, by their kinds; makes the directory.
+def _targets(output: Path, name: str, path: Path, ends: Iterable[str], taken: dict[tuple[int, int], Path]) -> list[Path]:
+    """Where what is made of an image goes, by the ends of the names; makes the directory.
 
     DataError if that is outside of the output, cannot be written, or is one of the files `taken`: an input, or the output
     for another image. Files are compared by identity, since some file systems take different names for the same.
     """
     from ar_seg_jax.data.limits import DataError
 
-    targets = [output / f'{name}_{kind}.png' for kind in kinds]
+    targets = [output / f'{name}_{end}' for end in ends]
     parent = targets[0].parent
     if not _real(parent).is_relative_to(_real(output)):
         raise DataError(f'{path}: {parent} leads out of --output {output}; remove that link or choose another directory')

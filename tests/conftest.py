@@ -10,6 +10,7 @@ from tests.support import compilation
 os.environ['XLA_FLAGS'] = compilation.flags(devices=8, more=os.environ.get('XLA_FLAGS', ''))
 
 import jax
+import jaxtyping
 import numpy as np
 import pytest
 from absl import flags, logging
@@ -45,6 +46,12 @@ def shared_base(tmp_path_factory) -> Path:
 def _programs_of_our_own(shared_base):
     """The user's cache is left alone; runs find the programs of `trained`."""
     os.environ['XDG_CACHE_HOME'] = str(shared_base / 'trained' / 'home' / '.cache')
+
+
+@pytest.fixture
+def as_users_have_it(monkeypatch):
+    """Without jaxtyping, which would check annotations before the program checks what it is given."""
+    monkeypatch.setattr(jaxtyping.config, 'jaxtyping_disable', True)
 
 
 @pytest.fixture(scope='session')

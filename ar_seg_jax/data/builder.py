@@ -19,11 +19,15 @@ from jaxtyping import UInt8
 from ar_seg_jax import files
 from ar_seg_jax.data import images, prepared
 from ar_seg_jax.data.classes import Class
+from ar_seg_jax.data.form import Form
 from ar_seg_jax.data.limits import DataError
 from ar_seg_jax.interfaces import VOID
 
 _logger = logging.getLogger(__name__)
 
+# In what is said of prepared data: the ranges of bands, see `Form`, and whether labels may be NODATA.
+RANGES, HAS_NODATA = 'ranges', 'nodata'
+NODATA = VOID - 1  # label of pixels where the image itself has nothing; VOID is for those that nobody annotated
 _AGAIN = 'remove it to prepare it again'
 
 
@@ -77,7 +81,9 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
         config = self.builder_config
         features = {
             'id': tfds.features.Text(),
-            'image': tfds.features.Image(shape=(None, None, config.channels), encoding_format='png'),
+            'image': tfds.features.Image(
+                shape=(None, None, config.channels if config.channels in (3, 4) else 1), encoding_format='png'
+            ),
             'label': tfds.features.Image(shape=(None, None, 1), encoding_format='png'),
         }
         return tfds.core.DatasetInfo(
@@ -91,9 +97,15 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
 def example(
     identifier: str, image: UInt8[np.ndarray, 'height width channels'], label: UInt8[np.ndarray, 'height width'] | None
 ) -> tuple[str, dict[str, Any]]:
-    """A key and an example for `_generate_examples`; no label map means VOID everywhere."""
+    """A key and an example for `_generate_examples`; no label map means VOID everywhere. Labels may be NODATA."""
     label = np.full(image.shape[:2], VOID, np.uint8) if label is None else label
     return identifier, {'id': identifier, 'image': images.encode_png(image), 'label': images.encode_png(label)}
+
+
+def form(builder: SegmentationBuilder) -> Form:
+    """What the raw images of prepared data are like; DataError if it is not said in a way that could be."""
+    config = builder.builder_config
+    return Form(config.channels, config.rescale, config.shorter_side, builder.info.metadata.get(RANGES, ()))
 
 
 def config_name(readable: str, **options: Any) -> str:

@@ -8,13 +8,14 @@ The simplest layout is images (jpg, png, tif, bmp, webp) anywhere below the fold
     classes.json        optional: {"ignore": 255, "classes": [{"id": 0, "name": "road", "color_rgb": [128, 64, 128]}, ...],
                         "coarse": {"names": ["flat", ...], "map": {"0": 0, "1": 255, ...}}}
 
-Images without a label map count as not annotated.
+Images without a label map count as not annotated. Pixels without data (`coverage`) are no part of the task.
 """
 
 import dataclasses
 import itertools
+import logging
 import reprlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,25 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ar_seg_jax import files
-from ar_seg_jax.data import classes, images, limits, split_table
-from ar_seg_jax.data.builder import SegmentationBuilder, SegmentationConfig, config_name, example, existing_directory
+from ar_seg_jax.data import bands, classes, coverage, images, limits, split_table, tiff
+from ar_seg_jax.data.builder import (
+    HAS_NODATA,
+    NODATA,
+    RANGES,
+    SegmentationBuilder,
+    SegmentationConfig,
+    config_name,
+    example,
+    existing_directory,
+    form,
+)
 from ar_seg_jax.data.classes import Class
+from ar_seg_jax.data.form import Form
 from ar_seg_jax.data.limits import DataError
 from ar_seg_jax.data.prepared import Source
 from ar_seg_jax.interfaces import VOID
+
+_logger = logging.getLogger(__name__)
 
 _IDS = frozenset(map(str, range(256)))
 
@@ -60,6 +74,7 @@ class FolderConfig(SegmentationConfig):
     labels: Labels | None
     block_size: int
     edges: str
+    percentiles: tuple[float, float]
 
 
 class Folder(SegmentationBuilder):
@@ -68,20 +83,30 @@ class Folder(SegmentationBuilder):
     builder_config: FolderConfig
 
     def _split_generators(self, dl_manager):
-        return {split: self._generate_examples(files) for split, files in self.builder_config.files.items()}
+        config = self.builder_config
+        paths = {split: [path for _, path in files] for split, files in config.files.items()}
+        together = [path for found in paths.values() for path in found]
+        _tell_bands(together[0], config.channels)
+        ranges = bands.ranges(together, paths.get('train', together), config.channels, config.percentiles)
+        if ranges:
+            _logger.info('Bands are brought to 8 bits, from %s', ', '.join(f'{low:.5g} to {high:.5g}' for low, high in ranges))
+        self.info.metadata[RANGES] = ranges
+        return {split: self._generate_examples(files) for split, files in config.files.items()}
 
     def _generate_examples(self, files: list[tuple[str, Path]]):
-        config = self.builder_config
+        config, raw = self.builder_config, form(self)
         for identifier, path in files:
-            image = images.read_image(path, config.channels)
-            images.check_rescaled(path, image, config.rescale)
+            stored = raw.read(path)
             label = None
             if config.labels is not None and identifier in config.label_files:
                 label_path = config.label_files[identifier]
                 label = config.labels.read(label_path)
-                images.check_same_size(label_path, label, image)
-                label = images.rescale(label, config.rescale, label=True)
-            image = images.rescale(image, config.rescale)
+                images.check_same_size(label_path, label, stored)
+            if (covered := coverage.covered(path, stored)) is not None:
+                self.info.metadata[HAS_NODATA] = True
+                label = np.where(covered, VOID if label is None else label, NODATA).astype(np.uint8)
+            image = raw.scaled(raw.to_8_bits(stored))
+            label = label if label is None else raw.scaled(label, label=True)
             if not config.block_size:
                 yield example(identifier, image, label)
                 continue
@@ -99,16 +124,19 @@ def builder(
     rescale: float = 1.0,
     block_size: int = 200,
     edges: str = 'overlap',
+    percentiles: Sequence[float] = (1.0, 99.0),
 ) -> Folder:
     """Builder for the folder `root`.
 
     variant: name of a coarser set of classes in classes.json ('' keeps the classes).
     labels: False leaves label maps unread.
-    channels: 3 (RGB) or 4 (four bands as stored).
+    channels: 3 (RGB), or 4 to 16 bands as stored.
     rescale: factor on the size of images and labels.
     block_size: images are kept as square blocks of so many pixels (after rescaling); 0 keeps them whole.
     edges: what is done where the size is not a multiple of the block. 'overlap' moves blocks together until all is
         covered, each pixel being labelled in one block only; 'drop' cuts from the top left and leaves the rest out.
+    percentiles: of each band over the split 'train', or over all images without one; they become 0 and 255 where images have more
+        than 8 bits, and are of no effect otherwise.
 
     Raises DataError for what is missing or does not fit. Prepared files depend on the options and on the names, sizes
     and times of the files, so a changed folder is prepared anew.
@@ -116,7 +144,11 @@ def builder(
     directory = existing_directory(root, 'set --config.data.root to the folder with your images')
     if edges not in ('overlap', 'drop'):
         raise DataError(f"data.edges is 'overlap' or 'drop', found {edges!r}")
-    images.check_form('--config.data', channels, rescale)
+    try:
+        Form(channels, rescale)
+    except DataError as error:
+        raise DataError(f'--config.data: {error}') from error
+    low, high = _percentiles(percentiles)
     files = _image_files(directory)
     label_files = {path.stem: path for path in sorted((directory / 'labels').glob('*.*'))} if labels else {}
     reading = _labels(directory, variant, label_files) if label_files else None
@@ -126,7 +158,7 @@ def builder(
     name = config_name(
         f'{directory.name}-{variant}' if variant else directory.name,
         root=directory,
-        options=(variant, labels, channels, rescale, block_size, edges),
+        options=(variant, labels, channels, rescale, block_size, edges, *(() if (low, high) == (1.0, 99.0) else (low, high))),
         splits={split: [identifier for identifier, _ in pairs] for split, pairs in files.items()},
         classes=reading and (reading.classes, reading.by_id),
         stamps=sources,
@@ -141,9 +173,26 @@ def builder(
         rescale=rescale,
         block_size=block_size,
         edges=edges,
+        percentiles=(low, high),
         sources=sources,
     )
     return Folder(config=config, data_dir=data_dir)
+
+
+def _percentiles(given: Any) -> tuple[float, float]:
+    match given:
+        case [int() | float() as low, int() | float() as high] if 0 <= low < high <= 100:
+            return float(low), float(high)
+    raise DataError(f'data.percentiles are two numbers from 0 to 100, the first the lower one; found {reprlib.repr(given)}')
+
+
+def _tell_bands(path: Path, channels: int):
+    """Says it where an image has bands that are not read."""
+    if channels == 3 and tiff.is_tiff(path):
+        with tiff.open_page(path) as page:
+            found = page.samplesperpixel
+        if found > 3 and not tiff.has_alpha(path):
+            _logger.warning('%s has %d bands, of which three are read; --config.data.channels=%d reads all', path, found, found)
 
 
 def find_images(directory: Path) -> list[Path]:
@@ -242,7 +291,7 @@ def _check_classes(table: Path, entries: Any, ignored: Any):
 def _variant(table: Path, content: Any) -> tuple[list[str], dict[int, int]]:
     """Names of the classes of a coarser set, and the index of each id in it; DataError if they do not fit together."""
     match content:
-        case {'names': [*names], 'map': {**pairs}} if all(map(_is_name, names)) and len(names) < VOID:
+        case {'names': [*names], 'map': {**pairs}} if all(map(_is_name, names)) and len(names) < NODATA:
             if all(key in _IDS and (value == VOID or value in range(len(names))) for key, value in pairs.items()):
                 return names, {int(key): value for key, value in pairs.items()}
     raise DataError(
@@ -269,7 +318,7 @@ def _numbered(label_files: dict[str, Path]) -> Labels:
 def blocks(
     path: Path, image: np.ndarray, label: np.ndarray | None, size: int, edges: str
 ) -> Iterator[tuple[int, int, np.ndarray, np.ndarray | None]]:
-    """Row, column, image and label map of each block, from the top left."""
+    """Row, column, image and label map of each block that has data, from the top left."""
     height, width = image.shape[:2]
     if min(height, width) < size:
         raise DataError(
@@ -280,9 +329,12 @@ def blocks(
     seen = np.zeros((height, width), bool)
     for row, column in itertools.product(rows, columns):
         place = np.s_[row : row + size, column : column + size]
-        block_label = None if label is None else np.where(seen[place], VOID, label[place]).astype(np.uint8)
+        block_label = None
+        if label is not None:
+            block_label = np.where(seen[place] & (label[place] != NODATA), VOID, label[place]).astype(np.uint8)
         seen[place] = True
-        yield row, column, image[place], block_label
+        if block_label is None or (block_label != NODATA).any():
+            yield row, column, image[place], block_label
 
 
 def _starts(length: int, size: int, edges: str) -> list[int]:

@@ -1,45 +1,31 @@
 """Reading image and label files of unknown origin: one rule for every kind, or a refusal that names the file.
 
-Images become 8 bits a channel. Greyscale (1 or 8 bits) and palette images become RGB; an alpha channel is dropped; CMYK and
-other three-channel spaces are converted by Pillow's formulas, without colour profiles; the EXIF orientation is applied.
-16-bit, 32-bit and floating-point images are refused, because there is no one right way to 8 bits.
+Images here have three channels of 8 bits; `bands` has those of more. Greyscale (1 or 8 bits) and palette images become RGB; an
+alpha channel is dropped; CMYK and other three-channel spaces are converted by Pillow's formulas, without colour profiles; the
+EXIF orientation is applied. 16-bit, 32-bit and floating-point images are refused, because there is no one right way to 8 bits.
 
 Files are not trusted, see `limits`.
 """
 
 import contextlib
 import io
-import reprlib
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import tifffile
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
-from ar_seg_jax.data import limits
+from ar_seg_jax.data import limits, tiff
 from ar_seg_jax.data.limits import DataError
 from ar_seg_jax.interfaces import VOID
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.tif', '.tiff', '.bmp', '.webp')
 _CONVERTIBLE = ('1', 'L', 'LA', 'P', 'PA', 'RGB', 'RGBA', 'RGBX', 'CMYK', 'YCbCr', 'LAB', 'HSV')
-_MAX_FACTOR = 1000  # of the scale of images, to both sides
 
 
-def check_form(name: Path | str, channels: Any, rescale: Any, shorter_side: Any = 0):
-    """DataError unless images can have so many channels and be brought to such a scale; `name` says where this is written."""
-    if channels not in (3, 4):
-        raise DataError(f'{name}: images have 3 channels (RGB) or 4 (as stored), found {reprlib.repr(channels)}')
-    if type(rescale) not in (int, float) or not 1 / _MAX_FACTOR <= rescale <= _MAX_FACTOR:
-        raise DataError(f'{name}: rescale is a number from {1 / _MAX_FACTOR} to {_MAX_FACTOR}, found {reprlib.repr(rescale)}')
-    if type(shorter_side) is not int or not 0 <= shorter_side <= limits.MAX_SIDE:
-        raise DataError(f'{name}: shorter_side is a number of pixels up to {limits.MAX_SIDE}, found {reprlib.repr(shorter_side)}')
-
-
-def check_rescaled(path: Path, image: UInt8[np.ndarray, '...'], factor: float, shorter_side: int = 0):
+def check_rescaled(path: Path, image: np.ndarray, factor: float, shorter_side: int = 0):
     """DataError if the image is too large to be worked on at the scale that `rescale` would bring it to."""
     width, height = _rescaled(image, factor, shorter_side)
     scale = f'with {shorter_side} pixels on its shorter side' if shorter_side else f'at {factor} times its size'
@@ -58,6 +44,11 @@ def open_image(path: Path, decode: bool = True) -> Iterator[Image.Image]:
         warnings.simplefilter('ignore')  # odd metadata, where the pixels are what counts; and sizes, which are checked here
         with Image.open(path, formats=limits.FORMATS) as image:
             limits.check_size(path, image.height, image.width)
+            if image.format == 'TIFF':
+                with tiff.open_page(path):  # which refuses several pages, and knows which of them are copies
+                    pass
+            elif image.format != 'MPO' and getattr(image, 'n_frames', 1) > 1:  # cameras' MPO has a preview beside the image
+                raise DataError(f'{path}: {image.n_frames} frames of an animation; save each that counts as an image of its own')
             if decode:
                 if image.format in ('JPEG', 'MPO'):
                     limits.check_jpeg(path, image.height, image.width)
@@ -65,10 +56,8 @@ def open_image(path: Path, decode: bool = True) -> Iterator[Image.Image]:
             yield image
 
 
-def read_image(path: Path, channels: int = 3) -> UInt8[np.ndarray, 'height width {channels}']:
-    """An image with 3 (RGB) or 4 (four bands as stored, such as RGBIR) channels; see the rules of this module."""
-    if channels == 4:
-        return _read_bands(path)
+def read_image(path: Path) -> UInt8[np.ndarray, 'height width 3']:
+    """An image as RGB; see the rules of this module."""
     with open_image(path) as image:
         if image.mode not in _CONVERTIBLE:
             raise DataError(
@@ -83,8 +72,8 @@ def read_image(path: Path, channels: int = 3) -> UInt8[np.ndarray, 'height width
 
 def read_size(path: Path) -> tuple[int, int]:
     """Height and width of an image, from its header."""
-    if _is_tiff(path):
-        with _open_tiff(path) as page:
+    if tiff.is_tiff(path):
+        with tiff.open_page(path) as page:
             return page.imagelength, page.imagewidth
     with open_image(path, decode=False) as image:
         return image.height, image.width
@@ -100,44 +89,6 @@ def decode_png(encoded: bytes, name: str, modes: Sequence[str]) -> UInt8[np.ndar
         if image.mode not in modes:
             raise DataError(f'{name}: expected an image of mode {" or ".join(modes)}, found {image.mode}')
         return np.array(image)
-
-
-def _read_bands(path: Path) -> UInt8[np.ndarray, 'height width 4']:
-    """Four bands of 8 bits. TIFF goes through tifffile, since Pillow drops or refuses a fourth band of unspecified meaning."""
-    if _is_tiff(path):
-        with _open_tiff(path) as page:
-            _check_bands(path, page.shape, page.dtype)
-            limits.check_segments(path, page)
-            bands = page.asarray()
-    else:
-        with open_image(path) as image:
-            bands = np.array(image)
-    _check_bands(path, bands.shape, bands.dtype)  # also of TIFF, where damaged tags contradict each other
-    return bands if bands.shape[2] == 4 else np.moveaxis(bands, 0, 2)  # stored pixel by pixel, or plane by plane
-
-
-def _check_bands(path: Path, shape: Sequence[int], dtype: np.dtype | None):
-    if dtype != np.uint8 or len(shape) != 3 or 4 not in (shape[2], shape[0]):
-        raise DataError(f'{path}: expected four bands (R, G, B, IR) of 8 bits, found {dtype} of shape {shape}')
-
-
-def _is_tiff(path: Path) -> bool:
-    """Whether a file begins as TIFF files do, whatever it is called; DataError if it is no regular file."""
-    limits.check_file(path)
-    with limits.refusing(path, 'cannot read the file', 'fetch it again'), path.open('rb') as file:
-        return file.read(4) in (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
-
-
-@contextlib.contextmanager
-def _open_tiff(path: Path) -> Iterator[tifffile.TiffPage]:
-    """The first page of a file. DataError as in `open_image`."""
-    with (
-        limits.refusing(path, 'cannot read this TIFF file', 'fetch it again, or rewrite it uncompressed'),
-        tifffile.TiffFile(path) as file,
-    ):
-        page = file.pages[0]
-        limits.check_size(path, page.imagelength, page.imagewidth)
-        yield page
 
 
 def read_ids(path: Path) -> UInt8[np.ndarray, 'height width']:
@@ -227,7 +178,7 @@ def resize(image: UInt8[np.ndarray, '...'], height: int, width: int, label: bool
         return image
     size = width, height
     method = Image.Resampling.NEAREST if label else Image.Resampling.BILINEAR
-    if image.ndim == 3 and image.shape[2] == 4:  # Pillow would premultiply the fourth band as alpha
+    if image.ndim == 3 and image.shape[2] != 3:  # of four bands Pillow would premultiply the last as alpha
         return np.stack([np.array(Image.fromarray(band).resize(size, method)) for band in np.moveaxis(image, 2, 0)], axis=2)
     return np.array(Image.fromarray(image).resize(size, method))
 
@@ -271,9 +222,15 @@ def _rescaled(image: np.ndarray, factor: float, shorter_side: int = 0) -> tuple[
 
 
 def encode_png(array: UInt8[np.ndarray, '...']) -> bytes:
-    """PNG bytes. Those of images are not compressed: the files of records compress all they hold, and decode it faster."""
+    """PNG bytes. Those of images are not compressed: the files of records compress all they hold, and decode it faster.
+
+    Bands that PNG has no room for, more than four, lie side by side.
+    """
     stream = io.BytesIO()
-    Image.fromarray(array).save(stream, 'png', compress_level=int(array.ndim == 2))
+    level = int(array.ndim == 2)
+    if array.ndim == 3 and array.shape[2] > 4:
+        array = np.concatenate(np.moveaxis(array, 2, 0), axis=1)
+    Image.fromarray(array).save(stream, 'png', compress_level=level)
     return stream.getvalue()
 
 

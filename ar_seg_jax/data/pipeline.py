@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from jaxtyping import Int
 
 from ar_seg_jax import processes
-from ar_seg_jax.data.builder import SegmentationBuilder
+from ar_seg_jax.data.builder import HAS_NODATA, NODATA, SegmentationBuilder
 from ar_seg_jax.data.images import DataError, decode_png
 from ar_seg_jax.interfaces import VOID, Size, sides
 
@@ -31,14 +31,17 @@ def source(builder: SegmentationBuilder, split: str) -> 'Prepared':
         raise DataError(f'no split {split!r} in {builder.name}; the splits are {", ".join(builder.info.splits)}') from error
     if not len(found):
         raise DataError(f'split {split!r} of {builder.name} is empty')
-    return Prepared(found, f'split {split!r} in {builder.data_dir}')
+    return Prepared(found, f'split {split!r} in {builder.data_dir}', bool(builder.info.metadata.get(HAS_NODATA)))
 
 
 class Prepared(Sequence):
-    """Examples of a data source, called `name` where they are damaged, which is a DataError."""
+    """Examples of a data source, called `name` where they are damaged, which is a DataError.
 
-    def __init__(self, found: Sequence, name: str):
-        self._found, self._name = found, name
+    has_nodata: whether there may be pixels without data, which `decode` then tells apart.
+    """
+
+    def __init__(self, found: Sequence, name: str, has_nodata: bool = False):
+        self._found, self._name, self._more = found, name, {HAS_NODATA: True} if has_nodata else {}
 
     def __len__(self) -> int:
         return len(self._found)
@@ -47,13 +50,13 @@ class Prepared(Sequence):
         if not 0 <= index < len(self):
             raise IndexError(index)
         try:
-            return self._found[index]
+            return {**self._found[index], **self._more}
         except (RuntimeError, DecodeError) as error:  # of ArrayRecord, and of what it holds
             raise DataError(f'{self._name}: example {index} is damaged ({error}); remove it all to prepare it again') from error
 
 
 def decode(record: Example) -> Example:
-    """id, image (height, width, channels) and label (height, width), 8 bits each.
+    """id, image (height, width, channels) and label (height, width), 8 bits each; a mask, where there may be pixels without data.
 
     Prepared data may come from anywhere: DataError names an example whose parts are missing, damaged or of different sizes.
     """
@@ -63,14 +66,29 @@ def decode(record: Example) -> Example:
     # TFDS gives None for what is missing.
     if missing := [part for part in ('id', 'image', 'label') if not isinstance(record.get(part), bytes)]:
         raise DataError(f'{name}: no {" and no ".join(missing)}; prepare the data again')
-    image = decode_png(record['image'], f'{name}, its image', ('RGB', 'RGBA'))
+    image = decode_png(record['image'], f'{name}, its image', ('RGB', 'RGBA', 'L'))
     label = decode_png(record['label'], f'{name}, its label map', ('L',))
+    image = _bands(image, label.shape[1], name) if image.ndim == 2 else image
     if image.shape[:2] != label.shape:
         raise DataError(
             f'{name}: the label map is {label.shape[1]} x {label.shape[0]} pixels but its image '
             f'{image.shape[1]} x {image.shape[0]}; prepare the data again'
         )
-    return {'id': identifier, 'image': image, 'label': label}
+    found = {'id': identifier, 'image': image, 'label': label}
+    if not record.get(HAS_NODATA):
+        return found
+    return {**found, 'label': np.where(label == NODATA, VOID, label).astype(np.uint8), 'mask': label != NODATA}
+
+
+def _bands(side_by_side: np.ndarray, width: int, name: str) -> np.ndarray:
+    """Bands of this width, as `images.encode_png` stores more than four, one behind the other."""
+    count, rest = divmod(side_by_side.shape[1], width)
+    if rest or count <= 4:
+        raise DataError(
+            f'{name}, its image: expected RGB, RGBA, or more than four bands of {width} pixels side by side, found '
+            f'{side_by_side.shape[1]} pixels; prepare the data again'
+        )
+    return np.stack(np.split(side_by_side, count, axis=1), axis=-1)
 
 
 class RandomCrop(grain.transforms.RandomMap):
@@ -110,10 +128,10 @@ def training_iterator(
 
     `batch_size` is that of all processes together, and a global batch is the same on any number of them: elements depend
     on `seed` and on their place in the order only, not on threads, workers or processes. So a step's number is all that is
-    needed to go on. With more than one of `micro_batches` these are the first axis. `mask_void` adds the batches' mask, which
-    leaves out what is labelled VOID; IIC does so on COCO-Stuff, where pixels outside the classes of interest are no part of the
-    task. It uses the labels' outlines, so it is off where nothing says so. `boxes` adds where in its image each crop is. Raises
-    DataError if there are fewer examples than one batch.
+    needed to go on. With more than one of `micro_batches` these are the first axis. `mask_void` leaves what is labelled VOID out
+    of the batches' mask too, as pixels without data always are; IIC does so on COCO-Stuff, where pixels outside the classes of
+    interest are no part of the task. It uses the labels' outlines, so it is off where nothing says so. `boxes` adds where in its
+    image each crop is. Raises DataError if there are fewer examples than one batch.
     """
     if len(examples) < batch_size:
         raise DataError(
@@ -170,7 +188,7 @@ def evaluation_places(count: int, *, batch_size: int, process_count: int = 1) ->
 
 
 def _with_mask(element: Example) -> Example:
-    return {**element, 'mask': element['label'] != VOID}
+    return {**element, 'mask': (element['label'] != VOID) & element.get('mask', True)}
 
 
 def _centre(element: Example, size: Size) -> Example:
@@ -183,7 +201,7 @@ def _centre(element: Example, size: Size) -> Example:
 
 def _cut(element: Example, row: int, column: int, height: int, width: int) -> Example:
     place = np.s_[row : row + height, column : column + width]
-    return {'image': element['image'][place], 'label': element['label'][place]}
+    return {part: element[part][place] for part in ('image', 'label', 'mask') if part in element}
 
 
 def _checked_size(element: Example, crop: tuple[int, int]) -> tuple[int, int]:

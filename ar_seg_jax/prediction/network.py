@@ -17,6 +17,7 @@ from ar_seg_jax import build, files, sharding
 from ar_seg_jax.data import images
 from ar_seg_jax.data.classes import Class, classes_of, numbered
 from ar_seg_jax.data.classes import objects as numbered_objects
+from ar_seg_jax.data.form import Form
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Method, ModelState, Outputs, predicted, sides
 from ar_seg_jax.prediction import objects, tiling
@@ -34,21 +35,19 @@ Images = UInt8[np.ndarray, '*batch height width channels']
 class Network:
     """What a run has learned, for new images.
 
-    Images are of 8 bits and at the scale of the raw training images; they are brought to the scale of the training, or to the one
+    Images are as the raw training images are, in depth and scale; they are brought to the scale of the training, or to the one
     size that the method takes, and what is found for their pixels back to theirs. Threads may share a network: the devices serve
     one at a time. Every new size of image, or of tile, is compiled first.
 
     mapping: the class of each cluster, -1 for none. classes: their names and colours. Both are empty for methods that predict no
-    clusters, and so have features only. channels, rescale, shorter_side: of the images, see `images.rescale`.
+    clusters, and so have features only. form: of the raw images.
     """
 
     method: Method
     state: ModelState
     mapping: Sequence[int]
     classes: tuple[Class, ...]
-    channels: int
-    rescale: float
-    shorter_side: int = 0
+    form: Form
 
     def segment(self, image: Images) -> UInt8[np.ndarray, '*batch height width']:
         """The class of each pixel of an image, or of a batch of them; 255 for clusters without a class."""
@@ -78,7 +77,7 @@ class Network:
     def finds_objects(self) -> bool:
         """Whether the method makes images of objects, which have numbers instead of classes."""
         size = self.method.image_size
-        return size is not None and 'glimpses' in predicted(self.method, (1, *size, self.channels))
+        return size is not None and 'glimpses' in predicted(self.method, (1, *size, self.form.channels))
 
     def _objects(self, image: Image) -> Objects:
         seen = self._scaled(image)
@@ -111,16 +110,18 @@ class Network:
     def _scaled(self, image: Image) -> UInt8[np.ndarray, '_ _ channels']:
         """At the scale of the training, or at the size that the method takes, whatever becomes of its proportions."""
         size = self.method.image_size
-        return images.resize(image, *size) if size else images.rescale(image, self.rescale, shorter_side=self.shorter_side)
+        return images.resize(image, *size) if size else self.form.scaled(image)
 
     def _of_each(self, image: Images, function: Callable[[Image], Any]) -> Any:
         """`function` of an image, or of each of a batch, whose arrays are put together; UserError for what is neither."""
         image = np.asarray(image)
-        if image.dtype != np.uint8 or image.ndim not in (3, 4) or image.shape[-1] != self.channels or not image.size:
+        fits = image.dtype.kind in 'uif' if self.form.ranges else image.dtype == np.uint8
+        if not fits or image.ndim not in (3, 4) or image.shape[-1] != self.form.channels or not image.size:
             raise UserError(
-                f'expected an image of 8 bits (uint8) of height x width x {self.channels}, or a batch of them; found '
-                f'{image.dtype} of shape {image.shape}'
+                f'expected an image of {"numbers" if self.form.ranges else "8 bits (uint8)"} of height x width x '
+                f'{self.form.channels}, or a batch of them; found {image.dtype} of shape {image.shape}'
             )
+        image = self.form.to_8_bits(image)
         return function(image) if image.ndim == 3 else jax.tree.map(lambda *parts: np.stack(parts), *map(function, image))
 
     def _compiled(self, output: str) -> Callable[[Image], Any]:
@@ -166,12 +167,11 @@ def load(directory: Path | str, step: int | None = None) -> Network:
     """
     directory = files.expanded(directory)
     config = workdir.load_config(directory)
-    channels, rescale, shorter_side = workdir.load_input(directory)
-    images.check_form(directory / 'data.json', channels, rescale, shorter_side)
-    build.check_channels(config, channels)
+    form = workdir.load_form(directory)
+    build.check_channels(config, form.channels)
     method = build.method(config)
-    state = Checkpoints(workdir.checkpoints(directory)).restore_model(_shapes(method, config, channels), step)
-    network = Network(method, state, (), (), channels, rescale, shorter_side)
+    state = Checkpoints(workdir.checkpoints(directory)).restore_model(_shapes(method, config, form.channels), step)
+    network = Network(method, state, (), (), form)
     if not method.num_clusters:
         return network
     if network.finds_objects:

@@ -8,6 +8,7 @@ from typing import Any
 # the value that says what was done before. A key whose older meaning no value has does not belong here: such a run cannot go on.
 _ADDED = (
     ('', '', 'save_seconds', 120.0),
+    ('data', 'folder', 'percentiles', [1.0, 99.0]),
     ('initial_weights', '', 'layout', 'own'),
     ('initial_weights', '', 'without', []),
     ('method', 'ac', 'common_taps_only', False),

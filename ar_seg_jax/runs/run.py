@@ -12,6 +12,7 @@ from typing import IO, Any
 import jax
 
 from ar_seg_jax import build, files, processes, sharding
+from ar_seg_jax.data.builder import form
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.evaluation.evaluator import Subject
 from ar_seg_jax.interfaces import ModelState
@@ -81,9 +82,9 @@ def open_run(
     subject = Subject(method, data, split, config['seed'], lambda: _before_training(task), title)
     evaluators = assembly.evaluators(config, subject)
     if training and first:
-        prepared = data.builder.builder_config
+        prepared = data.builder
         workdir.save_config(directory, config)
-        workdir.save_data(directory, prepared.channels, prepared.rescale, prepared.shorter_side, prepared.classes, prepared.name)
+        workdir.save_data(directory, form(prepared), data.classes, prepared.builder_config.name)
     peers.wait('the directory of the run is ready')
     if not (directory / 'config.json').exists():
         raise UserError(f'{directory} of process 0 is not there; all processes need the same --workdir on a shared disk')

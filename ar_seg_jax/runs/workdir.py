@@ -2,7 +2,7 @@
 
 config.json           the config, checked when the run is resumed
 versions.json         of this program and of what it is built on, when it was last trained
-data.json             channels and scale of the images, names, colours and groups of the classes, and which prepared data it was
+data.json             form of the images, names, colours and groups of the classes, and which prepared data it was
 checkpoints/<step>/   the model, the rest of the state (Orbax), checksums of both
 damaged/<step>/       checkpoints that were found damaged, for whoever wants to look
 evaluations/<step>.json  what each evaluator found: scores with their protocols, the class of each cluster
@@ -15,6 +15,7 @@ metrics.jsonl, tensorboard/   what was logged, pictures and traces
 lock                  held while a run lives; says which
 """
 
+import dataclasses
 import json
 import os
 import socket
@@ -25,6 +26,7 @@ from typing import IO, Any
 from ar_seg_jax import configuration, files
 from ar_seg_jax.data import classes
 from ar_seg_jax.data.classes import Class
+from ar_seg_jax.data.form import Form
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Size
 from ar_seg_jax.runs import older
@@ -203,17 +205,16 @@ def load_config(workdir: Path) -> dict[str, Any]:
     return config
 
 
-def save_data(workdir: Path, channels: int, rescale: float, shorter_side: int, named: tuple[Class, ...], variant: str):
+def save_data(workdir: Path, form: Form, named: tuple[Class, ...], variant: str):
     """variant: the name of the prepared data, which changes with the files that it was made of."""
-    content = {'channels': channels, 'rescale': rescale, 'shorter_side': shorter_side, 'prepared': variant}
-    content['classes'] = [entry._asdict() for entry in named]
+    content = {**dataclasses.asdict(form), 'prepared': variant, 'classes': [entry._asdict() for entry in named]}
     files.write_json(workdir / 'data.json', content)
 
 
-def load_input(workdir: Path) -> tuple[int, float, int]:
-    """Channels of the images that the run was trained on, their size relative to the raw ones, and their shorter side, or 0."""
-    data = _load(workdir / 'data.json', 'channels', 'rescale')
-    return data['channels'], data['rescale'], data.get('shorter_side', 0)  # of which older runs know nothing
+def load_form(workdir: Path) -> Form:
+    """What the raw images are like that the run was trained on."""
+    path = workdir / 'data.json'
+    return Form.from_json(path, _load(path, 'channels', 'rescale'))
 
 
 def used_data(workdir: Path) -> tuple[str, str | None]:

@@ -7,6 +7,7 @@ import pytest
 
 from ar_seg_jax import files
 from ar_seg_jax.data import prepared
+from ar_seg_jax.data.form import Form
 from ar_seg_jax.runs import workdir
 from configs import textures
 from tests.support import commands
@@ -24,7 +25,7 @@ def place(tmp_path):
             (directory / 'records').write_bytes(bytes(2_000_000))
     for run, letter in (('here/deeper/run', 'a'), ('there/run', 'b')):
         workdir.save_config(tmp_path / run, textures.get_config().to_dict())
-        workdir.save_data(tmp_path / run, 3, 1.0, 0, (), f'x-{letter * 12}')
+        workdir.save_data(tmp_path / run, Form(3, 1.0, 0), (), f'x-{letter * 12}')
     (tmp_path / 'here' / 'link').symlink_to(tmp_path / 'there')
     return tmp_path
 

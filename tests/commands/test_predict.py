@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import tifffile
 from PIL import Image
 
 from tests.support import clusterless, commands
@@ -30,6 +31,19 @@ def test_prediction_writes_label_maps_and_goes_on_past_a_bad_file(trained, tmp_p
         assert Image.open(output / Path(name).parent / f'{Path(name).stem}_overlay.png').size == size[::-1]
     classes = json.loads((output / 'classes.json').read_text())['classes']
     assert [entry['name'] for entry in classes] == ['brick', 'grass', 'gravel']
+
+
+def test_a_geotiff_gets_one_in_return(trained, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (37, 61, 3), dtype=np.uint8)
+    corner = (33922, 12, 6, (0.0, 0.0, 0.0, 5e5, 3e6, 0.0), True)
+    tifffile.imwrite(tmp_path / 'a.tif', pixels, photometric='rgb', extratags=[corner, (33550, 12, 3, (2.0, 2.0, 0.0), True)])
+    done = commands.run(
+        'predict', f'--workdir={trained.directory}', f'--input={tmp_path / "a.tif"}', f'--output={tmp_path / "out"}'
+    )
+    assert done.returncode == 0, done.stderr
+    with tifffile.TiffFile(tmp_path / 'out' / 'a_labels.tif') as file:
+        assert file.geotiff_metadata['ModelTiepoint'][3:5] == [5e5, 3e6] and file.geotiff_metadata['ModelPixelScale'][0] == 2
+        np.testing.assert_array_equal(file.asarray(), Image.open(tmp_path / 'out' / 'a_labels.png'))
 
 
 def test_a_method_without_clusters_is_refused_before_anything_is_written(trained, tmp_path):

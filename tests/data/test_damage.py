@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,28 +12,39 @@ from PIL import Image
 
 from ar_seg_jax import sharding
 from ar_seg_jax.data import builder, folder, images, pipeline
+from ar_seg_jax.data.form import Form
 from ar_seg_jax.data.limits import DataError
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.runs import assembly, workdir
 
 
-@pytest.mark.parametrize('channels', [2, '3', [3]])
-def test_numbers_of_channels_that_cannot_be_are_refused(channels):
-    images.check_form('data.json', 4, 0.5)
-    with pytest.raises(DataError, match=r'^data\.json: images have 3 channels \(RGB\) or 4 \(as stored\), found '):
-        images.check_form('data.json', channels, 1.0)
-
-
-@pytest.mark.parametrize('rescale', [0, -1.0, 1e9, 10**400, float('nan'), '1', None, True])
-def test_scales_that_cannot_be_are_refused(rescale):
-    with pytest.raises(DataError, match=r'^data\.json: rescale is a number from 0\.001 to 1000, found '):
-        images.check_form('data.json', 3, rescale)
-
-
-@pytest.mark.parametrize('side', [-1, 65_536, 1.0, True, '320', None])
-def test_sides_that_cannot_be_are_refused(side):
-    with pytest.raises(DataError, match=r'^data\.json: shorter_side is a number of pixels up to 65535, found '):
-        images.check_form('data.json', 3, 1.0, side)
+@pytest.mark.parametrize(
+    ('wrong', 'message'),
+    [
+        *(
+            ({'channels': found}, r'images have 3 channels \(RGB\) or up to 16 \(as stored\), found ')
+            for found in (2, 17, '3', [3])
+        ),
+        *(
+            ({'rescale': found}, r'rescale is a number from 0\.001 to 1000, found ')
+            for found in (0, -1.0, 1e9, 10**400, float('nan'), '1', None, True)
+        ),
+        *(
+            ({'shorter_side': found}, 'shorter_side is a number of pixels up to 65535, found ')
+            for found in (-1, 65_536, 1.0, True, '320', None)
+        ),
+        *(
+            ({'ranges': found}, 'ranges are two finite numbers, the first the lower one, of each channel; found ')
+            for found in (7, 'abc', [[0, 1]], [[0, 1], [0, 1], [1, 1]], [[0, 1], [0, 1], [0, float('nan')]], [[0, 1, 2]] * 3)
+        ),
+    ],
+)
+@pytest.mark.usefixtures('as_users_have_it')
+def test_forms_of_images_that_cannot_be_are_refused(wrong, message):
+    content = {'channels': 3, 'rescale': 0.5, 'classes': []}
+    assert Form.from_json(Path('data.json'), content) == Form(3, 0.5)
+    with pytest.raises(DataError, match=rf'^data\.json: {message}'):
+        Form.from_json(Path('data.json'), content | wrong)
 
 
 def _record(height=6, width=5, **changes):
@@ -59,7 +71,10 @@ def _header(width, height):
         ({'image': _header(10_000, 10_000)}, 'its image: 10000 x 10000 pixels exceed the limit'),
         ({'label': _header(1, 80_000)}, 'its label map: 1 x 80000 pixels exceed the limit'),
         ({'label': _record()['image']}, 'its label map: expected an image of mode L, found RGB'),
-        ({'image': _record()['label']}, 'its image: expected an image of mode RGB or RGBA, found L'),
+        (
+            {'image': _record()['label']},
+            'its image: expected RGB, RGBA, or more than four bands of 5 pixels side by side, found 5 pixels',
+        ),
         ({'label': _record(5, 6)['label']}, 'the label map is 6 x 5 pixels but its image 5 x 6'),
     ],
 )

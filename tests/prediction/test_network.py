@@ -7,7 +7,6 @@ import shutil
 
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 from PIL import Image
@@ -16,6 +15,7 @@ import ar_seg_jax
 from ar_seg_jax import build, files
 from ar_seg_jax.data import images, textures
 from ar_seg_jax.data.classes import Class
+from ar_seg_jax.data.form import Form
 from ar_seg_jax.data.limits import DataError
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import VOID, ModelState
@@ -36,12 +36,6 @@ def image():
     """A collage, of a size that no stride divides."""
     grey, _ = textures.collage([textures.photograph(name, 0.5) for name in textures.PHOTOGRAPHS], 96, np.random.default_rng(0))
     return np.repeat(grey[:61, :83, None], 3, axis=2)
-
-
-@pytest.fixture
-def as_users_have_it(monkeypatch):
-    """Without jaxtyping, which would check annotations before the program checks what it is given."""
-    monkeypatch.setattr(jaxtyping.config, 'jaxtyping_disable', True)
 
 
 @pytest.fixture
@@ -132,7 +126,7 @@ def test_what_is_no_image_of_the_network_is_refused(network, function, wrong, fo
 
 
 def test_images_are_brought_to_the_scale_of_the_training_and_results_back(network, image, directory):
-    workdir.save_data(directory, 3, 0.5, 0, network.classes, 'pack-0')
+    workdir.save_data(directory, Form(3, 0.5, 0), network.classes, 'pack-0')
     halved, image = ar_seg_jax.load(directory), image[:60, :80]
     smaller = images.rescale(image, 0.5)
     labels = halved.segment(image)
@@ -143,7 +137,7 @@ def test_images_are_brought_to_the_scale_of_the_training_and_results_back(networ
 
 
 def test_images_are_brought_to_the_shorter_side_of_the_training_and_results_back(network, image, directory):
-    workdir.save_data(directory, 3, 1.0, 30, network.classes, 'pack-0')
+    workdir.save_data(directory, Form(3, 1.0, 30), network.classes, 'pack-0')
     halved, image = ar_seg_jax.load(directory), image[:60, :80]
     np.testing.assert_array_equal(halved.features(image), network.features(images.rescale(image, 0.5)))
     assert halved.segment(image[:, :70]).shape == (60, 70)
@@ -152,7 +146,7 @@ def test_images_are_brought_to_the_shorter_side_of_the_training_and_results_back
 @pytest.mark.parametrize(
     ('channels', 'rescale', 'message'),
     [
-        (5, 1.0, r'images have 3 channels \(RGB\) or 4 \(as stored\), found 5'),
+        (17, 1.0, r'images have 3 channels \(RGB\) or up to 16 \(as stored\), found 17'),
         (3, 0.0, r'rescale is a number from 0\.001 to 1000, found 0\.0'),
         (3, 'x', r"rescale is a number from 0\.001 to 1000, found 'x'"),
     ],
@@ -166,7 +160,7 @@ def test_channels_and_scales_that_cannot_be_are_refused(directory, channels, res
 
 def test_images_of_other_channels_than_the_model_normalises_are_refused(directory, network, monkeypatch):
     monkeypatch.setitem(build.MODELS, 'autoregressive', tiny.normalising((0.5,) * 3, (0.2,) * 3))
-    workdir.save_data(directory, 4, 1.0, 0, network.classes, 'pack-0')
+    workdir.save_data(directory, Form(4, 1.0, 0), network.classes, 'pack-0')
     with pytest.raises(UserError, match=r"normalises images of 3 channels, but those of config\.data 'textures' have 4; "):
         ar_seg_jax.load(directory)
 

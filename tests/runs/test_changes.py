@@ -9,6 +9,7 @@ import PIL.Image
 import pytest
 
 from ar_seg_jax.data import builder, folder
+from ar_seg_jax.data.form import Form
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.runs import changes, workdir
 from configs import folder as folder_config
@@ -22,7 +23,7 @@ def place(tmp_path):
         PIL.Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(tmp_path / 'pack' / f'{name}.png')
     prepared = builder.prepare(_builder(tmp_path))
     workdir.save_config(tmp_path / 'run', folder_config.get_config().to_dict())
-    workdir.save_data(tmp_path / 'run', 3, 1.0, 0, (), prepared.builder_config.name)
+    workdir.save_data(tmp_path / 'run', Form(3, 1.0, 0), (), prepared.builder_config.name)
     (workdir.checkpoints(tmp_path / 'run') / '3').mkdir(parents=True)
     return tmp_path
 

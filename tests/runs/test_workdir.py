@@ -9,6 +9,7 @@ import pytest
 import ar_seg_jax
 from ar_seg_jax import files
 from ar_seg_jax.data.classes import Class
+from ar_seg_jax.data.form import Form
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.runs import workdir
 from configs import common, textures
@@ -204,13 +205,13 @@ def test_a_run_of_another_form_is_refused_with_both_versions(tmp_path):
 
 
 def test_what_images_were_like_comes_back_as_saved(tmp_path):
-    workdir.save_data(tmp_path, 4, 0.5, 320, (Class('road', (1, 2, 3)),), 'pack-0')
-    assert workdir.load_input(tmp_path) == (4, 0.5, 320)
+    workdir.save_data(tmp_path, Form(4, 0.5, 320), (Class('road', (1, 2, 3)),), 'pack-0')
+    assert workdir.load_form(tmp_path) == Form(4, 0.5, 320)
     (tmp_path / 'data.json').write_text('{"channels": 3, "rescale": 0.5, "classes": []}')  # of a run before there were sides
-    assert workdir.load_input(tmp_path) == (3, 0.5, 0)
+    assert workdir.load_form(tmp_path) == Form(3, 0.5)
     (tmp_path / 'data.json').write_text('{"channels": 3}')
     with pytest.raises(UserError, match=r'data\.json: expected an object with channels, rescale, which lacks rescale'):
-        workdir.load_input(tmp_path)
+        workdir.load_form(tmp_path)
 
 
 def test_classes_of_clusters_come_back_as_saved(tmp_path):

@@ -1,0 +1,38 @@
+"""Where a file has no data: collars of mosaics, clouds that were cut out, transparent pixels."""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Num
+from PIL import ImageOps
+
+from ar_seg_jax.data import images, tiff
+from ar_seg_jax.data.limits import DataError
+
+
+def covered(path: Path, image: Num[np.ndarray, 'height width channels']) -> Bool[np.ndarray, 'height width'] | None:
+    """Whether the pixels of an image, as `Form.read` has it, show anything; None if all of them do.
+
+    They do not where they are fully transparent, where all bands have the value that GDAL calls nodata, or where one of them is
+    no number. DataError for a damaged file.
+    """
+    known = [~np.isnan(image).any(axis=-1)] if image.dtype.kind == 'f' else []
+    if tiff.is_tiff(path):
+        if (value := tiff.nodata(path)) is not None:
+            known.append((image != value).any(axis=-1))
+        if tiff.has_alpha(path) and image.shape[2] == 3:
+            known.append(tiff.read(path)[..., -1] > 0)
+    else:
+        known += _opaque(path)
+    if any(one.shape != image.shape[:2] for one in known):
+        raise DataError(f'{path}: an alpha band of another size than the image; rewrite the file')
+    every = np.logical_and.reduce(known) if known else np.array(True)
+    return None if every.all() else every
+
+
+def _opaque(path: Path) -> list[Bool[np.ndarray, 'height width']]:
+    with images.open_image(path, decode=False) as image:
+        if not image.has_transparency_data:
+            return []
+    with images.open_image(path) as image:
+        return [np.array(ImageOps.exif_transpose(image).convert('RGBA').getchannel('A')) > 0]
