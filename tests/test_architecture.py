@@ -41,7 +41,7 @@ ALLOWED = {
     'cli': {'config_files', 'configuration', 'errors', 'processes', 'training'},
     'main': {'build', 'cli', 'runs'},
     'evaluate': {'cli', 'errors', 'runs'},
-    'predict': {'cli', 'data', 'drawing', 'errors', 'files', 'prediction'},
+    'predict': {'cli', 'data', 'drawing', 'errors', 'files', 'interfaces', 'prediction'},
     'sweep': {'cli', 'errors', 'files', 'runs', 'sweeping'},
     'figures': {'cli', 'data', 'drawing', 'errors', 'files', 'prediction'},
     'convert': {'cli', 'errors', 'files', 'torch_files'},

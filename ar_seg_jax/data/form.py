@@ -55,9 +55,10 @@ class Form:
     def from_json(cls, path: Path, content: Mapping[str, Any]) -> 'Form':
         """What `path` says; older runs know nothing of shorter sides and ranges."""
         try:
-            return cls(**{field.name: content[field.name] for field in dataclasses.fields(cls) if field.name in content})
+            found = cls(**{field.name: content[field.name] for field in dataclasses.fields(cls) if field.name in content})
         except DataError as error:
             raise DataError(f'{path}: {error}') from error
+        return dataclasses.replace(found, ranges=tuple(map(tuple, found.ranges)))
 
     def read(self, path: Path) -> Num[np.ndarray, 'height width channels']:
         """An image as it is stored, at its own size. DataError for a file that cannot be used, or is too large when scaled."""

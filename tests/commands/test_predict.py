@@ -42,7 +42,7 @@ def test_a_geotiff_gets_one_in_return(trained, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     with tifffile.TiffFile(tmp_path / 'out' / 'a_labels.tif') as file:
-        assert file.geotiff_metadata['ModelTiepoint'][3:5] == [5e5, 3e6] and file.geotiff_metadata['ModelPixelScale'][0] == 2
+        assert file.pages[0].tags[33922].value[3:5] == (5e5, 3e6) and file.pages[0].tags[33550].value == (2.0, 2.0, 0.0)
         np.testing.assert_array_equal(file.asarray(), Image.open(tmp_path / 'out' / 'a_labels.png'))
 
 

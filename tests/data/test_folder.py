@@ -142,11 +142,11 @@ def test_an_interrupted_preparation_leaves_nothing_and_can_be_repeated(labelled,
     whole = images.read_image
     calls = []
 
-    def interrupted(path, channels=3):
+    def interrupted(path):
         calls.append(path)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return whole(path, channels)
+        return whole(path)
 
     make = lambda: folder.builder(data_dir=str(tmp_path / 'tfds'), root=str(labelled), block_size=0)  # noqa: E731
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):

@@ -230,7 +230,7 @@ def test_large_images_are_seen_whole_by_methods_that_say_so(monkeypatch, relativ
     batch = {'image': jnp.asarray(image[None, ::10, ::10]), 'label': jnp.zeros((1, 60, 56), jnp.uint8)}
     state = method.init(jax.random.key(0), batch['image'])
     params, extra = method.refresh(*state, iter([batch]), key=jax.random.key(1), time=tiny.BEGINNING)
-    found = Network(method, ModelState(0, params, extra), (0, 1, 2), (), 3, 1.0).segment(image)
+    found = Network(method, ModelState(0, params, extra), (0, 1, 2), (), Form()).segment(image)
     assert bool(cut) == tiled
     expected = np.asarray(method.predict(params, extra, jnp.asarray(image[None]))['scores'])[0].argmax(-1)
     assert np.mean(found == expected) > 0.9999  # another compilation rounds differently
