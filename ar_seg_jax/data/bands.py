@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Num, Shaped, UInt8
+from jaxtyping import Float64, Num, Shaped, UInt8
 
-from ar_seg_jax.data import images, tiff
+from ar_seg_jax.data import coverage, images, tiff
 from ar_seg_jax.data.limits import DataError
 
 MOST = 16  # bands
@@ -53,7 +53,8 @@ def dtype(path: Path) -> np.dtype:
 def ranges(paths: Sequence[Path], training: Sequence[Path], channels: int, percentiles: tuple[float, float]) -> Ranges:
     """These percentiles of each band over the `training` images, or nothing if all images have 8 bits.
 
-    A band with one value has a range of 1. DataError where some images have 8 bits and others more, since no range fits both.
+    Pixels without data do not count. A band with one value has a range of 1. DataError where some images have 8 bits and others
+    more, since no range fits both.
     """
     deep = {path: dtype(path).itemsize > 1 for path in paths}
     if not any(deep.values()):
@@ -62,7 +63,7 @@ def ranges(paths: Sequence[Path], training: Sequence[Path], channels: int, perce
         example, other = next(path for path in paths if deep[path]), next(path for path in paths if not deep[path])
         raise DataError(f'{other} has 8 bits and {example} {8 * dtype(example).itemsize}; bring all images to one depth first')
     each = max(_FEWEST, _SAMPLE // len(training))
-    sampled = np.concatenate([_spread(read(path, channels), each) for path in training])
+    sampled = np.concatenate([_spread(path, channels, each) for path in training])
     sampled[~np.isfinite(sampled)] = np.nan
     if (empty := np.isnan(sampled).all(axis=0)).any():
         raise DataError(f'band {int(np.argmax(empty))} of {training[0]} and all other training images has no finite number')
@@ -90,7 +91,10 @@ def _through_pillow(path: Path) -> Shaped[np.ndarray, 'height width bands']:
     return pixels.reshape(*pixels.shape[:2], -1)
 
 
-def _spread(stored: Num[np.ndarray, 'height width channels'], count: int) -> Num[np.ndarray, '_ channels']:
-    """About so many pixels of an image, evenly spread, as float64."""
+def _spread(path: Path, channels: int, count: int) -> Float64[np.ndarray, '_ {channels}']:
+    """About so many pixels of an image, evenly spread; those without data are not there."""
+    stored = read(path, channels)
+    covered = coverage.covered(path, stored)
     step = max(1, int((stored.shape[0] * stored.shape[1] / count) ** 0.5))
-    return stored[::step, ::step].reshape(-1, stored.shape[2]).astype(np.float64)
+    taken = stored[::step, ::step].astype(np.float64)
+    return taken.reshape(-1, channels) if covered is None else taken[covered[::step, ::step]]

@@ -12,18 +12,15 @@ Images without a label map count as not annotated. Pixels without data (`coverag
 """
 
 import dataclasses
-import itertools
 import logging
 import reprlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
 
-from ar_seg_jax import files
-from ar_seg_jax.data import bands, classes, coverage, images, limits, split_table, tiff
+from ar_seg_jax.data import annotation, bands, blocks, coverage, images, split_table, tiff
 from ar_seg_jax.data.builder import (
     HAS_NODATA,
     NODATA,
@@ -35,7 +32,6 @@ from ar_seg_jax.data.builder import (
     existing_directory,
     form,
 )
-from ar_seg_jax.data.classes import Class
 from ar_seg_jax.data.form import Form
 from ar_seg_jax.data.limits import DataError
 from ar_seg_jax.data.prepared import Source
@@ -43,35 +39,12 @@ from ar_seg_jax.interfaces import VOID
 
 _logger = logging.getLogger(__name__)
 
-_IDS = frozenset(map(str, range(256)))
-
-
-@dataclasses.dataclass(frozen=True)
-class Labels:
-    """How label files are read: class index by id, and by position in `colours` for maps drawn in colours."""
-
-    classes: tuple[Class, ...]
-    by_id: dict[int, int]
-    colours: tuple[classes.Colour, ...]
-    colour_ids: tuple[int, ...]
-
-    def read(self, path: Path) -> UInt8[np.ndarray, 'height width']:
-        with images.open_image(path) as image:
-            in_colours = image.mode in ('RGB', 'RGBA')
-        if not in_colours:
-            return images.map_ids(path, images.read_ids(path), self.by_id)
-        if not self.colours:
-            raise DataError(f'{path}: a label map in colours needs classes.json with "color_rgb" for every class')
-        indices = images.read_colours(path, self.colours)
-        known = {place: self.by_id[key] for place, key in enumerate(self.colour_ids) if key in self.by_id}
-        return images.map_ids(path, indices, known)
-
 
 @dataclasses.dataclass(eq=False, kw_only=True, repr=False)
 class FolderConfig(SegmentationConfig):
     files: dict[str, list[tuple[str, Path]]]  # (id, image file) of each split
     label_files: dict[str, Path]
-    labels: Labels | None
+    labels: annotation.Labels | None
     block_size: int
     edges: str
     percentiles: tuple[float, float]
@@ -110,7 +83,7 @@ class Folder(SegmentationBuilder):
             if not config.block_size:
                 yield example(identifier, image, label)
                 continue
-            for row, column, block, block_label in blocks(path, image, label, config.block_size, config.edges):
+            for row, column, block, block_label in blocks.cut(path, image, label, config.block_size, config.edges):
                 yield example(f'{identifier}_{row}_{column}', block, block_label)
 
 
@@ -151,7 +124,7 @@ def builder(
     low, high = _percentiles(percentiles)
     files = _image_files(directory)
     label_files = {path.stem: path for path in sorted((directory / 'labels').glob('*.*'))} if labels else {}
-    reading = _labels(directory, variant, label_files) if label_files else None
+    reading = annotation.found(directory, variant, label_files) if label_files else None
     if variant and reading is None:
         raise DataError(f'{directory}: data.variant={variant!r} needs label maps in {directory / "labels"}; found none')
     sources = stamps([*(path for pairs in files.values() for _, path in pairs), *label_files.values()])
@@ -233,112 +206,3 @@ def _image_files(directory: Path) -> dict[str, list[tuple[str, Path]]]:
     base = directory / 'images' if (directory / 'images').is_dir() else directory
     by_id = by_identifier(base)
     return split_table.read(directory / 'splits.csv', by_id, base) or {'train': list(by_id.items())}
-
-
-def _labels(directory: Path, variant: str, label_files: dict[str, Path]) -> Labels:
-    table = directory / 'classes.json'
-    if not table.exists():
-        if variant:
-            raise DataError(f'{table}: no such file, but data.variant={variant!r} is defined there')
-        return _numbered(label_files)
-    content = _content(table)
-    entries = content.get('classes')
-    if not entries:
-        raise DataError(
-            f'{table}: no list "classes" of {{"id", "name", "color_rgb"}}; found {sorted(content)}. Add it, or train without '
-            'label maps: --config.data.labels=False'
-        )
-    ignored = content.get('ignore', VOID)
-    _check_classes(table, entries, ignored)
-    ids = [entry['id'] for entry in entries]
-    given = [tuple(entry.get('color_rgb', ())) for entry in entries]
-    if variant:
-        if variant not in content or 'map' not in content[variant]:
-            known = [key for key, value in content.items() if isinstance(value, dict) and 'map' in value]
-            raise DataError(f'{table}: no variant {variant!r}; the variants are {known or "none"}')
-        names, by_id = _variant(table, content[variant])
-        chosen = tuple(map(Class, names, classes.colours(len(names))))
-    else:
-        kept = [entry for entry in entries if entry['id'] != ignored]
-        by_id = {entry['id']: index for index, entry in enumerate(kept)} | {ignored: VOID}
-        fallback = classes.colours(len(kept))
-        chosen = tuple(Class(entry['name'], tuple(entry.get('color_rgb', fallback[i]))) for i, entry in enumerate(kept))
-    by_id.setdefault(VOID, VOID)
-    return Labels(chosen, by_id, tuple(given) if all(given) else (), tuple(ids))
-
-
-def _content(table: Path) -> dict[str, Any]:
-    limits.check_file(table)
-    return files.read_json(table, advice='ar_seg_jax/data/folder.py has its form')
-
-
-def _check_classes(table: Path, entries: Any, ignored: Any):
-    """DataError unless all classes have different ids of 8 bits and a printable name, and colours are colours."""
-    for entry in entries if isinstance(entries, list) else [entries]:
-        match entry:
-            case {'id': int(key), 'name': name} if key in range(256) and _is_name(name):
-                if _is_colour(entry.get('color_rgb', [0, 0, 0])):
-                    continue
-        raise DataError(
-            f'{table}: expected a class as {{"id": 0 to 255, "name": "...", "color_rgb": [0 to 255, 0 to 255, 0 to 255]}}, found '
-            f'{reprlib.repr(entry)}'
-        )
-    ids = [entry['id'] for entry in entries]
-    if len(set(ids)) < len(ids) or type(ignored) is not int or ignored not in range(256):
-        raise DataError(f'{table}: ids of classes must differ, and "ignore" be a number from 0 to 255; found {ids}, {ignored!r}')
-
-
-def _variant(table: Path, content: Any) -> tuple[list[str], dict[int, int]]:
-    """Names of the classes of a coarser set, and the index of each id in it; DataError if they do not fit together."""
-    match content:
-        case {'names': [*names], 'map': {**pairs}} if all(map(_is_name, names)) and len(names) < NODATA:
-            if all(key in _IDS and (value == VOID or value in range(len(names))) for key, value in pairs.items()):
-                return names, {int(key): value for key, value in pairs.items()}
-    raise DataError(
-        f'{table}: expected a variant as {{"names": ["...", ...], "map": {{"id": index of a name, or {VOID}, ...}}}}, found '
-        f'{reprlib.repr(content)}'
-    )
-
-
-def _is_name(value: Any) -> bool:
-    return isinstance(value, str) and value.isprintable()
-
-
-def _is_colour(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 3 and all(isinstance(level, int) and 0 <= level <= 255 for level in value)
-
-
-def _numbered(label_files: dict[str, Path]) -> Labels:
-    """Classes for label maps that nobody named: the ids that occur, except VOID."""
-    ids = sorted({int(key) for path in label_files.values() for key in np.unique(images.read_ids(path))} - {VOID})
-    named = tuple(Class(f'class {key}', colour) for key, colour in zip(ids, classes.colours(len(ids)), strict=True))
-    return Labels(named, {key: index for index, key in enumerate(ids)}, (), ())
-
-
-def blocks(
-    path: Path, image: np.ndarray, label: np.ndarray | None, size: int, edges: str
-) -> Iterator[tuple[int, int, np.ndarray, np.ndarray | None]]:
-    """Row, column, image and label map of each block that has data, from the top left."""
-    height, width = image.shape[:2]
-    if min(height, width) < size:
-        raise DataError(
-            f'{path}: {width} x {height} pixels after rescaling is smaller than a block of {size} x {size}; '
-            'lower --config.data.block_size (and the crop), raise --config.data.rescale, or remove the file'
-        )
-    rows, columns = _starts(height, size, edges), _starts(width, size, edges)
-    seen = np.zeros((height, width), bool)
-    for row, column in itertools.product(rows, columns):
-        place = np.s_[row : row + size, column : column + size]
-        block_label = None
-        if label is not None:
-            block_label = np.where(seen[place] & (label[place] != NODATA), VOID, label[place]).astype(np.uint8)
-        seen[place] = True
-        if block_label is None or (block_label != NODATA).any():
-            yield row, column, image[place], block_label
-
-
-def _starts(length: int, size: int, edges: str) -> list[int]:
-    if edges == 'drop':
-        return list(range(0, length - size + 1, size))
-    count = -(-length // size)
-    return [round(start) for start in np.linspace(0, length - size, count)]

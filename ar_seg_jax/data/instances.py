@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from ar_seg_jax.data import folder, images, instance_masks, split_table
+from ar_seg_jax.data import blocks, folder, images, instance_masks, split_table
 from ar_seg_jax.data.builder import SegmentationBuilder, SegmentationConfig, config_name, example, existing_directory
 from ar_seg_jax.data.limits import DataError
 from ar_seg_jax.interfaces import Size
@@ -60,7 +60,7 @@ class Instances(SegmentationBuilder):
             if not config.block_size:
                 yield example(identifier, image, _numbered(path, label))
                 continue
-            for row, column, block, part in folder.blocks(path, image, label, config.block_size, 'drop'):
+            for row, column, block, part in blocks.cut(path, image, label, config.block_size, 'drop'):
                 yield example(f'{identifier}_{row}_{column}', block, _numbered(path, part))
 
 
