@@ -488,6 +488,29 @@ def test_raster_convolutions_around_zigzag_attention_keep_neither_order():
     assert violations == [650, 88]
 
 
+@pytest.mark.parametrize(('size', 'padding'), [(3, ((1, 1), (1, 1))), (2, ((0, 0), (0, 0))), (2, ((0, 1), (0, 0)))])
+@pytest.mark.parametrize('height', [8, 9])
+def test_a_pool_is_that_of_flax_and_so_is_its_gradient(size, padding, height, monkeypatch):
+    x = normal(0, (2, height, 6, 5))
+
+    def values_and_gradient(platform):
+        monkeypatch.setattr(layers, 'platform', lambda: platform)
+        found, pull = jax.vjp(lambda x: layers.max_pool(x, size, 2, padding), x)
+        return found, pull(normal(1, found.shape))[0]
+
+    for ours, theirs in zip(values_and_gradient('cpu'), values_and_gradient('gpu'), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+def test_equal_cells_share_the_gradient_of_a_pool_and_padding_has_none_of_it(dtype):
+    x = jnp.zeros((1, 4, 4, 1), dtype)
+    found, pull = jax.vjp(lambda x: layers.max_pool(x, 3, 2, ((1, 1), (1, 1))), x)
+    gradient = pull(jnp.ones_like(found))[0]
+    assert float(found.max()) == float(found.min()) == 0
+    assert float(gradient.astype('float32').sum()) == 4 and float(gradient.min()) >= 0
+
+
 @pytest.mark.parametrize('platform', ['cpu', 'gpu'])
 def test_a_pointwise_layer_is_a_dense_one_in_the_precision_it_is_given(platform, monkeypatch):
     """With its parameters, whose values files of trained weights have by these names; on GPUs positions are one axis."""

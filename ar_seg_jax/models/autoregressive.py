@@ -206,7 +206,7 @@ class Stem(nn.Module):
     ) -> Float[Array, 'batch map_height map_width 64']:
         x = layers.MaskedConv(_STEM_CHANNELS, stride=self.output_stride // 2, dtype=self.dtype, name='conv')(x)
         x = nn.BatchNorm(use_running_average=not train, momentum=momentum, dtype=self.dtype, name='norm')(x)
-        return nn.max_pool(nn.relu(x), (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+        return layers.max_pool(nn.relu(x), 3, 2, ((1, 1), (1, 1)))
 
 
 class MaskedStem(nn.Module):

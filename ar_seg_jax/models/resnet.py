@@ -53,7 +53,7 @@ class ResNet18(nn.Module):
             return apply
 
         x = nn.relu(conv(self.width, _STEM_SIZE, 'stem', self.stem_stride)(x))
-        x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+        x = layers.max_pool(x, 3, 2, ((1, 1), (1, 1)))
         maps = []
         for stage, (stage_stride, dilation) in enumerate(zip(self.strides, self.dilations, strict=True)):
             features = self.width * 2**stage

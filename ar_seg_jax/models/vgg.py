@@ -70,7 +70,7 @@ class VGG(nn.Module):
             x = nn.relu(x)
             if index == _POOLED_AFTER:
                 beyond = [(0, 0 if self.geometry == 'paper' else side % 2) for side in x.shape[1:3]]
-                x = nn.max_pool(x, (2, 2), strides=(2, 2), padding=beyond)
+                x = layers.max_pool(x, 2, 2, beyond)
         if self.geometry == 'paper':
             x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
         heads = {
