@@ -11,6 +11,7 @@ pictures/<step>-panel.png      the best, median and worst of the scored images, 
 pictures/<step>-confusion.png  clusters against classes
 pictures/curves.png            the objective and scores over the steps
    where another split than that of the run is evaluated, <step> is <step>-<split>
+evaluations/<step>-on-<folder>-<split>-<fit or saved>.json  scores on another folder of images
 metrics.jsonl, tensorboard/   what was logged, pictures and traces
 lock                  held while a run lives; says which
 """
@@ -135,6 +136,12 @@ def claim(workdir: Path) -> IO[str]:
     file.write(f'process {os.getpid()} on {socket.gethostname()}\n')
     file.flush()
     return file
+
+
+def is_foreign(workdir: Path) -> bool:
+    """Whether somebody else than this user owns the run, or its config, which names files that would be read."""
+    places = [path for path in (workdir, workdir / 'config.json') if path.exists()]
+    return any(path.stat().st_uid != os.geteuid() for path in places)
 
 
 def check_inside(workdir: Path):
