@@ -9,10 +9,10 @@ as evaluations/006150-test.json. --probes is used in place of config.evaluators.
 it; --data_dir is for a run that comes from another machine.
 
 --root is any folder of images with label maps, in the layout of ar_seg_jax/data/folder.py: another data set, or that of the run
-after it moved. Its images are segmented whole, as `predict` does it. The classes of clusters are those that fit best on these images
-(--match=fit, by the matching of the run's first protocol), or those that the run's own evaluation of the step found and stored
-(--match=saved). What is scored is --split, or else the run's split if the folder has it, or else all. Prints accuracy, IoU and
-boundary F-score of each class with 95 % intervals over the images, and keeps them in a file of their own, such as
+after it moved. Its images are segmented whole, as `predict` does it. The classes of clusters are those that fit best on these
+images (--match=fit, by the matching of the run's first protocol), or those that the run's own evaluation of the step found and
+stored (--match=saved). What is scored is --split, or else the run's split if the folder has it, or else all. Prints accuracy, IoU
+and boundary F-score of each class with 95 % intervals over the images, and keeps them in a file of their own, such as
 evaluations/006150-on-mine-val-fit.json; nothing that the run wrote changes.
 
 The config of a run that belongs to another user could name any file of yours, so that one is evaluated with --root only.

@@ -1,14 +1,15 @@
 """Scores label maps that anything made against the true ones.
 
-    python -m ar_seg_jax.score --labels DIR --predictions DIR [--matching none|one-to-one|many-to-one] [--classes FILE] [--output FILE]
+    python -m ar_seg_jax.score --labels DIR --predictions DIR [--matching none|one-to-one|many-to-one]
+      [--classes FILE] [--output FILE]
 
-Both directories hold label maps of the same names: greyscale or palette images whose pixel values are ids, or, with a classes.json
-that has them, images in the colours of classes. 255 is a pixel without a label. With --matching=none ids are classes on both sides;
-with the others those of predictions are clusters, which get the classes that fit best on all of these images, so that the score is
-not a held-out one. What `predict` writes can be scored as it is.
+Both directories hold label maps of the same names: greyscale or palette images whose pixel values are ids, or, with a
+classes.json that has them, images in the colours of classes. 255 is a pixel without a label. With --matching=none ids are classes
+on both sides; with the others those of predictions are clusters, which get the classes that fit best on all of these images, so
+that the score is not a held-out one. What `predict` writes can be scored as it is.
 
-Prints accuracy, IoU and boundary F-score of each class with 95 % intervals over the images, and who is confused with whom; --output
-keeps all of it as JSON. Files that do not fit together are listed, and then nothing is scored.
+Prints accuracy, IoU and boundary F-score of each class with 95 % intervals over the images, and who is confused with whom;
+--output keeps all of it as JSON. Files that do not fit together are listed, and then nothing is scored.
 """
 
 from absl import flags
@@ -18,7 +19,10 @@ from ar_seg_jax import cli
 _LABELS = flags.DEFINE_string('labels', None, 'Directory of the true label maps.', required=True)
 _PREDICTIONS = flags.DEFINE_string('predictions', None, 'Directory of what is scored.', required=True)
 _MATCHING = flags.DEFINE_enum(
-    'matching', 'none', ['none', 'one-to-one', 'many-to-one'], 'How the ids of predictions get their classes; none: by themselves.'
+    'matching',
+    'none',
+    ['none', 'one-to-one', 'many-to-one'],
+    'How the ids of predictions get their classes; none: by themselves.',
 )
 _CLASSES = flags.DEFINE_string(
     'classes', None, 'classes.json of the labels; by default that in --labels or, where that is called labels, beside it.'

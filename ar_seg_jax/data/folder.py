@@ -130,7 +130,9 @@ def builder(
     Raises DataError for what is missing or does not fit. Prepared files depend on the options and on the names, sizes
     and times of the files, so a changed folder is prepared anew.
     """
-    directory = existing_directory(root, 'set --config.data.root to the folder with your images (to evaluate a run on it: --root)')
+    directory = existing_directory(
+        root, 'set --config.data.root to the folder with your images (to evaluate a run on it: --root)'
+    )
     if edges not in ('overlap', 'drop'):
         raise DataError(f"data.edges is 'overlap' or 'drop', found {edges!r}")
     images.check_form('--config.data', channels, rescale)

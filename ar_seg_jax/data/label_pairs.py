@@ -1,8 +1,8 @@
 """Label maps of two directories, paired by their names: true ones, and what anything made of the same images.
 
 A name is the path of a file below its directory, without its ending. Where names end in _labels, as those of `ar_seg_jax.predict`
-do, only these files are taken, without that end. What the ids of a directory mean is said by a classes.json, see `folder`, in it or,
-of a directory called labels, beside it; without one each id that occurs is a class.
+do, only these files are taken, without that end. What the ids of a directory mean is said by a classes.json, see `folder`, in it
+or, of a directory called labels, beside it; without one each id that occurs is a class.
 """
 
 import dataclasses
@@ -57,8 +57,8 @@ def paired(labels: Path, predictions: Path, table: Path | None, *, matched: bool
     """The label maps and predictions of two directories.
 
     table: that of the labels, see `table_of`. matched: whether the values of predictions are clusters, which get classes later,
-    whatever they are; otherwise they are classes, by the table of their directory, or else by that of the labels. common: leave out
-    files without partner.
+    whatever they are; otherwise they are classes, by the table of their directory, or else by that of the labels. common: leave
+    out files without partner.
 
     DataError, after a line for each, for files without partner, of another size than theirs, or with pixels that are no ids.
     """

@@ -15,7 +15,7 @@ from ar_seg_jax.evaluation import bootstrap, boundaries, scoring
 from ar_seg_jax.interfaces import VOID
 
 # A prediction, whose values are numbered from 0, VOID where there is none; and the label map, VOID where there is no label.
-Pair = tuple[UInt8[np.ndarray, 'height width'], UInt8[np.ndarray, 'height width']]
+Pair = tuple[UInt8[np.ndarray, '_ _'], UInt8[np.ndarray, '_ _']]  # of one size, which is that of no other
 Fit = Callable[[scoring.Confusion], Int[np.ndarray, 'values']]  # the class of each value of the predictions, UNMATCHED for none
 Table = Float[np.ndarray, 'rows 3']  # accuracy, IoU, boundary F: of all classes together, and of each; NaN where there is none
 
@@ -68,7 +68,7 @@ class Agreement:
 
 
 def measure(
-    pairs: Iterable[Pair], num_values: int, classes: Sequence[Class], fit: Fit, near: float = 0, seed: int = 0
+    pairs: Iterable[Pair], num_values: int, classes: Sequence[Class], fit: Fit, near: float = 0.0, seed: int = 0
 ) -> Agreement:
     """Scores all pairs, which are gone through twice: `fit` finds the class of each value on all of them first.
 
@@ -119,7 +119,7 @@ def content(found: Agreement) -> dict[str, Any]:
         'images': len(found.confusions),
         'images_without_labels': found.unlabelled,
         'pixels': int(found.confusion.sum()),
-        'interval': f'{bootstrap.LEVEL} %, percentiles of {bootstrap.RESAMPLES} bootstrap resamples of the images, seed {found.seed}',
+        'interval': f'{bootstrap.LEVEL} %: {_drawing(found)}',
         'boundary_tolerance': _tolerance(found),
         'scores': {'accuracy': scores['accuracy'], 'mean_iou': scores['iou'], 'mean_boundary_f': scores['boundary_f']},
         'classes': [
@@ -165,19 +165,26 @@ def _left_out(found: Agreement) -> str:
 
 
 def _tolerance(found: Agreement) -> str:
-    return f'{found.near:g} pixels' if found.near else f'{boundaries.SHARE:.2%} of the diagonal of each image, at least 1 pixel'
+    share = f'{100 * boundaries.SHARE:g} % of the diagonal of each image, at least {boundaries.LEAST:g} pixel'
+    return f'{found.near:g} pixels' if found.near else share
+
+
+def _drawing(found: Agreement) -> str:
+    return (
+        f'percentiles of {bootstrap.RESAMPLES} bootstrap resamples of the {len(found.confusions)} images (seed {found.seed}); '
+        'classes are not matched anew for each'
+    )
 
 
 def _notes(found: Agreement) -> list[str]:
     brackets = (
-        f'[ ]: {bootstrap.LEVEL} % intervals over the images, percentiles of {bootstrap.RESAMPLES} bootstrap resamples (seed '
-        f'{found.seed}), with the same class for every value'
+        f'[ ]: {bootstrap.LEVEL} % intervals: {_drawing(found)}'
         if found.intervals is not None
         else 'No intervals: a single image says nothing about others'
     )
     boundary = (
-        'boundary F: harmonic mean of the shares of the predicted boundary pixels of a class near a true one, and of the true ones '
-        f'near a predicted one; near is {_tolerance(found)}'
+        'boundary F: harmonic mean of two shares, of the predicted boundary pixels of a class near a true one, and of the true '
+        f'ones near a predicted one; near is {_tolerance(found)}'
     )
     mean = 'all (mean): accuracy over all pixels, mean IoU and mean boundary F over classes; -: a class without such pixels'
     missing = found.confusion[-1].sum()

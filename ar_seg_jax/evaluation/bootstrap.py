@@ -10,14 +10,16 @@ LEVEL = 95  # per cent
 
 
 def intervals(
-    statistic: Callable[[Int[np.ndarray, '*counts']], Float[np.ndarray, '*scores']], counts: Int[np.ndarray, 'images *counts'], seed: int
+    statistic: Callable[[Int[np.ndarray, '*counts']], Float[np.ndarray, '*scores']],
+    counts: Int[np.ndarray, 'images *counts'],
+    seed: int,
 ) -> Float[np.ndarray, '2 *scores'] | None:
     """Lower and upper ends of the 95 % intervals of what a `statistic` makes of the sum of counts over the images.
 
-    The percentile method of the bootstrap (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13): images are
-    drawn with replacement, as many as there are, 1000 times; the ends are the 2.5 and 97.5 % quantiles of the statistic. A drawing
-    for which a score is NaN, since no image of its class was drawn, is left out for this score. None for a single image, which
-    says nothing about others.
+    The percentile method of the bootstrap (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13): images
+    are drawn with replacement, as many as there are, 1000 times; the ends are the 2.5 and 97.5 % quantiles of the statistic. A
+    drawing for which a score is NaN, since no image of its class was drawn, is left out for this score. None for a single image,
+    which says nothing about others.
     """
     if len(counts) < 2:
         return None

@@ -1,9 +1,9 @@
 """How well the boundaries of classes agree: the boundary F-score of a class.
 
 As in Csurka, Larlus and Perronnin, "What is a good evaluation measure for semantic segmentation?", BMVC 2013: precision is the
-share of the predicted boundary pixels of a class that are no further than a tolerance from a true one, recall that of the true ones
-near a predicted one, and F their harmonic mean. The tolerance is their 0.75 % of the diagonal of the image. What they leave open or
-we do in another way:
+share of the predicted boundary pixels of a class that are no further than a tolerance from a true one, recall that of the true
+ones near a predicted one, and F their harmonic mean. The tolerance is their 0.75 % of the diagonal of the image. What they leave
+open or we do in another way:
 
 - A boundary pixel of a class is one of its pixels beside one (up, down, left, right) that is labelled and of another class: the
   border of the image, and that of what is not labelled, bound nothing. Of predictions only labelled pixels count.
@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from ar_seg_jax.interfaces import VOID
 
 SHARE = 0.0075  # of the diagonal
-_LEAST = 1.0  # pixels
+LEAST = 1.0  # pixels
 
 # Pixels of the boundaries of each class: true ones, those of them near a predicted one, predicted ones, those near a true one.
 Counts = Int[np.ndarray, 'classes 4']
@@ -28,7 +28,7 @@ Counts = Int[np.ndarray, 'classes 4']
 
 def tolerance(height: int, width: int) -> float:
     """In pixels, between the centres of two of them."""
-    return max(_LEAST, SHARE * math.hypot(height, width))
+    return max(LEAST, SHARE * math.hypot(height, width))
 
 
 def counts(
@@ -45,7 +45,7 @@ def counts(
 
 
 def f_scores(counts: Int[np.ndarray, 'classes 4']) -> Float[np.ndarray, 'classes']:
-    """F of each class, 0 to 1; NaN for one that has no boundary, neither a true nor a predicted one, and 0 if just one of them."""
+    """F of each class, 0 to 1; NaN for one without boundary pixels, neither true nor predicted ones, and 0 with just one kind."""
     true, hit, guessed, right = np.moveaxis(counts.astype(float), -1, 0)
     with np.errstate(invalid='ignore', divide='ignore'):
         recall, precision = hit / true, right / guessed

@@ -1,7 +1,7 @@
 """A network on the images of a folder that it may never have seen, scored against the label maps there.
 
-Images are segmented whole and as they are, as `ar_seg_jax.predict` does it, and compared with label maps pixel by pixel: nothing is
-prepared, cropped or cut into blocks. A run scores itself on blocks at the scale of its training, which gives slightly other
+Images are segmented whole and as they are, as `ar_seg_jax.predict` does it, and compared with label maps pixel by pixel: nothing
+is prepared, cropped or cut into blocks. A run scores itself on blocks at the scale of its training, which gives slightly other
 numbers for the same data.
 """
 
@@ -49,8 +49,8 @@ class Labelled(NamedTuple):
 
 
 def labelled(root: str, split: str | None, default: str) -> Labelled:
-    """The labelled images of a folder in the layout of `data.folder`, of a split, or, if none is asked for, of the `default` one if
-    there is such a split, and otherwise all. DataError for what is missing."""
+    """The labelled images of a folder in the layout of `data.folder`: of a split; if none is asked for, of the `default` one, or
+    of all where there is none of that name. DataError for what is missing."""
     directory = existing_directory(root, '--root is a folder with images/ and labels/, see ar_seg_jax/data/folder.py')
     found = folder.contents(directory)
     if not found.labels:

@@ -167,7 +167,12 @@ def test_a_folder_that_cannot_be_scored_is_explained(trained, folder, tmp_path):
         (trained.directory, other, ['--match=saved'], 'or give classes the same names in classes.json'),
         (directory, folder, ['--split=test'], "--split: there is no 'test', the names are train, val"),
         (directory, folder, ['--probes=linear'], 'of which images are segmented one by one, and nothing is prepared'),
-        (directory, folder / 'images', [], 'no label maps, so there is nothing to score; ar_seg_jax/data/folder.py has the layout'),
+        (
+            directory,
+            folder / 'images',
+            [],
+            'no label maps, so there is nothing to score; ar_seg_jax/data/folder.py has the layout',
+        ),
         (directory, other, [], 'error: 2 files cannot be scored, see above, and nothing was; mend or remove them'),
     ):
         done = commands.run('evaluate', f'--workdir={run}', f'--root={root}', *arguments)

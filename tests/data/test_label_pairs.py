@@ -88,7 +88,9 @@ def test_what_predict_writes_is_taken_by_its_names(maps):
         np.testing.assert_array_equal(predicted, label)
     own['classes'][0]['name'] = 'cluster 0'
     (maps / 'predictions' / 'classes.json').write_text(json.dumps(own))
-    message = r'classes\.json: there are predictions of cluster 0, but the classes of .*labels are name 5, name 9; use the same names'
+    message = (
+        r'classes\.json: there are predictions of cluster 0, but the classes of .*labels are name 5, name 9; use the same names'
+    )
     with pytest.raises(DataError, match=message):
         _paired(maps, matched=False)
     assert [entry.name for entry in _paired(maps).predictions.classes] == ['cluster 0', 'cluster 1']

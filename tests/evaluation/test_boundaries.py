@@ -59,7 +59,7 @@ def test_scores_are_those_of_a_loop_over_pairs_of_pixels(near):
 
 def test_a_boundary_that_is_moved_by_less_than_the_tolerance_is_right_and_one_further_off_wrong():
     label, predicted = (np.repeat((np.arange(40) >= edge)[None].astype(np.uint8), 9, 0) for edge in (20, 22))
-    for near, f in ((2, 1.0), (1.9, 0.0)):
+    for near, f in ((2.0, 1.0), (1.9, 0.0)):
         np.testing.assert_array_equal(boundaries.f_scores(boundaries.counts(predicted, label, 2, near)), [f, f])
 
 
