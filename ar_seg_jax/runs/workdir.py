@@ -12,6 +12,7 @@ pictures/<step>-confusion.png  clusters against classes
 pictures/curves.png            the objective and scores over the steps
    where another split than that of the run is evaluated, <step> is <step>-<split>
 evaluations/<step>-on-<folder>-<split>-<fit or saved>.json  scores on another folder of images
+compilation.json      what it took to compile the program of a step, told before the next time
 metrics.jsonl, tensorboard/   what was logged, pictures and traces
 lock                  held while a run lives; says which
 """
@@ -79,6 +80,7 @@ _TYPES = {
 _LENGTH = ('steps', 'epochs')
 _PARTS = (
     'checkpoints',
+    'compilation.json',
     'config.json',
     'damaged',
     'data.json',
