@@ -50,9 +50,8 @@ class Compilation:
         first, programs, begin = phase not in self._begun, self._programs, time.perf_counter()
         if first:
             last = self._remembered().get(self._key(phase))
-            _logger.info(
-                'Compiling%s%s', f' {phase}' if phase else '', f', which took {last:.1f} s the last time' if last else ''
-            )
+            of_phase, before = f' of phase {phase}' if phase else '', f', which took {last:.1f} s the last time' if last else ''
+            _logger.info('Compiling the training step%s%s', of_phase, before)
         yield
         if first:
             self._begun.add(phase)

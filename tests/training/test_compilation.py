@@ -13,8 +13,6 @@ import pytest
 from ar_seg_jax.training.compilation import Compilation
 from ar_seg_jax.training.outputs import Outputs
 
-COMPILED = 'Compiled in '
-
 
 @pytest.fixture
 def told(caplog):
@@ -40,16 +38,16 @@ def test_the_first_step_is_announced_and_its_time_told_before_the_next_run(tmp_p
     arrays = [np.ones(3, np.float32)] * 3
     assert _steps(tmp_path, double, arrays) == 0
     first, second = told.messages
-    assert first == 'Compiling' and second.startswith(COMPILED)
+    assert first == 'Compiling the training step' and second.startswith('Compiled in ')
     kept = json.loads((tmp_path / 'compilation.json').read_text())
     assert list(kept) == ['cpu'] and 0 < kept['cpu'] < 60
     (tmp_path / 'compilation.json').write_text(json.dumps({'cpu': 7.04, 'cpu: background': 'long', 'TPU v4': 3}))
     told.clear()
     _steps(tmp_path, double, arrays)
-    assert told.messages[0] == 'Compiling, which took 7.0 s the last time'
+    assert told.messages[0] == 'Compiling the training step, which took 7.0 s the last time'
     told.clear()
     _steps(tmp_path, double, arrays, phase='background')
-    assert told.messages[0] == 'Compiling background'
+    assert told.messages[0] == 'Compiling the training step of phase background'
     kept = json.loads((tmp_path / 'compilation.json').read_text())
     assert kept.keys() == {'cpu', 'cpu: background', 'TPU v4'} and kept['TPU v4'] == 3
 
@@ -58,7 +56,7 @@ def test_the_first_step_is_announced_and_its_time_told_before_the_next_run(tmp_p
 def test_a_file_that_anybody_may_have_written_is_no_number(tmp_path, told, double, content):
     (tmp_path / 'compilation.json').write_text(content)
     _steps(tmp_path, double, [np.ones(3)])
-    assert told.messages[0] == 'Compiling'
+    assert told.messages[0] == 'Compiling the training step'
 
 
 def test_steps_that_compile_again_are_counted_and_the_first_is_told(tmp_path, told, double):
