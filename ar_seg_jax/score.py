@@ -59,9 +59,10 @@ def main():
         'predictions': str(predictions),
         'classes_from': classes,
         'protocol': protocol,
-        'ids_of_predictions': sorted(key for key, index in pairs.predictions.by_id.items() if index < values),
         **agreement.content(found),
     }
+    if matching in MATCHINGS:  # what the places in 'mapping' are
+        content['ids_of_predictions'] = [key for key, index in pairs.predictions.by_id.items() if index < values]
     if _OUTPUT.value:
         files.write_json(files.expanded(_OUTPUT.value), content)
     print(f'{predictions} against {labels}')

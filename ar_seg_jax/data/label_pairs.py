@@ -90,7 +90,7 @@ def refuse(problems: Sequence[str]):
     for problem in problems:
         _logger.error('%s', printable(problem))
     if problems:
-        raise DataError(f'{len(problems)} files cannot be scored, see above, and nothing was; mend or remove them')
+        raise DataError(f'{len(problems)} problems with files, see above; nothing was scored. Mend or remove these files')
 
 
 def _lonely(names: Mapping[str, Path], partners: Mapping[str, Path], place: Path) -> list[str]:

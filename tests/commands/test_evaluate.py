@@ -173,7 +173,7 @@ def test_a_folder_that_cannot_be_scored_is_explained(trained, folder, tmp_path):
             [],
             'no label maps, so there is nothing to score; ar_seg_jax/data/folder.py has the layout',
         ),
-        (directory, other, [], 'error: 2 files cannot be scored, see above, and nothing was; mend or remove them'),
+        (directory, other, [], 'error: 2 problems with files, see above; nothing was scored. Mend or remove these files'),
     ):
         done = commands.run('evaluate', f'--workdir={run}', f'--root={root}', *arguments)
         assert done.returncode == 1 and done.stderr.endswith(f'{message}\n'), done.stderr

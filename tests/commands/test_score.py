@@ -51,6 +51,7 @@ def test_label_maps_are_scored_with_and_without_matching_and_only_the_output_is_
         assert content['images'] == 4 and content['pixels'] == 2400
         assert output.exists() and not audit.changes_outside(place / 'out', place / 'tmp')
     assert 'one-to-one matching, fitted on these images (no held-out score)' in content['protocol']
+    assert (content['ids_of_predictions'], content['mapping']) == ([1, 2, 7], [0, 2, 1])
 
 
 def test_what_does_not_fit_together_is_listed_and_nothing_is_written(place):
@@ -59,7 +60,9 @@ def test_what_does_not_fit_together_is_listed_and_nothing_is_written(place):
     done = _score(place, f'--output={place / "out.json"}')
     assert done.returncode == 1 and not done.stdout and not (place / 'out.json').exists()
     lines = done.stderr.splitlines()
-    assert len(lines) == 4 and lines[-1] == 'error: 3 files cannot be scored, see above, and nothing was; mend or remove them'
+    assert (
+        len(lines) == 4 and lines[-1] == 'error: 3 problems with files, see above; nothing was scored. Mend or remove these files'
+    )
     assert lines[0].startswith(f"{place}/labels/e\\n.png: there is no 'e\\n' in") and 'a.png: not an image' in lines[2]
 
 

@@ -110,7 +110,7 @@ def test_everything_that_is_wrong_is_listed_with_its_name(maps, caplog):
     (predictions / 'deep.png').write_bytes(b'nothing')
     _write(labels / 'lonely.png', fine)
     _write(predictions / 'alone.png', fine)
-    with pytest.raises(DataError, match=r'^7 files cannot be scored, see above, and nothing was; mend or remove them$'):
+    with pytest.raises(DataError, match=r'^7 problems with files, see above; nothing was scored\. Mend or remove these files$'):
         _paired(maps)
     expected = [
         f"{labels}/lonely.png: there is no 'lonely' in {predictions}; --common leaves out what has no partner",
