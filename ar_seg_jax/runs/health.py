@@ -54,7 +54,7 @@ def seen() -> tuple[list[jax.Device], Finding]:
         found = jax.local_devices()
     except RuntimeError as error:  # of a platform that JAX_PLATFORMS names and that cannot be started
         advice = f'Unset JAX_PLATFORMS, or make that platform work. {devices.ADVICE}'
-        return [], Finding('devices', str(error).partition('\n')[0], advice)
+        return [], Finding('devices', _first_line(error), advice)
     cores = f', {os.cpu_count()} cores' if found[0].platform == 'cpu' else ''
     words = f'{len(found)} x {found[0].device_kind}{cores}'
     if missed := devices.unused_nvidia():
@@ -65,24 +65,31 @@ def seen() -> tuple[list[jax.Device], Finding]:
 def computed(device: jax.Device, multiply: Callable = jnp.matmul) -> Finding:
     """Whether a device multiplies matrices right, by NumPy, and how fast."""
     side = _SIDE if device.platform == 'cpu' else _LARGE_SIDE
-    rng = np.random.default_rng(0)
-    left, right = (rng.normal(size=(side, side)).astype(np.float32) for _ in range(2))
-    expected = left @ right
-    one, other = jax.device_put((left, right), device)
-    product = jax.jit(lambda one, other: multiply(one, other, precision='highest'))
-    found = np.asarray(product(one, other))
-    scale = np.linalg.norm(left, axis=1)[:, None] * np.linalg.norm(right, axis=0)[None]
-    error = float(np.max(np.abs(found - expected) / scale))
-    count, begin = 0, time.perf_counter()
-    while time.perf_counter() - begin < _SECONDS:
-        product(one, other).block_until_ready()
-        count += 1
-    speed = 2 * side**3 * count / (time.perf_counter() - begin) / 1e9
-    words = f'{device}: {side} x {side} matrices at {speed:,.0f} GFLOP/s, float32, relative error {error:.0e}'
+    try:
+        error, speed = _multiplied(device, side, multiply)
+    except RuntimeError as failed:  # of XLA, where there is no memory, or a library is missing
+        advice = 'If memory is short, another program may have it (nvidia-smi): end that. If not, install JAX and the driver anew'
+        return Finding('computing', f'{device}: {_first_line(failed)}', advice)
+    words = f'{device}: {side} x {side} matrices at {speed / 1e9:,.0f} GFLOP/s, float32, relative error {error:.0e}'
     if not error <= _TOLERANCE:  # nor NaN
         advice = 'The device or its driver computes wrong: use another device, and test the memory of this one'
         return Finding('computing', f'{words} of at most {_TOLERANCE:.0e}', advice)
     return Finding('computing', words)
+
+
+def _multiplied(device: jax.Device, side: int, multiply: Callable) -> tuple[float, float]:
+    """The largest error of an entry, see `_TOLERANCE`, and operations per second."""
+    rng = np.random.default_rng(0)
+    left, right = (rng.normal(size=(side, side)).astype(np.float32) for _ in range(2))
+    scale = np.linalg.norm(left, axis=1)[:, None] * np.linalg.norm(right, axis=0)[None]
+    one, other = jax.device_put((left, right), device)
+    product = jax.jit(lambda one, other: multiply(one, other, precision='highest'))
+    error = float(np.max(np.abs(product(one, other) - left @ right) / scale))
+    count, begin = 0, time.perf_counter()
+    while time.perf_counter() - begin < _SECONDS:
+        product(one, other).block_until_ready()
+        count += 1
+    return error, 2 * side**3 * count / (time.perf_counter() - begin)
 
 
 def disk(purpose: str, directory: Path) -> Finding:
@@ -144,3 +151,8 @@ def cache(directory: Path) -> Finding:
     kept = list(directory.glob('*')) if directory.exists() else []
     size = sum(path.stat().st_size for path in kept if path.is_file())
     return Finding('compiled programs', f'{len(kept)} files, {size / 1e6:,.0f} MB in {directory}')
+
+
+def _first_line(error: Exception) -> str:
+    """What JAX says first; more is for those who know it."""
+    return str(error).partition('\n')[0]

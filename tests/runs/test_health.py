@@ -44,6 +44,14 @@ def test_a_device_that_multiplies_wrong_is_found_out(monkeypatch, wrong):
     assert found.words.startswith('cpu:3: 64 x 64 matrices at ') and ('of at most 1e-04' in found.words) == bool(wrong)
 
 
+def test_a_device_that_cannot_compute_is_told():
+    def multiply(one, other, precision):
+        raise RuntimeError('RESOURCE_EXHAUSTED: out of memory\nand more')
+
+    found = health.computed(jax.devices()[0], multiply)
+    assert found.words == 'cpu:0: RESOURCE_EXHAUSTED: out of memory' and 'nvidia-smi' in found.advice
+
+
 def test_the_room_of_a_directory_is_that_of_what_is_there_of_it(tmp_path, monkeypatch):
     usage = collections.namedtuple('usage', 'total used free')
     asked = []
