@@ -18,6 +18,7 @@ from ar_seg_jax import cli
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Python file with get_config(); --config.key=value sets a key.')
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the run; runs/<name of the config> if not given.')
+_ALLOW_CPU = flags.DEFINE_bool('allow_cpu', False, 'Train on CPU although there is an NVIDIA device that JAX does not use.')
 _CHANGED_DATA = flags.DEFINE_bool('changed_data', False, 'Go on although data changed since the run began.')
 flags.mark_flag_as_required('config')
 cli.define_process_flags()
@@ -32,7 +33,10 @@ def main() -> int:
     # What is wrong in the method, model and optimiser is told before the rest is imported; see `runs.checks` for the others.
     build.transformation(config, build.method(config), steps=1)
     from ar_seg_jax.runs import run as runs
+    from ar_seg_jax.training import devices
 
+    if not _ALLOW_CPU.value:
+        devices.require_accelerator()
     name = Path(config_flags.get_config_filename(flags.FLAGS['config'])).stem
     run = runs.open_run(config, Path(_WORKDIR.value or Path('runs') / name), training=True, changed_data=_CHANGED_DATA.value)
     with run.outputs:

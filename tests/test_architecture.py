@@ -36,19 +36,23 @@ ALLOWED = {
         'build', 'configuration', 'data', 'drawing', 'errors', 'evaluation', 'files', 'interfaces', 'processes', 'sharding',
         'training',
     },
-    'prediction': {'build', 'data', 'errors', 'files', 'interfaces', 'runs', 'sharding', 'training'},
+    'prediction': {
+        'build', 'configuration', 'data', 'errors', 'evaluation', 'files', 'interfaces', 'runs', 'sharding', 'training',
+    },
     'sweeping': {'configuration', 'drawing', 'errors', 'processes', 'evaluation', 'files', 'runs', 'training'},
     'cli': {'config_files', 'configuration', 'errors', 'processes', 'training'},
-    'main': {'build', 'cli', 'runs'},
-    'evaluate': {'cli', 'errors', 'runs'},
+    'main': {'build', 'cli', 'runs', 'training'},
+    'evaluate': {'cli', 'errors', 'evaluation', 'files', 'prediction', 'runs'},
+    'score': {'cli', 'data', 'evaluation', 'files'},
     'predict': {'cli', 'data', 'drawing', 'errors', 'files', 'interfaces', 'prediction'},
     'sweep': {'cli', 'errors', 'files', 'runs', 'sweeping'},
     'figures': {'cli', 'data', 'drawing', 'errors', 'files', 'prediction'},
+    'doctor': {'cli', 'errors', 'runs'},
     'convert': {'cli', 'errors', 'files', 'torch_files'},
     'clean': {'cli', 'data', 'errors', 'files', 'runs'},
     '__init__': {'prediction'},
 }  # fmt: skip
-COMMANDS = ('main', 'evaluate', 'predict', 'sweep', 'figures', 'convert', 'clean')
+COMMANDS = ('main', 'evaluate', 'score', 'predict', 'sweep', 'figures', 'convert', 'clean', 'doctor')
 # Whose import takes long; --help and wrong flags should not wait for it.
 HEAVY = {'jax', 'flax', 'grain', 'matplotlib', 'optax', 'orbax', 'tensorflow_datasets'}
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import reprlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +29,21 @@ class Labels:
     colour_ids: tuple[int, ...]
 
     def read(self, path: Path) -> UInt8[np.ndarray, 'height width']:
+        """The class of each pixel, or VOID."""
+        return images.map_ids(path, self.ids(path), self.by_id)
+
+    def ids(self, path: Path) -> UInt8[np.ndarray, 'height width']:
+        """The ids of the file, whether they are known or not."""
         with images.open_image(path) as image:
             in_colours = image.mode in ('RGB', 'RGBA')
         if not in_colours:
-            return images.map_ids(path, images.read_ids(path), self.by_id)
+            return images.read_ids(path)
         if not self.colours:
             raise DataError(f'{path}: a label map in colours needs classes.json with "color_rgb" for every class')
-        indices = images.read_colours(path, self.colours)
-        known = {place: self.by_id[key] for place, key in enumerate(self.colour_ids) if key in self.by_id}
-        return images.map_ids(path, indices, known)
+        return np.array(self.colour_ids, np.uint8)[images.read_colours(path, self.colours)]
+
+
+UNNAMED = Labels((), {}, (), ())  # reads the ids of label maps of which nothing is known
 
 
 def found(directory: Path, variant: str, label_files: dict[str, Path]) -> Labels:
@@ -45,9 +52,20 @@ def found(directory: Path, variant: str, label_files: dict[str, Path]) -> Labels
     if not table.exists():
         if variant:
             raise DataError(f'{table}: no such file, but data.variant={variant!r} is defined there')
-        return _numbered(label_files)
+        return numbered(key for path in label_files.values() for key in np.unique(UNNAMED.ids(path)))
+    return read_classes(table, variant)
+
+
+def read_classes(table: Path, variant: str = '') -> Labels:
+    """How label maps are read whose ids a classes.json names; DataError for anything else that is in it.
+
+    That which `ar_seg_jax.predict` writes names ids by their order.
+    """
     content = _content(table)
     entries = content.get('classes')
+    if isinstance(entries, list) and all(isinstance(entry, dict) and entry.keys() >= {'name', 'colour'} for entry in entries):
+        named = classes.from_json(table, entries)
+        entries = [{'id': key, 'name': entry.name, 'color_rgb': list(entry.colour)} for key, entry in enumerate(named)]
     if not entries:
         raise DataError(
             f'{table}: no list "classes" of {{"id", "name", "color_rgb"}}; found {sorted(content)}. Add it, or train without '
@@ -113,8 +131,8 @@ def _is_colour(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 3 and all(isinstance(level, int) and 0 <= level <= 255 for level in value)
 
 
-def _numbered(label_files: dict[str, Path]) -> Labels:
-    """Classes for label maps that nobody named: the ids that occur, except VOID."""
-    ids = sorted({int(key) for path in label_files.values() for key in np.unique(images.read_ids(path))} - {VOID})
-    named = tuple(Class(f'class {key}', colour) for key, colour in zip(ids, classes.colours(len(ids)), strict=True))
+def numbered(ids: Iterable[int], prefix: str = 'class') -> Labels:
+    """For label maps that nobody named: a class for each of the ids that occur, except VOID."""
+    ids = sorted(set(map(int, ids)) - {VOID})
+    named = tuple(Class(f'{prefix} {key}', colour) for key, colour in zip(ids, classes.colours(len(ids)), strict=True))
     return Labels(named, {key: index for index, key in enumerate(ids)}, (), ())

@@ -16,7 +16,7 @@ import logging
 import reprlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -38,6 +38,17 @@ from ar_seg_jax.data.prepared import Source
 from ar_seg_jax.interfaces import VOID
 
 _logger = logging.getLogger(__name__)
+
+
+class Contents(NamedTuple):
+    """What is in a folder.
+
+    images: id and file of the images of each split. label_files: by id. labels: how these are read; None if there are none.
+    """
+
+    images: dict[str, list[tuple[str, Path]]]
+    label_files: dict[str, Path]
+    labels: annotation.Labels | None
 
 
 @dataclasses.dataclass(eq=False, kw_only=True, repr=False)
@@ -114,7 +125,9 @@ def builder(
     Raises DataError for what is missing or does not fit. Prepared files depend on the options and on the names, sizes
     and times of the files, so a changed folder is prepared anew.
     """
-    directory = existing_directory(root, 'set --config.data.root to the folder with your images')
+    directory = existing_directory(
+        root, 'set --config.data.root to the folder with your images (to evaluate a run on it: --root)'
+    )
     if edges not in ('overlap', 'drop'):
         raise DataError(f"data.edges is 'overlap' or 'drop', found {edges!r}")
     try:
@@ -122,9 +135,7 @@ def builder(
     except DataError as error:
         raise DataError(f'--config.data: {error}') from error
     low, high = _percentiles(percentiles)
-    files = _image_files(directory)
-    label_files = {path.stem: path for path in sorted((directory / 'labels').glob('*.*'))} if labels else {}
-    reading = annotation.found(directory, variant, label_files) if label_files else None
+    files, label_files, reading = contents(directory, variant, labels)
     if variant and reading is None:
         raise DataError(f'{directory}: data.variant={variant!r} needs label maps in {directory / "labels"}; found none')
     sources = stamps([*(path for pairs in files.values() for _, path in pairs), *label_files.values()])
@@ -150,6 +161,13 @@ def builder(
         sources=sources,
     )
     return Folder(config=config, data_dir=data_dir)
+
+
+def contents(directory: Path, variant: str = '', labels: bool = True) -> Contents:
+    """What `builder` makes a data set of; DataError for what does not fit together."""
+    found = _image_files(directory)
+    label_files = {path.stem: path for path in sorted((directory / 'labels').glob('*.*'))} if labels else {}
+    return Contents(found, label_files, annotation.found(directory, variant, label_files) if label_files else None)
 
 
 def _percentiles(given: Any) -> tuple[float, float]:

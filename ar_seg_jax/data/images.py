@@ -125,11 +125,11 @@ def read_colours(path: Path, colours: Sequence[tuple[int, int, int]], tolerance:
     return ids
 
 
-def check_same_size(path: Path, label: np.ndarray, image: np.ndarray):
-    """DataError unless a label map has the size of its image."""
+def check_same_size(path: Path, label: np.ndarray, image: np.ndarray, other: str = 'its image'):
+    """DataError unless a label map has the size of its image, or of the `other` that it belongs to."""
     if label.shape[:2] != image.shape[:2]:
         raise DataError(
-            f'{path}: the label map is {label.shape[1]} x {label.shape[0]} pixels but its image '
+            f'{path}: the label map is {label.shape[1]} x {label.shape[0]} pixels but {other} '
             f'{image.shape[1]} x {image.shape[0]}; both must be the same size'
         )
 

@@ -8,7 +8,7 @@ from jaxtyping import Int
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.evaluation import matching
 
-_MATCHINGS = {'one-to-one': matching.one_to_one, 'many-to-one': matching.many_to_one}
+MATCHINGS = {'one-to-one': matching.one_to_one, 'many-to-one': matching.many_to_one}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Protocol:
     scored_on: str
 
     def __post_init__(self):
-        if self.matching not in _MATCHINGS:
-            raise UserError(f'matching is one of {", ".join(_MATCHINGS)}; found {self.matching!r}')
+        if self.matching not in MATCHINGS:
+            raise UserError(f'matching is one of {", ".join(MATCHINGS)}; found {self.matching!r}')
 
     def __str__(self) -> str:
         same = ' (the same images: no held-out score)' if self.matched_on == self.scored_on else ''
@@ -52,4 +52,4 @@ class Protocol:
 
     def fit(self, confusion: Int[np.ndarray, 'clusters classes']) -> Int[np.ndarray, 'clusters']:
         """The class of each cluster from the confusion matrix of the split `matched_on`."""
-        return _MATCHINGS[self.matching](confusion)
+        return MATCHINGS[self.matching](confusion)

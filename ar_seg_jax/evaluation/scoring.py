@@ -48,6 +48,17 @@ def confusion_counts(
     return jnp.bincount(cell.reshape(-1), length=cells + 1)[:cells].reshape(num_clusters, num_classes)
 
 
+def confusion_of_maps(
+    predicted: UInt8[np.ndarray, 'height width'], label: UInt8[np.ndarray, 'height width'], num_values: int, num_classes: int
+) -> Int[np.ndarray, 'values classes']:
+    """Pixels of each predicted value and class of one image, and in a last row those whose prediction is VOID; pixels whose label
+    is VOID are not counted. In NumPy, since images of unknown origin have many sizes, for each of which JAX would compile."""
+    labelled = label != VOID
+    values = np.minimum(predicted[labelled], num_values).astype(np.int64)
+    cells = (num_values + 1) * num_classes
+    return np.bincount(values * num_classes + label[labelled], minlength=cells).reshape(num_values + 1, num_classes)
+
+
 def make_counter(segment: Segment, num_clusters: int, num_classes: int) -> Count:
     """A compiled function (variables, batch) -> confusion counts of a batch."""
 
@@ -102,8 +113,7 @@ def require_labels(confusion: Confusion, split: str):
 def score(confusion: Confusion, mapping: Int[np.ndarray, 'clusters']) -> Scores:
     """Scores of the clusters renamed by `mapping`, whose UNMATCHED clusters are wrong everywhere."""
     num_classes = confusion.shape[1]
-    predicted = np.zeros((num_classes + 1, num_classes))
-    np.add.at(predicted, np.where(mapping == UNMATCHED, num_classes, mapping), confusion)
+    predicted = renamed(confusion, mapping)
     hits = np.diagonal(predicted)
     truth, guessed = predicted.sum(0), predicted[:num_classes].sum(1)
     with np.errstate(invalid='ignore'):
@@ -111,6 +121,14 @@ def score(confusion: Confusion, mapping: Int[np.ndarray, 'clusters']) -> Scores:
         recall = hits / truth
     # A class that is neither in the labels nor predicted has no score; one that is only predicted has IoU 0.
     return Scores(float(hits.sum() / predicted.sum()), float(np.nanmean(iou)), tuple(recall.tolist()), tuple(iou.tolist()))
+
+
+def renamed(confusion: Confusion, mapping: Int[np.ndarray, 'clusters']) -> Int[np.ndarray, 'taken classes']:
+    """Pixels of each class (column) by the one that they are taken for; the last row is of UNMATCHED clusters."""
+    num_classes = confusion.shape[1]
+    predicted = np.zeros((num_classes + 1, num_classes), np.int64)
+    np.add.at(predicted, np.where(mapping == UNMATCHED, num_classes, mapping), confusion)
+    return predicted
 
 
 def of_groups(scores: Scores, confusion: Confusion, classes: Sequence[Class]) -> dict[str, tuple[float, float]]:

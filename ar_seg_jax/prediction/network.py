@@ -159,11 +159,11 @@ class Network:
         return outputs['features'].astype(jnp.float32)
 
 
-def load(directory: Path | str, step: int | None = None) -> Network:
+def load(directory: Path | str, step: int | None = None, named: bool = True) -> Network:
     """The network of a run's directory after a step, the last one saved if it is not given.
 
-    Classes are those of the run's evaluation of this step; without one, clusters have numbers. UserError for what is not there
-    or does not fit together.
+    Classes are those of the run's evaluation of this step; without one, or if they are not to be `named`, clusters have numbers.
+    UserError for what is not there or does not fit together.
     """
     directory = files.expanded(directory)
     config = workdir.load_config(directory)
@@ -177,21 +177,22 @@ def load(directory: Path | str, step: int | None = None) -> Network:
     if network.finds_objects:
         mapping, classes = range(method.num_clusters), numbered_objects(method.num_clusters - 1)
     else:
-        mapping, classes = _classes(directory, int(state.step), method.num_clusters)
+        mapping, classes = range(method.num_clusters), numbered('cluster', method.num_clusters)
+        step = int(state.step)
+        if named and (found := stored_classes(directory, step, method.num_clusters)):
+            mapping, classes = found
+        elif named:
+            _logger.info('Step %d was not evaluated with labels: clusters have numbers instead of names', step)
     return dataclasses.replace(network, mapping=mapping, classes=classes)
 
 
-def _classes(directory: Path, step: int, count: int) -> tuple[Sequence[int], tuple[Class, ...]]:
-    """The class of each of so many clusters, and the classes."""
+def stored_classes(directory: Path, step: int, count: int) -> tuple[Sequence[int], tuple[Class, ...]] | None:
+    """The class of each of so many clusters, and the classes, that the run's evaluation of a step found; None without one."""
     found = workdir.load_cluster_classes(directory, step)
-    if found is None:
-        _logger.info('Step %d was not evaluated with labels: clusters have numbers instead of names', step)
-        return range(count), numbered('cluster', count)
-    mapping, classes = found
-    if len(mapping) != count:
+    if found and len(found[0]) != count:
         place = workdir.evaluation(directory, step)
-        raise UserError(f'{place}: classes of {len(mapping)} clusters, but the model has {count}; evaluate the step again')
-    return mapping, classes
+        raise UserError(f'{place}: classes of {len(found[0])} clusters, but the model has {count}; evaluate the step again')
+    return found
 
 
 def _shapes(method: Method, config: build.Config, channels: int) -> ModelState:

@@ -1,13 +1,13 @@
 """From a config to the data, the evaluators and the schedule of a run: what there is by name."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jax.sharding import Mesh
 
 from ar_seg_jax import build, files
-from ar_seg_jax.configuration import check_options, choose
+from ar_seg_jax.configuration import check_options, check_type, choose
 from ar_seg_jax.data import (
     cityscapes,
     clevrtex,
@@ -26,6 +26,7 @@ from ar_seg_jax.errors import UserError
 from ar_seg_jax.evaluation.evaluator import Evaluator, Subject
 from ar_seg_jax.evaluation.instance_segmentation import InstanceSegmentation
 from ar_seg_jax.evaluation.probing import Probing
+from ar_seg_jax.evaluation.protocols import Protocol
 from ar_seg_jax.evaluation.segmentation import Segmentation
 from ar_seg_jax.interfaces import Method
 from ar_seg_jax.training.loop import Schedule
@@ -84,6 +85,13 @@ def evaluators(config: Config, subject: Subject) -> dict[str, Evaluator]:
         for name in EVALUATORS
         if name in chosen
     }
+
+
+def matching(config: Config) -> str:
+    """How clusters get their classes under the first protocol of a run; one-to-one where it has none."""
+    protocols = config['evaluators'].get('segmentation', {}).get('protocols') or ['one-to-one']
+    check_type('config.evaluators.segmentation.protocols', protocols, Sequence[str])
+    return Protocol.parse(protocols[0], config['evaluation']['split']).matching
 
 
 def schedule(config: Config, data: Feed) -> Schedule:

@@ -22,7 +22,7 @@ def keep(place: str):
     """
     if place == 'none':
         return
-    directory = files.expanded(place or _own()).absolute()
+    directory = files.expanded(place or own()).absolute()
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         reason = distrust(directory)
@@ -53,5 +53,6 @@ def distrust(directory: Path) -> str:
     return ''
 
 
-def _own() -> Path:
+def own() -> Path:
+    """The directory in this user's cache, which need not be there yet."""
     return Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache') / 'ar_seg_jax' / f'jax-{jax.__version__}'

@@ -18,7 +18,7 @@ from ar_seg_jax.evaluation.evaluator import Subject
 from ar_seg_jax.interfaces import ModelState
 from ar_seg_jax.runs import assembly, changes, checks, programs, workdir
 from ar_seg_jax.runs.report import Reporter
-from ar_seg_jax.training import loop, peers
+from ar_seg_jax.training import loop, memory, peers
 from ar_seg_jax.training.checkpoint import Checkpoints
 from ar_seg_jax.training.metrics import Evaluation
 from ar_seg_jax.training.outputs import Outputs
@@ -110,6 +110,7 @@ def train(run: Run) -> tuple[TrainState, bool]:
             outputs=run.outputs,
         )
         stopped = stop.agreed()
+    _logger.info('Peak memory: %.2f GB on %s', memory.peak_bytes() / 1e9, jax.devices()[0].device_kind)
     _check_there(run)
     step = int(state.step)
     if stopped or step < schedule.steps:

@@ -11,6 +11,8 @@ pictures/<step>-panel.png      the best, median and worst of the scored images, 
 pictures/<step>-confusion.png  clusters against classes
 pictures/curves.png            the objective and scores over the steps
    where another split than that of the run is evaluated, <step> is <step>-<split>
+evaluations/<step>-on-<folder>-<split>-<fit or saved>.json  scores on another folder of images
+compilation.json      what it took to compile the program of a step, told before the next time
 metrics.jsonl, tensorboard/   what was logged, pictures and traces
 lock                  held while a run lives; says which
 """
@@ -80,6 +82,7 @@ _TYPES = {
 _LENGTH = ('steps', 'epochs')
 _PARTS = (
     'checkpoints',
+    'compilation.json',
     'config.json',
     'damaged',
     'data.json',
@@ -137,6 +140,12 @@ def claim(workdir: Path) -> IO[str]:
     file.write(f'process {os.getpid()} on {socket.gethostname()}\n')
     file.flush()
     return file
+
+
+def is_foreign(workdir: Path) -> bool:
+    """Whether somebody else than this user owns the run, or its config, which names files that would be read."""
+    places = [path for path in (workdir, workdir / 'config.json') if path.exists()]
+    return any(path.stat().st_uid != os.geteuid() for path in places)
 
 
 def check_inside(workdir: Path):

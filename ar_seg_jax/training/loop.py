@@ -10,6 +10,7 @@ import jax
 
 from ar_seg_jax import sharding
 from ar_seg_jax.training.checkpoint import Checkpoints
+from ar_seg_jax.training.compilation import Compilation
 from ar_seg_jax.training.delivery import Interrupted
 from ar_seg_jax.training.journal import Journal
 from ar_seg_jax.training.metrics import Evaluation
@@ -94,13 +95,14 @@ def run(
     step = start = int(state.step)
     readouts = _Readouts(task, done=checkpoints.latest)  # what was saved has been read out
     first_process = jax.process_index() == 0
+    compilation = Compilation(outputs, first_process)
     trace = Trace(schedule.traced if first_process else None, outputs.directory / 'tensorboard')
     batches = stop.delivered(task.data.training(start))
     before = None  # the step before, whose health is asked once the next one is under way: the devices never wait
 
     journal = Journal(outputs, start, schedule.steps, task.data.image_shape[0], task.method.describe, first_process)
     with checkpoints.completed(lambda: state if readouts.current(step) else None):
-        with contextlib.suppress(Interrupted), journal, trace:
+        with contextlib.suppress(Interrupted), journal, trace, compilation:
             if schedule.evaluates(start) and not journal.evaluated:
                 journal.evaluation(start, functools.partial(evaluate, state, stop.guard))
             while step < schedule.steps and not stop.agreed():
@@ -111,9 +113,9 @@ def run(
                         state = task.refreshed(state, stop.guard)
                     if task.begins_phase(step):
                         state = task.in_new_phase(state)
-                    train_step = task.compiled_step(step)
+                    train_step, phase = task.compiled_step(step), task.method.phase(step)
                     step += 1
-                    with jax.set_mesh(task.mesh):
+                    with jax.set_mesh(task.mesh), compilation.step(step, phase.name if phase else ''):
                         state, scalars, health = train_step(state, batch)
                     if before:
                         watch.check(*before, state)

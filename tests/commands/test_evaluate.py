@@ -1,9 +1,13 @@
 """Evaluation of a run as a user starts it, also of one that comes from elsewhere."""
 
 import json
+import os
 import shutil
 
+import numpy as np
 import pytest
+from PIL import Image
+from scipy import optimize
 
 from tests.support import auditing, commands
 
@@ -92,3 +96,103 @@ def test_what_cannot_be_evaluated_is_explained_in_a_line(trained):
         done = commands.run('evaluate', f'--workdir={trained.directory}', *arguments)
         assert done.returncode == 1 and done.stderr.endswith(f'{message}\n'), done.stderr
         assert 'config.json' not in done.stderr and 'Traceback' not in done.stderr
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """Five images in two splits, of which one has no label map, in the layout of data/folder.py; sizes differ."""
+    root = tmp_path_factory.mktemp('mine') / 'my images'
+    rng = np.random.default_rng(0)
+    for index, name in enumerate('abcde'):
+        label = rng.integers(0, 3, (4, 5 + index)).astype(np.uint8).repeat(12, 0).repeat(12, 1)
+        image = np.uint8(40 + 70 * label[..., None] + rng.integers(0, 40, (*label.shape, 3)))
+        for directory, array in (('images', image), ('labels', label)):
+            (root / directory).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(array).save(root / directory / f'{name}.png')
+    (root / 'labels' / 'e.png').unlink()
+    (root / 'splits.csv').write_text('id,split\na,train\nb,val\nc,val\nd,val\ne,val\n')
+    names = ('grass', 'gravel', 'brick')  # of the run, in another order
+    (root / 'classes.json').write_text(json.dumps({'classes': [{'id': key, 'name': name} for key, name in enumerate(names)]}))
+    return root
+
+
+def _state(directory):
+    return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in directory.rglob('*') if path.is_file()}
+
+
+def test_another_folder_is_scored_beside_the_run_as_its_predictions_would_be(trained, folder, tmp_path):
+    """With the classes that the run stored, as `score` has it of what `predict` writes; and with new ones."""
+    directory = tmp_path / 'run'
+    shutil.copytree(trained.directory, directory)
+    before = _state(directory)
+    audit = evaluated(tmp_path, directory, f'--root={folder}', '--match=saved')
+    assert audit.done.returncode == 0, audit.done.stderr
+    saved = directory / 'evaluations' / '000006-on-my_images-val-saved.json'
+    assert audit.done.stdout.endswith(f'Numbers: {saved}\n') and '1 images without a label map are left out' in audit.done.stdout
+    assert 'as the evaluation of step 6 of the run itself found them' in audit.done.stdout
+    assert not audit.changes_outside(directory, tmp_path / 'tmp') and not audit.named('socket', 'os.system')
+    found = json.loads(saved.read_text())
+
+    fixed = (f'--workdir={directory}', f'--input={folder / "images"}', f'--output={tmp_path / "out"}')
+    assert commands.run('predict', *fixed).returncode == 0
+    (tmp_path / 'labels').mkdir()
+    for name in 'bcd':
+        shutil.copy(folder / 'labels' / f'{name}.png', tmp_path / 'labels')
+    options = (f'--predictions={tmp_path / "out"}', f'--classes={folder / "classes.json"}', '--common')
+    done = commands.run('score', f'--labels={tmp_path / "labels"}', *options, f'--output={tmp_path / "score.json"}')
+    assert done.returncode == 0, done.stderr
+    scored = json.loads((tmp_path / 'score.json').read_text())
+    assert found['scores'] == scored['scores'] and found['classes'] == scored['classes'] and found['images'] == 3
+
+    done = commands.run('evaluate', f'--workdir={directory}', f'--root={folder}', '--split=train')
+    assert done.returncode == 0 and 'by one-to-one matching, fitted on these same images' in done.stdout, done.stderr
+    fitted = json.loads((directory / 'evaluations' / '000006-on-my_images-train-fit.json').read_text())
+    confusion = np.array(fitted['confusion'])
+    rows, columns = optimize.linear_sum_assignment(confusion, maximize=True)
+    assert fitted['mapping'] == columns.tolist() and fitted['scores']['accuracy']['interval'] is None
+    assert fitted['scores']['accuracy']['value'] == pytest.approx(confusion[rows, columns].sum() / confusion.sum())
+    assert before.items() <= _state(directory).items()
+
+
+def test_a_folder_that_cannot_be_scored_is_explained(trained, folder, tmp_path):
+    directory, other = tmp_path / 'run', tmp_path / 'other'
+    shutil.copytree(trained.directory, directory)
+    shutil.copytree(folder, other)
+    shutil.rmtree(directory / 'evaluations')
+    (other / 'classes.json').unlink()
+    Image.fromarray(np.zeros((3, 3), np.uint8)).save(other / 'labels' / 'b.png')
+    (other / 'images' / 'c.png').write_bytes(b'nothing')
+    for run, root, arguments, message in (
+        (directory, folder, ['--match=saved'], 'evaluate the run on its own data first, without --root, or use --match=fit'),
+        (trained.directory, other, ['--match=saved'], 'or give classes the same names in classes.json'),
+        (directory, folder, ['--split=test'], "--split: there is no 'test', the names are train, val"),
+        (directory, folder, ['--probes=linear'], 'of which images are segmented one by one, and nothing is prepared'),
+        (
+            directory,
+            folder / 'images',
+            [],
+            'no label maps, so there is nothing to score; ar_seg_jax/data/folder.py has the layout',
+        ),
+        (directory, other, [], 'error: 2 problems with files, see above; nothing was scored. Mend or remove these files'),
+    ):
+        done = commands.run('evaluate', f'--workdir={run}', f'--root={root}', *arguments)
+        assert done.returncode == 1 and done.stderr.endswith(f'{message}\n'), done.stderr
+        assert 'Traceback' not in done.stderr and not done.stdout
+    assert f'{other}/labels/b.png: the label map is 3 x 3 pixels but its image' in done.stderr
+    assert f'{other}/images/c.png: not an image that Pillow can read' in done.stderr
+    assert not (directory / 'evaluations').exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason='only root can give files away')
+def test_the_run_of_another_user_reads_only_what_this_one_names(trained, folder, tmp_path):
+    directory = tmp_path / 'run'
+    shutil.copytree(trained.directory, directory)
+    altered(directory, data={'name': 'folder', 'data_dir': 'x', 'train_split': 'train', 'root': '/home/me/secret'})
+    os.chown(directory / 'config.json', 12345, 12345)
+    done = commands.run('evaluate', f'--workdir={directory}')
+    assert done.returncode == 1 and f'error: {directory} belongs to another user' in done.stderr
+    assert "data.root is '/home/me/secret'" in done.stderr and '--root=DIR' in done.stderr
+    before = _state(directory)
+    done = commands.run('evaluate', f'--workdir={directory}', f'--root={folder}')
+    assert done.returncode == 0 and 'Numbers are not kept in the run of another user' in done.stdout, done.stderr
+    assert _state(directory) == before

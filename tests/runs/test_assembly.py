@@ -113,3 +113,21 @@ def test_nested_groups_go_on_from_a_checkpoint_with_the_same_bits(tmp_path, step
     assert jax.tree.structure(found) == jax.tree.structure(expected)
     for one, two in zip(*(jax.tree.leaves(state.replace(key=())) for state in (found, expected)), strict=True):
         np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize(
+    ('evaluators', 'expected'),
+    [
+        ({'segmentation': {'protocols': ['many-to-one:train', 'one-to-one']}}, 'many-to-one'),
+        ({'segmentation': {'protocols': []}}, 'one-to-one'),
+        ({}, 'one-to-one'),
+    ],
+)
+def test_clusters_are_matched_as_under_the_first_protocol(evaluators, expected):
+    assert assembly.matching(_config(evaluators=evaluators)) == expected
+
+
+def test_protocols_that_anybody_may_have_written_are_checked():
+    for protocols, message in ((['best'], "found 'best'"), ([3], r'protocols\[0\]: expected a text, found 3')):
+        with pytest.raises(UserError, match=message):
+            assembly.matching(_config(evaluators={'segmentation': {'protocols': protocols}}))

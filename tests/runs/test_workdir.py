@@ -224,3 +224,10 @@ def test_classes_of_clusters_come_back_as_saved(tmp_path):
     files.write_json(workdir.evaluation(tmp_path, 7), {'segmentation': {'clusters': {'mapping': [0]}}})
     with pytest.raises(UserError, match=r'000007\.json: expected "clusters" with their "mapping" and "classes"; evaluate'):
         workdir.load_cluster_classes(tmp_path, 7)
+
+
+def test_a_run_is_foreign_if_it_or_its_config_belongs_to_another_user(tmp_path, monkeypatch):
+    workdir.save_config(tmp_path, {})
+    assert not workdir.is_foreign(tmp_path)
+    monkeypatch.setattr(os, 'geteuid', lambda: tmp_path.stat().st_uid + 1)
+    assert workdir.is_foreign(tmp_path)

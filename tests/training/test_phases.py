@@ -2,6 +2,8 @@
 
 import dataclasses
 import itertools
+import json
+import logging
 
 import jax
 import jax.numpy as jnp
@@ -232,3 +234,14 @@ def test_a_config_of_before_there_were_phases_has_one_optimiser():
     expected = optimizer.optimizer(**_config()['optimizer'], steps=STEPS)
     params = {'head': jnp.ones(3)}
     assert jax.tree.structure(found.tx.init(params)) == jax.tree.structure(expected.tx.init(params))
+
+
+def test_the_program_of_every_phase_is_announced_and_no_step_compiles_again(tmp_path, caplog):
+    with caplog.at_level(logging.INFO, logger='ar_seg_jax'):
+        _run(tmp_path, _task())
+    announced, done = (
+        [message for message in caplog.messages if message.startswith(word)] for word in ('Compiling', 'Compiled in')
+    )
+    assert announced == [f'Compiling the training step of phase {phase.name}' for phase in PHASES] and len(done) == 3
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert json.loads((tmp_path / 'compilation.json').read_text()).keys() == {f'cpu: {phase.name}' for phase in PHASES}
