@@ -1,8 +1,8 @@
 """A network on the images of a folder that it may never have seen, scored against the label maps there.
 
-Images are segmented whole and as they are, as `ar_seg_jax.predict` does it, and compared with label maps pixel by pixel, those
-without data left out: nothing is prepared, cropped or cut into blocks. A run scores itself on blocks at the scale of its training, which gives slightly other
-numbers for the same data.
+Images are segmented whole and as they are, as `ar_seg_jax.predict` does it, and compared with label maps pixel by pixel, but for
+those without data: nothing is prepared, cropped or cut into blocks. A run scores itself on blocks at the scale of its training,
+which gives slightly other numbers for the same data.
 """
 
 import logging
