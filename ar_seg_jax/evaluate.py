@@ -81,8 +81,7 @@ def _evaluate_elsewhere(directory: Path, config: dict[str, Any]):
     from ar_seg_jax.prediction import elsewhere, network
     from ar_seg_jax.runs import assembly
 
-    several = jax.process_count() > 1 and jax.process_count()
-    given = {'--probes': _PROBES.value, '--data_dir': _DATA_DIR.value, 'more than one process': several}
+    given = {'--probes': _PROBES.value, '--data_dir': _DATA_DIR.value, 'more than one process': jax.process_count() > 1}
     _refuse(given, 'does not go with --root, of which images are segmented one by one, and nothing is prepared')
     data = elsewhere.labelled(_ROOT.value, _SPLIT.value, config['evaluation']['split'])
     trained = network.load(directory, _STEP.value, named=False)
