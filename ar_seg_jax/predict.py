@@ -94,6 +94,7 @@ def _made(path: Path, trained, reading: threading.Lock) -> Made:
     from PIL import Image
 
     from ar_seg_jax.data import images
+    from ar_seg_jax.data.classes import in_words
     from ar_seg_jax.drawing import label_maps, object_pictures
     from ar_seg_jax.prediction import coco
 
@@ -113,7 +114,7 @@ def _made(path: Path, trained, reading: threading.Lock) -> Made:
         views = {'background': found.background, 'reconstruction': found.reconstruction}
         pictures['objects'] = object_pictures.picture(image, labels, boxes, views, found.glimpses, trained.classes, path.name)
     contents = {kind: label_maps.png(picture) for kind, picture in pictures.items()}
-    return Made(_shares(labels, trained.classes), contents, labels.shape, annotations)
+    return Made(in_words(labels, trained.classes), contents, labels.shape, annotations)
 
 
 def _inputs(path: Path, output: Path) -> dict[str, Path]:
@@ -172,12 +173,6 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
 def _real(path: Path) -> Path:
     """The path without symbolic links, also where these are in a loop, which `resolve` refuses."""
     return Path(os.path.realpath(path))
-
-
-def _shares(labels, classes) -> str:
-    """Share of the pixels of each class, the largest first."""
-    shares = sorted(((float((labels == index).mean()), entry.name) for index, entry in enumerate(classes)), reverse=True)
-    return ', '.join(f'{name} {share:.0%}' for share, name in shares if share)
 
 
 if __name__ == '__main__':

@@ -38,9 +38,11 @@ ALLOWED = {
     },
     'prediction': {'build', 'data', 'errors', 'files', 'interfaces', 'runs', 'sharding', 'training'},
     'sweeping': {'configuration', 'drawing', 'errors', 'processes', 'evaluation', 'files', 'runs', 'training'},
+    'reporting': {'build', 'data', 'drawing', 'errors', 'evaluation', 'files', 'interfaces', 'runs', 'sharding', 'training'},
     'cli': {'config_files', 'configuration', 'errors', 'processes', 'training'},
-    'main': {'build', 'cli', 'runs'},
+    'main': {'build', 'cli', 'reporting', 'runs'},
     'evaluate': {'cli', 'errors', 'runs'},
+    'report': {'cli', 'errors', 'files', 'reporting', 'runs'},
     'predict': {'cli', 'data', 'drawing', 'errors', 'files', 'prediction'},
     'sweep': {'cli', 'errors', 'files', 'runs', 'sweeping'},
     'figures': {'cli', 'data', 'drawing', 'errors', 'files', 'prediction'},
@@ -48,12 +50,12 @@ ALLOWED = {
     'clean': {'cli', 'data', 'errors', 'files', 'runs'},
     '__init__': {'prediction'},
 }  # fmt: skip
-COMMANDS = ('main', 'evaluate', 'predict', 'sweep', 'figures', 'convert', 'clean')
+COMMANDS = ('main', 'evaluate', 'predict', 'report', 'sweep', 'figures', 'convert', 'clean')
 # Whose import takes long; --help and wrong flags should not wait for it.
 HEAVY = {'jax', 'flax', 'grain', 'matplotlib', 'optax', 'orbax', 'tensorflow_datasets'}
 
 # Who reads a config; all others get their options as arguments.
-READERS = {'build', 'configuration', 'prediction', 'runs', 'sweeping', *COMMANDS}
+READERS = {'build', 'configuration', 'prediction', 'reporting', 'runs', 'sweeping', *COMMANDS}
 
 
 def _imports(nodes):

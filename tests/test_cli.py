@@ -37,7 +37,7 @@ def test_ar_seg_alone_names_its_commands(monkeypatch, capsys, arguments, status)
     with pytest.raises(SystemExit) as ended:
         cli.ar_seg()
     assert ended.value.code == status
-    assert capsys.readouterr().out == 'usage: ar-seg {train,evaluate,predict,sweep,figures,convert,clean} --help\n'
+    assert capsys.readouterr().out == 'usage: ar-seg {train,evaluate,predict,report,sweep,figures,convert,clean} --help\n'
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_an_unknown_command_is_refused_with_the_one_that_was_meant(monkeypatch, 
     with pytest.raises(SystemExit) as ended:
         cli.ar_seg()
     assert ended.value.code == 2
-    names = 'clean, convert, evaluate, figures, predict, sweep, train'
+    names = 'clean, convert, evaluate, figures, predict, report, sweep, train'
     assert capsys.readouterr().err == f'error: ar-seg: there is no {name!r}, the names are {names}{meant}\n'
 
 

@@ -2,6 +2,7 @@
 
 import colorsys
 import reprlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,6 +51,12 @@ def objects(count: int) -> tuple[Class, ...]:
 def classes_of(clusters: Integer[np.ndarray, '*shape'], mapping: Integer[np.ndarray, 'clusters']) -> UInt8[np.ndarray, '*shape']:
     """Class of each pixel from its cluster; VOID for unmatched clusters."""
     return np.where(mapping == UNMATCHED, VOID, mapping).astype(np.uint8)[clusters]
+
+
+def in_words(labels: Integer[np.ndarray, 'height width'], classes: Sequence[Class]) -> str:
+    """Share of the pixels of each class, the largest first."""
+    shares = sorted(((float((labels == index).mean()), entry.name) for index, entry in enumerate(classes)), reverse=True)
+    return ', '.join(f'{name} {share:.0%}' for share, name in shares if share)
 
 
 def from_json(path: Path, entries: Any) -> tuple[Class, ...]:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import logging
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,16 +14,14 @@ from jaxtyping import Float32, UInt8
 
 from ar_seg_jax import build, files, sharding
 from ar_seg_jax.data import images
-from ar_seg_jax.data.classes import Class, classes_of, numbered
+from ar_seg_jax.data.classes import Class, classes_of
 from ar_seg_jax.data.classes import objects as numbered_objects
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Method, ModelState, Outputs, predicted, sides
 from ar_seg_jax.prediction import objects, tiling
 from ar_seg_jax.prediction.objects import Objects
-from ar_seg_jax.runs import workdir
+from ar_seg_jax.runs import naming, workdir
 from ar_seg_jax.training.checkpoint import Checkpoints
-
-_logger = logging.getLogger(__name__)
 
 Image = UInt8[np.ndarray, 'height width channels']
 Images = UInt8[np.ndarray, '*batch height width channels']
@@ -177,21 +174,8 @@ def load(directory: Path | str, step: int | None = None) -> Network:
     if network.finds_objects:
         mapping, classes = range(method.num_clusters), numbered_objects(method.num_clusters - 1)
     else:
-        mapping, classes = _classes(directory, int(state.step), method.num_clusters)
+        mapping, classes = naming.of_clusters(directory, int(state.step), method.num_clusters)
     return dataclasses.replace(network, mapping=mapping, classes=classes)
-
-
-def _classes(directory: Path, step: int, count: int) -> tuple[Sequence[int], tuple[Class, ...]]:
-    """The class of each of so many clusters, and the classes."""
-    found = workdir.load_cluster_classes(directory, step)
-    if found is None:
-        _logger.info('Step %d was not evaluated with labels: clusters have numbers instead of names', step)
-        return range(count), numbered('cluster', count)
-    mapping, classes = found
-    if len(mapping) != count:
-        place = workdir.evaluation(directory, step)
-        raise UserError(f'{place}: classes of {len(mapping)} clusters, but the model has {count}; evaluate the step again')
-    return mapping, classes
 
 
 def _shapes(method: Method, config: build.Config, channels: int) -> ModelState:

@@ -11,6 +11,7 @@ pictures/<step>-panel.png      the best, median and worst of the scored images, 
 pictures/<step>-confusion.png  clusters against classes
 pictures/curves.png            the objective and scores over the steps
    where another split than that of the run is evaluated, <step> is <step>-<split>
+report.html           a page with all of that, of the last step, see `reporting`
 metrics.jsonl, tensorboard/   what was logged, pictures and traces
 lock                  held while a run lives; says which
 """
@@ -85,6 +86,7 @@ _PARTS = (
     'lock',
     'metrics.jsonl',
     'pictures',
+    'report.html',
     'tensorboard',
     'versions.json',
 )
@@ -113,6 +115,10 @@ def _joined(step: int, parts: Sequence[str]) -> str:
 
 def curves(workdir: Path) -> Path:
     return workdir / 'pictures' / 'curves.png'
+
+
+def report(workdir: Path) -> Path:
+    return workdir / 'report.html'
 
 
 def metrics(workdir: Path) -> Path:
