@@ -16,6 +16,7 @@ _WIDTH, _HEIGHT = 720, 260  # units of the drawing
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 10, 40  # margins
 _COLOURS = 5  # that the style has
 _DASHES = {'-': None, '--': '7 4', ':': '2 4'}
+SHARE = 'share'  # the unit of what is between 0 and 1
 _DRAWN, _WRITTEN = 400, 12  # points of a line in the drawing, and rows of the table
 
 
@@ -33,12 +34,12 @@ class _Scale(NamedTuple):
 
 
 def chart(title: str, unit: str, lines: Sequence[Line], id_: str) -> Element:
-    """A figure: the lines, which is which, and a table."""
+    """A figure: the lines, which is which, and a table. Shares are drawn from 0 to 1."""
     lines = [line for line in lines if any(math.isfinite(value) for _, value in line.points)]
     steps = [step for line in lines for step, _ in line.points]
     values = [value for line in lines for _, value in line.points if math.isfinite(value)]
     x = _scale([0, *steps], _LEFT, _WIDTH - _RIGHT, whole=True)
-    y = _scale(values, _HEIGHT - _BOTTOM, _TOP)
+    y = _scale([0, 1] if unit == SHARE else values, _HEIGHT - _BOTTOM, _TOP)
     drawing = element(
         'svg',
         element('title', title, id=f'{id_}-name'),

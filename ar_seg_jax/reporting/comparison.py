@@ -8,6 +8,7 @@ from ar_seg_jax.drawing import series
 from ar_seg_jax.drawing.series import Line
 from ar_seg_jax.reporting import sections
 from ar_seg_jax.reporting.account import Account, Pictured, Scores
+from ar_seg_jax.reporting.charts import SHARE
 from ar_seg_jax.reporting.elements import NOTHING, element, section, table
 
 Named = Mapping[str, Account]
@@ -19,7 +20,7 @@ def of_runs(accounts: Named) -> Iterator[Element]:
     if found := list(_scores(accounts)):
         yield section(2, 'Scores', *found, id_='scores')
     if found := list(_curves(accounts)):
-        yield section(2, 'How training went', *found, id_='curves')
+        yield section(2, 'How training went', element('div', *found, class_='charts'), id_='curves')
     if found := list(_images(accounts)):
         words = 'The images of the first run, with the label maps of all runs that were evaluated on them.'
         all_of_them = element('label', 'All label maps: ', sections.slider(), class_='slider all')
@@ -51,7 +52,7 @@ def _curves(accounts: Named) -> Iterator[Element]:
         of_scores += _renamed(series.scores(account.records), name, family)
     for number, (unit, lines) in enumerate(of_training.items()):
         yield from sections.charts('Training', unit, lines, f'training-{number}')
-    yield from sections.charts('Scores during training', 'share', of_scores, 'score')
+    yield from sections.charts('Scores during training', SHARE, of_scores, 'score')
 
 
 def _renamed(lines: Sequence[Line], name: str, family: int) -> list[Line]:

@@ -14,7 +14,7 @@ from ar_seg_jax.reporting.sight import Image, Seen
 
 COUNT = 12  # of a cluster
 _COLUMNS = 6  # of the sheet that they are shown on
-_SIDE, _GAP = 64, 2  # pixels of a crop there, and between two
+_SIDE, _GAP = 64, 4  # pixels of a crop there, and between two
 _GREY = 128  # between them: neither light nor dark
 
 
@@ -67,7 +67,7 @@ def _empty(count: int) -> UInt8[np.ndarray, 'height width 3']:
     return np.full((rows * (_SIDE + _GAP) - _GAP, columns * (_SIDE + _GAP) - _GAP, 3), _GREY, np.uint8)
 
 
-def _paste(sheet: UInt8[np.ndarray, 'height width 3'], place: int, image: Image, crop: Crop):
+def _paste(sheet: UInt8[np.ndarray, '_ _ 3'], place: int, image: Image, crop: Crop):
     top, left = (number * (_SIDE + _GAP) for number in divmod(place, _COLUMNS))
     part = image[crop.row : crop.row + crop.side, crop.column : crop.column + crop.side, :3]
     sheet[top : top + _SIDE, left : left + _SIDE] = images.resize(np.ascontiguousarray(part), _SIDE, _SIDE)

@@ -8,7 +8,7 @@ from ar_seg_jax.data.classes import Colour
 from ar_seg_jax.drawing import series
 from ar_seg_jax.drawing.series import Line
 from ar_seg_jax.reporting.account import Account, Cluster, Pictured, Scores
-from ar_seg_jax.reporting.charts import chart
+from ar_seg_jax.reporting.charts import SHARE, chart
 from ar_seg_jax.reporting.elements import NOTHING, element, image, number, section, table
 
 _OPACITY = 55  # per cent, of label maps over images at first
@@ -23,7 +23,7 @@ def of_run(account: Account, level: int, id_: str) -> Iterator[Element]:
     """Those that there is something to say in, with headings of this level; `id_` begins the ids in them."""
     yield section(level, 'What was trained', facts(account), *_remarks(account), id_=f'{id_}-facts')
     if found := list(_curves(account, id_)):
-        yield section(level, 'How training went', *found, id_=f'{id_}-curves')
+        yield section(level, 'How training went', element('div', *found, class_='charts'), id_=f'{id_}-curves')
     if account.clusters:
         yield section(level, 'Clusters', *_clusters(account), id_=f'{id_}-clusters')
     if account.images:
@@ -52,7 +52,7 @@ def _remarks(account: Account) -> Iterator[Element]:
 def _curves(account: Account, id_: str) -> Iterator[Element]:
     unit, training = series.training(account.records)
     yield from charts('Training', unit, training, f'{id_}-training')
-    yield from charts('Scores during training', 'share', series.scores(account.records), f'{id_}-score')
+    yield from charts('Scores during training', SHARE, series.scores(account.records), f'{id_}-score')
 
 
 def charts(title: str, unit: str, lines: Sequence[Line], id_: str) -> Iterator[Element]:

@@ -60,7 +60,7 @@ class Sight:
         method = self._method
 
         @functools.partial(jax.jit, static_argnames='side')
-        def predict(params, extra, image: Image, side: int):
+        def predict(params, extra, image: UInt8[Array, 'height width channels'], side: int):
             scores = method.predict(params, extra, image[None])['scores'].astype(jnp.float32)
             clusters = jnp.argmax(scores, axis=-1)
             counts = shapes.counts(clusters, jnp.ones(1, bool), method.num_clusters)

@@ -53,6 +53,6 @@ def test_a_sheet_shows_each_crop_at_its_place_and_every_image_is_read_once():
     assert sorted(read) == [0, 1, 2] and list(sheets) == [4]
     assert sheets[4].words == 'the 7 crops in which cluster 4 is likeliest, with mean scores from 0.90 to 0.70'
     found = np.array(Image.open(io.BytesIO(sheets[4].content)), float)
-    assert found.shape == (2 * 64 + 2, 6 * 64 + 5 * 2, 3)
-    for left, top, colour in ((0, 0, (250, 20, 20)), (66, 0, (200, 200, 200)), (0, 66, (10, 10, 10)), (66, 66, (128, 128, 128))):
+    assert found.shape == (2 * 64 + 4, 6 * 64 + 5 * 4, 3)
+    for left, top, colour in ((0, 0, (250, 20, 20)), (68, 0, (200, 200, 200)), (0, 68, (10, 10, 10)), (68, 68, (128, 128, 128))):
         np.testing.assert_allclose(found[top + 16 : top + 48, left + 16 : left + 48].mean((0, 1)), colour, atol=4)

@@ -47,7 +47,7 @@ def encoded(image):
 def test_what_is_kept_of_an_image_is_what_its_scores_say():
     image = np.random.default_rng(0).integers(0, 256, (26, 40, 3)).astype(np.uint8)
     (seen,) = Sight(ByChannel(), state()).look([encoded(np.zeros_like(image)), encoded(image)], [1])
-    exponentials = np.exp(3 * image / 255)
+    exponentials = np.exp(3 * (image / 255))
     scores = exponentials / exponentials.sum(-1, keepdims=True)
     clusters = image.argmax(-1)
     np.testing.assert_array_equal(seen.clusters, clusters)
