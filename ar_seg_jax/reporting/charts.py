@@ -25,11 +25,11 @@ class _Scale(NamedTuple):
 
     low: float
     high: float
-    start: float
-    end: float
+    start: int
+    end: int
     ticks: Sequence[float]
 
-    def __call__(self, value: float) -> float:
+    def __call__(self, value: int | float) -> float:
         return round(self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start), 1)
 
 
@@ -55,7 +55,7 @@ def chart(title: str, unit: str, lines: Sequence[Line], id_: str) -> Element:
     return element('figure', element('figcaption', title, legend), drawing, numbers, class_='chart')
 
 
-def _scale(values: Sequence[float], start: float, end: float, whole: bool = False) -> _Scale:
+def _scale(values: Sequence[int | float], start: int, end: int, whole: bool = False) -> _Scale:
     low, high = min(values), max(values)
     if low == high:
         low, high = low - 0.5, high + 0.5
