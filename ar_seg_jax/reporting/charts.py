@@ -79,9 +79,10 @@ def _paths(line: Line, x: _Scale, y: _Scale) -> Iterator[Element]:
     ends = [-1, *(index for index, (_, value) in enumerate(points) if not math.isfinite(value)), len(points)]
     for before, after in itertools.pairwise(ends):
         part = [f'{x(step)} {y(value)}' for step, value in points[before + 1 : after]]
-        if part:
-            d = f'M{part[0]}h0' if len(part) == 1 else 'M' + 'L'.join(part)
-            yield element('path', d=d, class_=_colour(line), stroke_dasharray=_DASHES[line.style])
+        if len(part) == 1:
+            yield element('path', d=f'M{part[0]}h0', class_=f'{_colour(line)} point')
+        elif part:
+            yield element('path', d='M' + 'L'.join(part), class_=_colour(line), stroke_dasharray=_DASHES[line.style])
 
 
 def _sample(line: Line) -> Element:

@@ -111,7 +111,7 @@ def layered(one: Pictured, title: str) -> Element:
 
 def truth(one: Pictured) -> Element | None:
     """The labels of an image, where it has some."""
-    return element('div', image(one.truth), element('span', 'labels')) if one.truth else None
+    return element('div', image(one.truth), element('span', 'labels (black: none)')) if one.truth else None
 
 
 def slider(words: str | None = None) -> Element:

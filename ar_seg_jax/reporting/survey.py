@@ -114,7 +114,12 @@ class Survey:
 
 
 def survey(
-    sight: Sight, examples: Sequence[pipeline.Example], split: str, mapping: Sequence[int], classes: Sequence[Class], labelled: bool
+    sight: Sight,
+    examples: Sequence[pipeline.Example],
+    split: str,
+    mapping: Sequence[int],
+    classes: Sequence[Class],
+    labelled: bool,
 ) -> Survey:
     """Of up to COUNT images of a split, evenly spread, and of their commonest sizes only."""
     places = np.unique(np.linspace(0, len(examples) - 1, COUNT).round().astype(int)).tolist()
