@@ -84,7 +84,7 @@ def test_two_runs_side_by_side_need_a_place_of_their_own(trained, copied, tmp_pa
     assert audit.done.returncode == 0, audit.done.stderr
     found = pages.read((tmp_path / 'both.html').read_bytes())
     assert found.one('h1').text == 'Comparison of whole, copied'
-    pairs = [figure for figure in found.one('section', id='images').all('figure')]
+    pairs = list(found.one('section', id='images').all('figure'))
     assert len(pairs) == 3 and all(len(list(pair.all('div', class_='stack'))) == 2 for pair in pairs)
 
 

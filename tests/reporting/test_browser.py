@@ -20,10 +20,10 @@ return found;
 """
 LOOKS = """
 const style = view.getComputedStyle(page.body);
-const named = [...page.querySelectorAll('nav a, summary, input')].filter(one => { one.focus(); return page.activeElement === one; });
+const usable = [...page.querySelectorAll('nav a, summary, input')];
+const reached = usable.filter(one => { one.focus(); return page.activeElement === one; });
 return {
-  ground: style.backgroundColor, text: style.color, focused: named.length,
-  focusable: page.querySelectorAll('nav a, summary, input').length,
+  ground: style.backgroundColor, text: style.color, usable: usable.length, reached: reached.length,
   wider: page.documentElement.scrollWidth > page.documentElement.clientWidth,
   broken: [...page.images].filter(image => !image.complete || !image.naturalWidth).length,
 };
@@ -45,5 +45,5 @@ def test_sliders_move_between_images_and_label_maps_by_themselves_and_together(t
 def test_it_is_light_or_dark_as_asked_for_and_all_that_can_be_used_can_be_reached(tmp_path, content, scheme, ground):
     found, complaints = browser.results(tmp_path, content, LOOKS, f'--blink-settings=preferredColorScheme={scheme}')
     assert found['ground'] == ground and found['text'] != ground and not complaints
-    assert found['focused'] == found['focusable'] > 0
+    assert found['usable'] == found['reached'] > 0
     assert (found['wider'], found['broken']) == (False, 0)

@@ -38,10 +38,10 @@ def test_what_is_not_finite_interrupts_a_line_and_a_point_alone_is_drawn():
 
 
 def test_the_numbers_are_in_a_table_beside_which_line_is_which():
-    lines = [Line('a', [(1, 0.5), (3, 0.25)]), Line('its bound', [(1, 1.0)], None, '--'), Line('no numbers', [(1, math.nan)])]
-    figure = drawn(lines)
+    bound = Line('its bound', [(1, 1.0), (3, 2.0)], None, '--')
+    figure = drawn([Line('a', [(1, 0.5), (3, 0.25)]), bound, Line('no numbers', [(1, math.nan)])])
     assert [entry.text for entry in figure.all('li')] == ['a', 'its bound']
-    assert pages.cells(figure.one('table')) == [['step', 'a', 'its bound'], ['1', '0.5000', '1.0000'], ['3', '0.2500', '-']]
+    assert pages.cells(figure.one('table')) == [['step', 'a', 'its bound'], ['1', '0.5000', '1.0000'], ['3', '0.2500', '2.0000']]
     dashes = [path.attributes.get('stroke-dasharray') for path in figure.one('svg', role='img').all('path', class_='line')]
     assert dashes == [None, '7 4']
 

@@ -1,5 +1,6 @@
 """What a page says, as its elements are read."""
 
+import itertools
 import re
 
 import numpy as np
@@ -25,7 +26,7 @@ def two():
 def test_headings_are_in_order_ids_are_there_once_and_links_and_names_lead_to_them(name, request):
     found = request.getfixturevalue(name)
     levels = [int(node.tag[1]) for node in found.all() if re.fullmatch('h[1-6]', node.tag)]
-    assert levels[0] == 1 and all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert levels[0] == 1 and all(after <= before + 1 for before, after in itertools.pairwise(levels))
     ids = [node.attributes['id'] for node in found.all() if 'id' in node.attributes]
     assert len(set(ids)) == len(ids)
     for link in found.all('a'):
