@@ -1,13 +1,13 @@
 """Label maps for new images.
 
-    python -m ar_seg_jax.predict --workdir runs/coco3 --input DIR_OR_FILE --output DIR [--step N]
+    python -m ar_seg_jax.predict --workdir runs/coco3 --input DIR_OR_FILE --output DIR [--step N] [--names FILE]
 
 Images are brought to the scale that the run was trained at (data.rescale), label maps back to the size of the image.
 For every image, of up to 89 million pixels, writes <name>_labels.png, a palette image whose pixel values are class ids,
 and <name>_overlay.png; and once classes.json with the names and colours of the ids. Classes are those of the run's
-evaluation of this step; without one, clusters have numbers. A file that cannot be read is reported and left out, and the
-exit status is then 1; so is one whose output would lie outside of --output or replace an input. Output of an earlier call
-is replaced.
+evaluation of this step, or those of a file of names: --names, or names.json of the run (docs/report.md). Without either, clusters
+have numbers. A file that cannot be read is reported and left out, and the exit status is then 1; so is one whose output would lie
+outside of --output or replace an input. Output of an earlier call is replaced.
 
 Where a method finds objects, ids are their numbers, 0 the background, and images of any size are brought to the one that it
 takes. There also is <name>_objects.png for every image, which shows its background, its reconstruction, boxes, and the glimpse
@@ -33,6 +33,7 @@ _WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the run.', require
 _INPUT = flags.DEFINE_string('input', None, 'An image, or a directory of images.', required=True)
 _OUTPUT = flags.DEFINE_string('output', None, 'Directory for the label maps.', required=True)
 _STEP = flags.DEFINE_integer('step', None, 'Step of the checkpoint; the last one if not given.')
+_NAMES = flags.DEFINE_string('names', None, 'File with names of the clusters; names.json of the run if there is one.')
 
 _AHEAD = 3  # images that are in memory: one is read, one is segmented, one is painted
 
@@ -55,7 +56,7 @@ def main() -> int:
     source, output = Path(_INPUT.value), Path(_OUTPUT.value)
     inputs = _inputs(source, output)
     root = source if source.is_dir() else source.parent
-    trained = network.load(Path(_WORKDIR.value), _STEP.value)
+    trained = network.load(Path(_WORKDIR.value), _STEP.value, _NAMES.value)
     trained.require_clusters()
     output.mkdir(parents=True, exist_ok=True)
     files.write_json(output / 'classes.json', {'classes': [entry._asdict() for entry in trained.classes]})

@@ -155,11 +155,11 @@ class Network:
         return outputs['features'].astype(jnp.float32)
 
 
-def load(directory: Path | str, step: int | None = None) -> Network:
+def load(directory: Path | str, step: int | None = None, names: Path | str | None = None) -> Network:
     """The network of a run's directory after a step, the last one saved if it is not given.
 
-    Classes are those of the run's evaluation of this step; without one, clusters have numbers. UserError for what is not there
-    or does not fit together.
+    Classes are those of the run's evaluation of this step, or of the file `names`, see `runs.naming`; without them clusters have
+    numbers. UserError for what is not there or does not fit together.
     """
     directory = files.expanded(directory)
     config = workdir.load_config(directory)
@@ -174,7 +174,9 @@ def load(directory: Path | str, step: int | None = None) -> Network:
     if network.finds_objects:
         mapping, classes = range(method.num_clusters), numbered_objects(method.num_clusters - 1)
     else:
-        mapping, classes = naming.of_clusters(directory, int(state.step), method.num_clusters)
+        mapping, classes = naming.of_clusters(
+            directory, int(state.step), method.num_clusters, files.expanded(names) if names else None
+        )
     return dataclasses.replace(network, mapping=mapping, classes=classes)
 
 

@@ -20,11 +20,11 @@ class Picture(NamedTuple):
 
 
 class Cluster(NamedTuple):
-    """name and colour: as label maps have them. mean_colour: of its pixels. crops: where it is likeliest; None for a cluster
-    without pixels."""
+    """name and colour: of its class, as label maps have them; None and black without one. mean_colour: of its pixels. crops:
+    where it is likeliest; None for a cluster without pixels."""
 
     number: int
-    name: str
+    name: str | None
     colour: Colour
     shape: Shape
     mean_colour: Colour | None
@@ -65,6 +65,7 @@ class Account:
     """
 
     name: str
+    step: int
     facts: Mapping[str, str]
     records: Sequence[Mapping[str, Any]] = ()
     notes: Sequence[str] = ()

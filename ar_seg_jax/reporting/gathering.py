@@ -61,7 +61,10 @@ def _of_files(
     """sizes: examples by split, as far as they are known."""
     logged = records.read(workdir.metrics(directory))
     account = Account(
-        directory.resolve().name, facts.of_run(config, directory, step, sizes, logged, found.device if found else ''), logged
+        directory.resolve().name,
+        step,
+        facts.of_run(config, directory, step, sizes, logged, found.device if found else ''),
+        logged,
     )
     if found is None:
         return _with_note(account, f'Step {step} was not evaluated: there are no scores of it.')
@@ -81,7 +84,8 @@ def _with_note(account: Account, note: str) -> Account:
 def _survey(run: Run, state: ModelState) -> Survey:
     method, data, split = run.task.method, run.reporter.data, run.reporter.split
     mapping, classes = naming.of_clusters(run.directory, int(state.step), method.num_clusters)
-    return survey(Sight(method, state), data.examples(split), split, mapping, classes, labelled=classes == data.classes)
+    labelled = bool(data.classes) and [one.name for one in classes[: len(data.classes)]] == [one.name for one in data.classes]
+    return survey(Sight(method, state), data.examples(split), split, mapping, classes, labelled=labelled)
 
 
 def _with_survey(account: Account, seen: Survey, shapes: Shapes | None, asked_for: Collection[str]) -> Account:

@@ -4,6 +4,7 @@ import logging
 
 import jax
 
+from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import ModelState
 from ar_seg_jax.reporting import gathering, page
 from ar_seg_jax.runs import workdir
@@ -22,6 +23,8 @@ def leave(run: Run, state: ModelState):
     path = workdir.report(run.directory)
     try:
         run.outputs.write(path, page.of_runs([gathering.of_run(run, state)]))
+    except UserError as error:
+        _logger.warning('No %s was written: %s', path.name, error)
     except Exception:
         _logger.warning('No %s was written; all else is there, and the command report tries again', path.name, exc_info=True)
     else:

@@ -4,19 +4,15 @@ import math
 from collections.abc import Iterator, Sequence
 from xml.etree.ElementTree import Element
 
-from ar_seg_jax.data.classes import Colour
 from ar_seg_jax.drawing import series
 from ar_seg_jax.drawing.series import Line
-from ar_seg_jax.reporting.account import Account, Cluster, Pictured, Scores
+from ar_seg_jax.reporting.account import Account, Pictured, Scores
 from ar_seg_jax.reporting.charts import SHARE, chart
-from ar_seg_jax.reporting.elements import NOTHING, element, image, number, section, table
+from ar_seg_jax.reporting.cluster_table import clusters
+from ar_seg_jax.reporting.elements import element, image, number, section, table
 
 _OPACITY = 55  # per cent, of label maps over images at first
 _HEATS = 10  # colours of cells of the confusion matrix, beside that of 0
-_MEASURES = (
-    'Share: of all pixels. Thinness: the share of its pixels that are within 2 pixels of another cluster. Border share: its '
-    'share of the pixels within 8 pixels of the image border over its share of all; 1 is as everywhere.'
-)
 
 
 def of_run(account: Account, level: int, id_: str) -> Iterator[Element]:
@@ -25,7 +21,7 @@ def of_run(account: Account, level: int, id_: str) -> Iterator[Element]:
     if found := list(_curves(account, id_)):
         yield section(level, 'How training went', element('div', *found, class_='charts'), id_=f'{id_}-curves')
     if account.clusters:
-        yield section(level, 'Clusters', *_clusters(account), id_=f'{id_}-clusters')
+        yield section(level, 'Clusters', *clusters(account), id_=f'{id_}-clusters')
     if account.images:
         yield section(level, 'Images', *_images(account), id_=f'{id_}-images')
     if account.pictures:
@@ -59,35 +55,6 @@ def charts(title: str, unit: str, lines: Sequence[Line], id_: str) -> Iterator[E
     """One, if there is a number to draw."""
     if any(math.isfinite(value) for line in lines for _, value in line.points):
         yield chart(title, unit, lines, id_)
-
-
-def _clusters(account: Account) -> Iterator[Element]:
-    columns = ['cluster', 'name', 'share', 'thinness', 'border share', 'mean colour', 'most typical crops']
-    rows = [(str(one.number), list(_cells(one))) for one in account.clusters]
-    yield element('p', f'Measured on {account.measured}. {_MEASURES}')
-    yield table(f'{len(rows)} clusters', columns, rows, class_='clusters')
-
-
-def _cells(one: Cluster) -> Iterator[Element | str | None]:
-    yield element('span', swatch(one.colour), one.name, class_='named')
-    yield f'{one.shape.share:.1%}'
-    yield from (NOTHING if value is None else f'{value:.2f}' for value in (one.shape.thinness, one.shape.border_share))
-    yield _colour(one.mean_colour) if one.mean_colour else 'no pixels'
-    yield image(one.crops, class_='crops') if one.crops else 'none'
-
-
-def swatch(colour: Colour) -> Element:
-    """A square of a colour, which the words beside it name."""
-    rectangle = element('rect', width='16', height='16', fill=_code(colour))
-    return element('svg', rectangle, viewBox='0 0 16 16', class_='swatch', aria_hidden='true')
-
-
-def _colour(colour: Colour) -> Element:
-    return element('span', swatch(colour), _code(colour), class_='named')
-
-
-def _code(colour: Colour) -> str:
-    return '#{:02x}{:02x}{:02x}'.format(*colour)
 
 
 def _images(account: Account) -> Iterator[Element]:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from ar_seg_jax.data import pipeline
-from ar_seg_jax.data.classes import UNMATCHED, Class, classes_of, in_words
+from ar_seg_jax.data.classes import UNMATCHED, Class, Colour, classes_of, in_words
 from ar_seg_jax.drawing import panels
 from ar_seg_jax.evaluation.shapes import Shape, of_clusters
 from ar_seg_jax.interfaces import VOID
@@ -18,7 +18,6 @@ from ar_seg_jax.reporting.sight import Seen, Sight
 COUNT = 60  # images that are looked at
 _SIZES = 4  # of images, each of which is compiled; others are left out
 _OF_A_GROUP = 2  # images that are shown
-_NO_CLASS = Class('no class', (0, 0, 0))  # as label maps paint it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +25,7 @@ class Survey:
     """What was seen of a split.
 
     mapping: the class of each cluster, UNMATCHED for none. classes: their names and colours. labelled: whether labels are of
-    these classes.
+    the first of these classes.
     """
 
     examples: Sequence[pipeline.Example]
@@ -42,12 +41,14 @@ class Survey:
         typical = {number: crops.typical(self.seen, number) for number in range(len(self.mapping))}
         sheets = crops.sheets(typical, lambda index: pipeline.decode(self.examples[index])['image'])
         return [
-            Cluster(number, *self._named(number)[:2], shapes[number], self._mean_colour(number), sheets.get(number))
+            Cluster(number, *self._named(number), shapes[number], self._mean_colour(number), sheets.get(number))
             for number in range(len(self.mapping))
         ]
 
-    def _named(self, cluster: int) -> Class:
-        return _NO_CLASS if self.mapping[cluster] == UNMATCHED else self.classes[self.mapping[cluster]]
+    def _named(self, cluster: int) -> tuple[str | None, Colour]:
+        """Name and colour of a cluster, as label maps have them."""
+        place = self.mapping[cluster]
+        return (None, (0, 0, 0)) if place == UNMATCHED else self.classes[place][:2]
 
     def _mean_colour(self, cluster: int) -> tuple[int, int, int] | None:
         pixels = sum(int(one.counts[cluster].sum()) for one in self.seen)

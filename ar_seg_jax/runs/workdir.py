@@ -11,6 +11,7 @@ pictures/<step>-panel.png      the best, median and worst of the scored images, 
 pictures/<step>-confusion.png  clusters against classes
 pictures/curves.png            the objective and scores over the steps
    where another split than that of the run is evaluated, <step> is <step>-<split>
+names.json            what a person calls the clusters, if anybody does, see `naming`
 report.html           a page with all of that, of the last step, see `reporting`
 metrics.jsonl, tensorboard/   what was logged, pictures and traces
 lock                  held while a run lives; says which
@@ -119,6 +120,10 @@ def curves(workdir: Path) -> Path:
 
 def report(workdir: Path) -> Path:
     return workdir / 'report.html'
+
+
+def names(workdir: Path) -> Path:
+    return workdir / 'names.json'
 
 
 def metrics(workdir: Path) -> Path:

@@ -3,6 +3,7 @@
 import pytest
 
 from ar_seg_jax.reporting import page
+from ar_seg_jax.runs import naming
 from tests.support import accounts, browser
 
 pytestmark = pytest.mark.skipif(browser.found() is None, reason='no Chromium is installed (apt-get install chromium)')
@@ -47,3 +48,27 @@ def test_it_is_light_or_dark_as_asked_for_and_all_that_can_be_used_can_be_reache
     assert found['ground'] == ground and found['text'] != ground and not complaints
     assert found['usable'] == found['reached'] > 0
     assert (found['wider'], found['broken']) == (False, 0)
+
+
+NAMES = """
+const fields = [...page.querySelectorAll('.naming input[type=text]')];
+const told = page.querySelector('.naming output');
+let blob = null, called = null;
+view.URL.createObjectURL = given => { blob = given; return 'data:,'; };
+view.HTMLAnchorElement.prototype.click = function() { called = this.download; };
+const type = (field, name) => { field.value = name; field.dispatchEvent(new view.Event('input', {bubbles: true})); };
+type(fields[0], ' "sky" ');
+type(fields[1], ' "sky" ');
+const together = told.textContent;
+page.querySelectorAll('.naming input[type=checkbox]')[1].click();
+page.querySelector('.naming button').click();
+return blob.text().then(text => [together, told.textContent, called, text]);
+"""
+
+
+def test_clusters_are_named_merged_and_hidden_and_the_file_is_what_other_commands_read(tmp_path, content):
+    (together, hidden, called, text), complaints = browser.results(tmp_path, content, NAMES)
+    assert (together, hidden, called) == ('"sky": 0, 1', '"sky": 0; (hidden): 1', 'names.json') and not complaints
+    (tmp_path / 'names.json').write_text(text)
+    found = naming.of_clusters(tmp_path, accounts.account().step, len(accounts.account().clusters))
+    assert found.mapping == [0, -1] and [entry.name for entry in found.classes] == ['"sky"']

@@ -38,6 +38,7 @@ def account(name='mine', **changes):
     crops = encoding.photograph(np.full((64, 64, 3), 200, np.uint8), 'crops of sky')
     full = Account(
         name,
+        20,
         {'Method': 'AC', 'Steps': '20'},
         [*record(1, 0.4), *record(20, 0.8)],
         notes=['a note'],

@@ -33,7 +33,7 @@ _BESIDE = """
 onload = () => {
   const view = frames[0], page = view.document;
   const told = document.createElement('output');
-  try { told.textContent = JSON.stringify((() => { %s })()); } catch (error) { told.textContent = JSON.stringify(String(error)); }
-  document.body.append(told);
+  const tell = found => { told.textContent = JSON.stringify(found); document.body.append(told); };
+  new Promise(resolve => resolve((() => { %s })())).then(tell, error => tell(String(error)));
 };
 """
