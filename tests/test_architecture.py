@@ -41,7 +41,7 @@ ALLOWED = {
     'reporting': {'build', 'data', 'drawing', 'errors', 'evaluation', 'files', 'interfaces', 'runs', 'sharding', 'training'},
     'cli': {'config_files', 'configuration', 'errors', 'processes', 'training'},
     'main': {'build', 'cli', 'reporting', 'runs'},
-    'evaluate': {'cli', 'errors', 'runs'},
+    'evaluate': {'cli', 'errors', 'files', 'runs'},
     'report': {'cli', 'errors', 'files', 'reporting', 'runs'},
     'predict': {'cli', 'data', 'drawing', 'errors', 'files', 'prediction'},
     'sweep': {'cli', 'errors', 'files', 'runs', 'sweeping'},

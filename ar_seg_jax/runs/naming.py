@@ -6,8 +6,8 @@ hand:
     {"step": 300, "names": {"0": "sky", "1": "road", "2": "road", "3": null}, "colours": {"sky": [120, 180, 250]}}
 
 Clusters of one name are one class; null hides a cluster, whose pixels then have no class. Those that are not named stay what they
-are. Without "colours" a class has that of its first cluster. With "step" the file counts for the clusters after this step only,
-since those of another can be others.
+are. Without "colours" a class has that of its first cluster. With "step" the file counts for the clusters after this step
+only, since those of another can be others.
 """
 
 import logging
@@ -47,21 +47,49 @@ def of_clusters(directory: Path, step: int, count: int, names: Path | None = Non
     if len(known.mapping) != count:
         place = workdir.evaluation(directory, step)
         raise UserError(f'{place}: classes of {len(known.mapping)} clusters, but the model has {count}; evaluate the step again')
-    path = names or workdir.names(directory)
-    if names or path.exists():
-        return _named(path, step, known, keep=bool(evaluated))
+    found = _read(directory, step, names)
+    if found:
+        return _named(*found, known, keep=bool(evaluated))
     if not evaluated:
         _logger.info('Step %d was not evaluated with labels: clusters have numbers instead of names', step)
     return known
 
 
-def _named(path: Path, step: int, known: Naming, keep: bool) -> Naming:
-    """Those of a file. keep: whether all classes that are known stay, since labels have them."""
+def as_labels(directory: Path, step: int, labels: Sequence[Class], count: int, names: Path | None = None) -> list[int] | None:
+    """The class of the labels that each cluster is called like, UNMATCHED for none; None where there is no file of names."""
+    if not _read(directory, step, names):
+        return None
+    found = of_clusters(directory, step, count, names)
+    places = {entry.name: place for place, entry in enumerate(labels)}
+    return [UNMATCHED if place == UNMATCHED else places.get(found.classes[place].name, UNMATCHED) for place in found.mapping]
+
+
+def _read(directory: Path, step: int, names: Path | None) -> tuple[Path, Mapping[str, Any]] | None:
+    """The file of names that counts for a step, and what is in it; None if there is none."""
+    path = names or workdir.names(directory)
+    if not (names or path.exists()):
+        return None
     try:
         content = files.read_json(path, 'names', advice=_FORM)
     except FileNotFoundError as error:
         raise UserError(f'{path}: no such file; --names is a file of names, {_FORM}') from error
-    _check_keys(path, content, step)
+    for key in content:
+        if key not in _KEYS:
+            raise UserError(f'{path}: found the key {key!r}, expected {", ".join(_KEYS)}; {_FORM}')
+    of = content.get('step', step)
+    if type(of) is not int:
+        raise UserError(f'{path}, "step": expected a number of steps, found {reprlib.repr(of)}')
+    if of == step:
+        return path, content
+    words = f'{path}, "step": the names are for clusters after step {of}, and this is step {step}'
+    if names:
+        raise UserError(f'{words}; make names for it in its page, or remove "step" if its clusters are the same')
+    _logger.warning('%s: they do not count', words)
+    return None
+
+
+def _named(path: Path, content: Mapping[str, Any], known: Naming, keep: bool) -> Naming:
+    """What a file says. keep: whether all classes that are known stay, since labels have them."""
     given = _names(path, content['names'], len(known.mapping))
     names = [given.get(number, _name(known, number)) for number in range(len(known.mapping))]
     chosen = _colours(path, content.get('colours', {}), names)
@@ -74,17 +102,6 @@ def _named(path: Path, step: int, known: Naming, keep: bool) -> Naming:
     classes = {name: entry._replace(colour=chosen.get(name, entry.colour)) for name, entry in classes.items()}
     places = {name: place for place, name in enumerate(classes)}
     return Naming([UNMATCHED if name is None else places[name] for name in names], tuple(classes.values()))
-
-
-def _check_keys(path: Path, content: Mapping[str, Any], step: int):
-    for key in content:
-        if key not in _KEYS:
-            raise UserError(f'{path}: found the key {key!r}, expected {", ".join(_KEYS)}; {_FORM}')
-    if content.get('step', step) != step:
-        raise UserError(
-            f'{path}, "step": the names are for clusters after step {reprlib.repr(content["step"])}, but this is step {step}; '
-            'make names for it in its page, or remove "step" if its clusters are the same'
-        )
 
 
 def _names(path: Path, given: Any, count: int) -> dict[int, str | None]:

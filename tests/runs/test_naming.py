@@ -1,6 +1,7 @@
 """What clusters are called by an evaluation and by a file that a person wrote."""
 
 import json
+import logging
 import re
 
 import pytest
@@ -74,6 +75,20 @@ def test_a_file_that_is_given_comes_before_that_of_the_run(plain, tmp_path):
         naming.of_clusters(plain, STEP, 4, tmp_path / 'none.json')
 
 
+def test_names_for_another_step_do_not_count_and_are_refused_where_they_are_asked_for(plain, caplog):
+    with caplog.at_level(logging.WARNING, logger='ar_seg_jax'):
+        assert named(plain, step=200, names={'0': 'a'}).classes == numbered('cluster', 4)
+    assert 'the names are for clusters after step 200, and this is step 300: they do not count' in caplog.text
+    with pytest.raises(UserError, match='this is step 300; make names for it in its page, or remove "step"'):
+        naming.of_clusters(plain, STEP, 4, plain / 'names.json')
+
+
+def test_labels_are_what_clusters_are_called_like(evaluated):
+    assert naming.as_labels(evaluated, STEP, (SKY, ROAD), 4) is None
+    named(evaluated, names={'0': 'sky', '1': 'pavement'})
+    assert naming.as_labels(evaluated, STEP, (SKY, ROAD), 4) == [0, -1, 1, -1]
+
+
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
@@ -82,7 +97,7 @@ def test_a_file_that_is_given_comes_before_that_of_the_run(plain, tmp_path):
         ('[]', 'names.json: expected a JSON object, found list; .*'),
         ('{"step": 300}', 'names.json: expected an object with names, which lacks names; .*'),
         ('{"names": {}, "color": {}}', "names.json: found the key 'color', expected step, names, colours; .*"),
-        ('{"names": {}, "step": 200}', 'names.json, "step": the names are for clusters after step 200, but this is step 300; .*'),
+        ('{"names": {}, "step": "300"}', 'names.json, "step": expected a number of steps, found \'300\''),
         ('{"names": []}', r'names.json, "names": expected an object of names by cluster, found []; .*'),
         ('{"names": {"4": "a"}}', 'names.json, "names": expected numbers of clusters, "0" to "3", found \'4\''),
         ('{"names": {"01": "a"}}', 'names.json, "names": expected numbers of clusters, "0" to "3", found \'01\''),
