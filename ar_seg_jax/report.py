@@ -48,11 +48,12 @@ def _account(directory: Path, asked_for: Sequence[str]):
     config = workdir.load_config(directory)
     try:
         run = runs.open_run(config, directory, training=False, data_dir=_DATA_DIR.value)
-        return gathering.of_run(run, runs.evaluated(run, _STEP.value), asked_for)
+        state = runs.evaluated(run, _STEP.value)
     except UserError as error:
         account = gathering.without_images(directory, config, _STEP.value, error)
         _logger.warning('%s: only what the files of the run tell is shown: %s', directory, error)
         return account
+    return gathering.of_run(run, state, asked_for)
 
 
 if __name__ == '__main__':

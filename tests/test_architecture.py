@@ -137,3 +137,9 @@ def test_the_wheel_has_every_package():
     listed = set(tomllib.loads((ROOT.parent / 'pyproject.toml').read_text())['tool']['setuptools']['packages'])
     found = {'.'.join(path.parent.relative_to(ROOT.parent).parts) for path in ROOT.rglob('__init__.py')}
     assert listed == found | {'ar_seg_jax.configs'}
+
+
+def test_the_wheel_has_every_file_that_is_no_program():
+    patterns = tomllib.loads((ROOT.parent / 'pyproject.toml').read_text())['tool']['setuptools']['package-data']['ar_seg_jax']
+    for path in ROOT.rglob('*.*'):
+        assert path.suffix in ('.py', '.pyc') or any(path.relative_to(ROOT).match(pattern) for pattern in patterns), path

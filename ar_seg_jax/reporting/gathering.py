@@ -38,7 +38,13 @@ def of_run(run: Run, state: ModelState, asked_for: Collection[str] = ()) -> Acco
     if data.instances or 'glimpses' in predicted(method, data.image_shape):
         note = 'Numbers of objects mean nothing beyond their image, so that there are no clusters to show across images.'
         return dataclasses.replace(_with_note(account, note), pictures=_pictures(run.directory, step))
-    return _with_survey(account, _survey(run, state), found.shapes if found else None, asked_for)
+    shapes = found.shapes if found else None
+    if shapes is not None and len(shapes.clusters) != method.num_clusters:
+        place = workdir.evaluation(run.directory, step)
+        raise UserError(
+            f'{place}: shapes of {len(shapes.clusters)} clusters, but the model has {method.num_clusters}; evaluate it again'
+        )
+    return _with_survey(account, _survey(run, state), shapes, asked_for)
 
 
 def without_images(directory: Path, config: Mapping[str, Any], step: int | None, reason: UserError) -> Account:
@@ -90,8 +96,6 @@ def _survey(run: Run, state: ModelState) -> Survey:
 
 def _with_survey(account: Account, seen: Survey, shapes: Shapes | None, asked_for: Collection[str]) -> Account:
     """shapes: of the clusters on a whole split, where they were measured."""
-    if shapes is not None and len(shapes.clusters) != len(seen.mapping):
-        shapes = None  # of another model, whose evaluation was copied there
     return dataclasses.replace(
         account,
         clusters=seen.clusters(shapes.clusters if shapes else ()),

@@ -17,7 +17,7 @@ _HEATS = 10  # colours of cells of the confusion matrix, beside that of 0
 
 def of_run(account: Account, level: int, id_: str) -> Iterator[Element]:
     """Those that there is something to say in, with headings of this level; `id_` begins the ids in them."""
-    yield section(level, 'What was trained', facts(account), *_remarks(account), id_=f'{id_}-facts')
+    yield section(level, 'What was trained', _facts(account), *_remarks(account), id_=f'{id_}-facts')
     if found := list(_curves(account, id_)):
         yield section(level, 'How training went', element('div', *found, class_='charts'), id_=f'{id_}-curves')
     if account.clusters:
@@ -33,7 +33,7 @@ def of_run(account: Account, level: int, id_: str) -> Iterator[Element]:
         yield section(level, 'Confusion', *_confusion(account), id_=f'{id_}-confusion')
 
 
-def facts(account: Account) -> Element:
+def _facts(account: Account) -> Element:
     rows = [part for name, value in account.facts.items() for part in (element('dt', name), element('dd', value))]
     return element('dl', *rows)
 
@@ -60,10 +60,10 @@ def charts(title: str, unit: str, lines: Sequence[Line], id_: str) -> Iterator[E
 def _images(account: Account) -> Iterator[Element]:
     yield element('p', f'Shown are {account.ranked}.')
     yield element('label', 'All label maps: ', slider(), class_='slider all')
-    yield element('ul', *(element('li', pictured(one)) for one in account.images), class_='images')
+    yield element('ul', *(element('li', _pictured(one)) for one in account.images), class_='images')
 
 
-def pictured(one: Pictured) -> Element:
+def _pictured(one: Pictured) -> Element:
     """An image below its label map, and its labels beside."""
     words = f'{one.group}, {one.score:.1%}: {one.identifier}'
     return element('figure', element('figcaption', words), element('div', layered(one, 'label map'), truth(one), class_='pair'))
