@@ -35,7 +35,7 @@ def of_run(
         'Trained on': _split(config['data']['train_split'], sizes),
         'Evaluated on': _split(config['evaluation']['split'], sizes),
         'Steps': f'{step:,}, each of {batch_size} crops of {height} x {width} pixels',
-        'Training time': f'{_duration(seconds)}, without evaluations and saves' if seconds else '',
+        'Training time': f'{duration(seconds)}, without evaluations and saves' if seconds else '',
         'Peak memory': _peak(logged),
         'Seed': str(config['seed']),
         'Devices': device,
@@ -52,7 +52,7 @@ def _peak(logged: Sequence[Mapping[str, Any]]) -> str:
     return f'{max(peaks) / 2**30:.2f} GiB' if peaks else ''
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Such as '1 h 5 min' or '12 s'."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

@@ -19,7 +19,9 @@ def of_runs(accounts: Sequence[Account]) -> bytes:
             for number, (name, account) in enumerate(named.items())
         )
         title, found = f'Comparison of {", ".join(named)}', [*comparison.of_runs(named), *own]
-    return elements.page(title, element('body', element('h1', title), _contents(found), element('main', *found)))
+    return elements.page(
+        title, element('body', element('header', element('h1', title), _contents(found)), element('main', *found))
+    )
 
 
 def _named(accounts: Sequence[Account]) -> dict[str, Account]:
