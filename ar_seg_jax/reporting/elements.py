@@ -67,7 +67,7 @@ def image(picture: Picture, class_: str | None = None) -> Element:
     return element('img', src=source, alt=picture.words, width=picture.width, height=picture.height, class_=class_)
 
 
-def number(value: float, digits: int = 3) -> str:
+def number(value: int | float, digits: int = 3) -> str:
     """With so many digits behind the point; a dash for NaN."""
     return NOTHING if value != value else f'{value:.{digits}f}'
 
