@@ -35,15 +35,15 @@ for (const table of document.querySelectorAll('.naming')) {
 // A slider shows the label map over its image, and the one for all of a section moves all of them.
 function show(slider) {
   slider.setAttribute('aria-valuetext', `${slider.value} %`);
-  const figure = slider.closest('figure');
-  if (figure) figure.querySelector('.labels').style.opacity = slider.value / 100;
+  const layered = slider.closest('.layered');
+  if (layered) layered.querySelector('.labels').style.opacity = slider.value / 100;
 }
 
 for (const slider of document.querySelectorAll('input[type=range]')) {
   slider.addEventListener('input', () => {
     show(slider);
     if (slider.closest('.all')) {
-      for (const other of slider.closest('section').querySelectorAll('figure input[type=range]')) {
+      for (const other of slider.closest('section').querySelectorAll('.layered input[type=range]')) {
         other.value = slider.value;
         show(other);
       }

@@ -73,7 +73,7 @@ def layered(one: Pictured, title: str) -> Element:
     """An image below its label map, with a slider between them, which has a title."""
     stack = element('div', image(one.image), image(one.label_map, class_='labels'), class_='stack')
     words = f'{title} over image {one.identifier}'
-    return element('div', stack, element('label', title, slider(words), class_='slider'))
+    return element('div', stack, element('label', title, slider(words), class_='slider'), class_='layered')
 
 
 def truth(one: Pictured) -> Element | None:

@@ -42,6 +42,12 @@ def test_sliders_move_between_images_and_label_maps_by_themselves_and_together(t
     assert values == ['100'] * 3 and words == ['100 %'] * 3 and not complaints
 
 
+def test_side_by_side_each_slider_moves_the_label_map_above_it(tmp_path):
+    accounts_of_two = [accounts.account('mine'), accounts.account('other')]
+    (before, own, together, *_), complaints = browser.results(tmp_path, page.of_runs(accounts_of_two), SLIDERS)
+    assert len(before) == 8 and own == [0, *before[1:]] and together == [1] * 4 + before[4:] and not complaints
+
+
 @pytest.mark.parametrize(('scheme', 'ground'), [(1, 'rgb(255, 255, 255)'), (0, 'rgb(13, 17, 23)')])
 def test_it_is_light_or_dark_as_asked_for_and_all_that_can_be_used_can_be_reached(tmp_path, content, scheme, ground):
     found, complaints = browser.results(tmp_path, content, LOOKS, f'--blink-settings=preferredColorScheme={scheme}')
