@@ -99,6 +99,8 @@ def _named(path: Path, content: Mapping[str, Any], known: Naming, keep: bool) ->
         if name is not None and name not in classes:
             classes[name] = Class(name, chosen.get(name) or next(_free(known, number, taken)))
             taken.add(classes[name].colour)
+    if len(classes) > VOID:
+        raise UserError(f'{path}: with these names there are {len(classes)} classes, expected at most {VOID}; merge some')
     classes = {name: entry._replace(colour=chosen.get(name, entry.colour)) for name, entry in classes.items()}
     places = {name: place for place, name in enumerate(classes)}
     return Naming([UNMATCHED if name is None else places[name] for name in names], tuple(classes.values()))
@@ -127,7 +129,7 @@ def _colours(path: Path, given: Any, names: Sequence[str | None]) -> dict[str, C
     if unknown := [name for name in given if name not in names]:
         raise UserError(f'{path}, "colours": no cluster is called {reprlib.repr(unknown[0])}')
     entries = [{'name': name, 'colour': colour} for name, colour in given.items()]
-    return {entry.name: entry.colour for entry in from_json(Path(f'{path}, "colours"'), entries)}
+    return {entry.name: entry.colour for entry in from_json(f'{path}, "colours"', entries)}
 
 
 def _free(known: Naming, number: int, taken: set[Colour]) -> Iterator[Colour]:

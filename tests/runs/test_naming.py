@@ -66,6 +66,15 @@ def test_colours_can_be_chosen(plain, evaluated):
     assert named(evaluated, names={}, colours={'road': [1, 2, 3]}).classes == (SKY, ROAD._replace(colour=(1, 2, 3)))
 
 
+def test_more_classes_than_a_label_map_has_numbers_for_are_refused(evaluated):
+    entries = [{'name': f'class {number}', 'colour': [number, 0, 0]} for number in range(254)]
+    content = {'segmentation': {'clusters': {'mapping': [0, 1, 2, 3], 'classes': entries}}}
+    workdir.evaluation(evaluated, STEP).write_text(json.dumps(content))
+    assert len(named(evaluated, names={'0': 'a'}).classes) == 255
+    with pytest.raises(UserError, match='with these names there are 256 classes, expected at most 255'):
+        named(evaluated, names={'0': 'a', '1': 'b'})
+
+
 def test_a_file_that_is_given_comes_before_that_of_the_run(plain, tmp_path):
     other = tmp_path / 'other.json'
     other.write_text('{"names": {"0": "a"}}')
