@@ -1,12 +1,13 @@
 """Scores a checkpoint of a run with the unmasked network, and draws its pictures.
 
     python -m ar_seg_jax.evaluate --workdir runs/coco3 [--step N] [--split test] [--probes linear,non-linear:logits]
-      [--data_dir DIR]
+      [--data_dir DIR] [--names FILE]
     python -m ar_seg_jax.evaluate --workdir runs/coco3 --root DIR [--match fit|saved] [--step N] [--split test] [--output FILE]
 
 Step 0 is the network before training. What is found of another --split than that of the run has its name in those of files, such
 as evaluations/006150-test.json. --probes is used in place of config.evaluators.probes.names. Data is read where the run prepared
-it; --data_dir is for a run that comes from another machine.
+it; --data_dir is for a run that comes from another machine. Where a person named the clusters, in --names or in names.json of the
+run (docs/report.md), these names are scored too, and pictured.
 
 --root is any folder of images with label maps, in the layout of ar_seg_jax/data/folder.py: another data set, or that of the run
 after it moved. Its images are segmented whole, as `predict` does it. The classes of clusters are those that fit best on these
@@ -36,6 +37,7 @@ _PROBES = flags.DEFINE_list('probes', None, 'Probes to train on the frozen netwo
 _ROOT = flags.DEFINE_string('root', None, 'Folder of images and label maps to score in place of the data of the run.')
 _MATCH = flags.DEFINE_enum('match', None, ['fit', 'saved'], 'With --root: where clusters get their classes; fit if not given.')
 _OUTPUT = flags.DEFINE_string('output', None, 'With --root: JSON file for the numbers, in place of one in the run.')
+_NAMES = flags.DEFINE_string('names', None, 'File with names of the clusters; names.json of the run if there is one.')
 cli.define_process_flags()
 
 
@@ -66,7 +68,8 @@ def _evaluate(directory: Path, config: dict[str, Any]):
         if 'probes' not in config['evaluators']:
             raise UserError(f'--probes: the config of {directory} has no evaluators.probes, which says how they are trained')
         config['evaluators']['probes']['names'] = _PROBES.value
-    run = runs.open_run(config, directory, training=False, data_dir=_DATA_DIR.value, split=_SPLIT.value)
+    names = files.expanded(_NAMES.value) if _NAMES.value else None
+    run = runs.open_run(config, directory, training=False, data_dir=_DATA_DIR.value, split=_SPLIT.value, names=names)
     with run.outputs:
         run.reporter.report(runs.evaluated(run, _STEP.value))
 
@@ -81,10 +84,15 @@ def _evaluate_elsewhere(directory: Path, config: dict[str, Any]):
     from ar_seg_jax.prediction import elsewhere, network
     from ar_seg_jax.runs import assembly
 
-    given = {'--probes': _PROBES.value, '--data_dir': _DATA_DIR.value, 'more than one process': jax.process_count() > 1}
+    given = {
+        '--probes': _PROBES.value,
+        '--names': _NAMES.value,
+        '--data_dir': _DATA_DIR.value,
+        'more than one process': jax.process_count() > 1,
+    }
     _refuse(given, 'does not go with --root, of which images are segmented one by one, and nothing is prepared')
     data = elsewhere.labelled(_ROOT.value, _SPLIT.value, config['evaluation']['split'])
-    trained = network.load(directory, _STEP.value, named=False)
+    trained = network.load(directory, _STEP.value)
     step, match = int(trained.state.step), _MATCH.value or 'fit'
     if match == 'saved':
         mapping = _saved(directory, step, data, trained)
@@ -116,10 +124,10 @@ def _refuse(given: Mapping[str, Any], reason: str):
 
 def _saved(directory: Path, step: int, data, trained):
     """The class of each cluster that the run's evaluation of a step found, as one of those of the folder."""
-    from ar_seg_jax.prediction import elsewhere, network
-    from ar_seg_jax.runs import workdir
+    from ar_seg_jax.prediction import elsewhere
+    from ar_seg_jax.runs import naming, workdir
 
-    stored = network.stored_classes(directory, step, trained.method.num_clusters)
+    stored = naming.evaluated(directory, step, trained.method.num_clusters)
     if not stored:
         raise UserError(
             f'--match=saved: {workdir.evaluation(directory, step)} has no classes of clusters, since step {step} was never '

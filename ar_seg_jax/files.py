@@ -68,12 +68,21 @@ def as_json(content: Any) -> bytes:
 def parse_json(place: str, text: str | bytes, advice: str) -> dict[str, Any]:
     """The JSON object in `text`, which anybody may have written; UserError, with `place` and `advice`, for anything else."""
     try:
-        content = json.loads(text)
+        content = json.loads(text, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise UserError(f'{place}: not JSON ({error}); {advice}') from error
     if not isinstance(content, dict):
         raise UserError(f'{place}: expected a JSON object, found {type(content).__name__}; {advice}')
     return content
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; ValueError if it has a key twice, of which all but the last would be lost."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f'the key {next(key for key in keys if keys.count(key) > 1)!r} is there twice')
+    return found
 
 
 def read_json(path: Path, *keys: str, advice: str = 'restore it from a copy') -> dict[str, Any]:

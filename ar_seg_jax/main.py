@@ -42,6 +42,10 @@ def main() -> int:
     with run.outputs:
         state, done = runs.train(run)
         scored = done and runs.report(run, state.model)
+        if scored:
+            from ar_seg_jax.reporting import leaving  # which needs Matplotlib, and no first step should wait for that
+
+            leaving.leave(run, state.model)
     return 0 if scored else os.EX_TEMPFAIL
 
 

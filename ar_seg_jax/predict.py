@@ -1,14 +1,14 @@
 """Label maps for new images.
 
-    python -m ar_seg_jax.predict --workdir runs/coco3 --input DIR_OR_FILE --output DIR [--step N]
+    python -m ar_seg_jax.predict --workdir runs/coco3 --input DIR_OR_FILE --output DIR [--step N] [--names FILE]
 
 Images are brought to the scale that the run was trained at (data.rescale), label maps back to the size of the image.
 For every image, of up to 89 million pixels, writes <name>_labels.png, a palette image whose pixel values are class ids,
 and <name>_overlay.png; for an image that says where on the earth it lies (GeoTIFF) also <name>_labels.tif, which says the same;
 and once classes.json with the names and colours of the ids. Pixels without data (nodata, transparent) are 255. Classes are those
-of the run's evaluation of this step; without one, clusters have numbers. A file that cannot be read is reported and left out, and
-the exit status is then 1; so is one whose output would lie outside of --output or replace an input. Output of an earlier call is
-replaced.
+of the run's evaluation of this step, or those of a file of names: --names, or names.json of the run (docs/report.md). Without
+either, clusters have numbers. A file that cannot be read is reported and left out, and the exit status is then 1; so is one whose
+output would lie outside of --output or replace an input. Output of an earlier call is replaced.
 
 Where a method finds objects, ids are their numbers, 0 the background, and images of any size are brought to the one that it
 takes. There also is <name>_objects.png for every image, which shows its background, its reconstruction, boxes, and the glimpse
@@ -34,6 +34,7 @@ _WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the run.', require
 _INPUT = flags.DEFINE_string('input', None, 'An image, or a directory of images.', required=True)
 _OUTPUT = flags.DEFINE_string('output', None, 'Directory for the label maps.', required=True)
 _STEP = flags.DEFINE_integer('step', None, 'Step of the checkpoint; the last one if not given.')
+_NAMES = flags.DEFINE_string('names', None, 'File with names of the clusters; names.json of the run if there is one.')
 
 _AHEAD = 3  # images that are in memory: one is read, one is segmented, one is painted
 
@@ -56,7 +57,7 @@ def main() -> int:
     source, output = Path(_INPUT.value), Path(_OUTPUT.value)
     inputs = _inputs(source, output)
     root = source if source.is_dir() else source.parent
-    trained = network.load(Path(_WORKDIR.value), _STEP.value)
+    trained = network.load(Path(_WORKDIR.value), _STEP.value, _NAMES.value)
     trained.require_clusters()
     output.mkdir(parents=True, exist_ok=True)
     files.write_json(output / 'classes.json', {'classes': [entry._asdict() for entry in trained.classes]})
@@ -96,6 +97,7 @@ def _made(path: Path, trained, reading: threading.Lock) -> Made:
     from PIL import Image
 
     from ar_seg_jax.data import coverage, georeference
+    from ar_seg_jax.data.classes import in_words
     from ar_seg_jax.drawing import label_maps, object_pictures
     from ar_seg_jax.interfaces import VOID
     from ar_seg_jax.prediction import coco
@@ -121,7 +123,7 @@ def _made(path: Path, trained, reading: threading.Lock) -> Made:
     contents = {f'{kind}.png': label_maps.png(picture) for kind, picture in pictures.items()}
     if place:
         contents['labels.tif'] = georeference.encode(labels, trained.classes, place)
-    return Made(_shares(labels, trained.classes), contents, labels.shape, annotations)
+    return Made(in_words(labels, trained.classes), contents, labels.shape, annotations)
 
 
 def _inputs(path: Path, output: Path) -> dict[str, Path]:
@@ -180,12 +182,6 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
 def _real(path: Path) -> Path:
     """The path without symbolic links, also where these are in a loop, which `resolve` refuses."""
     return Path(os.path.realpath(path))
-
-
-def _shares(labels, classes) -> str:
-    """Share of the pixels of each class, the largest first."""
-    shares = sorted(((float((labels == index).mean()), entry.name) for index, entry in enumerate(classes)), reverse=True)
-    return ', '.join(f'{name} {share:.0%}' for share, name in shares if share)
 
 
 if __name__ == '__main__':

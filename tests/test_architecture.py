@@ -40,10 +40,12 @@ ALLOWED = {
         'build', 'configuration', 'data', 'errors', 'evaluation', 'files', 'interfaces', 'runs', 'sharding', 'training',
     },
     'sweeping': {'configuration', 'drawing', 'errors', 'processes', 'evaluation', 'files', 'runs', 'training'},
+    'reporting': {'build', 'data', 'drawing', 'errors', 'evaluation', 'files', 'interfaces', 'runs', 'sharding', 'training'},
     'cli': {'config_files', 'configuration', 'errors', 'processes', 'training'},
-    'main': {'build', 'cli', 'runs', 'training'},
+    'main': {'build', 'cli', 'reporting', 'runs', 'training'},
     'evaluate': {'cli', 'errors', 'evaluation', 'files', 'prediction', 'runs'},
     'score': {'cli', 'data', 'evaluation', 'files'},
+    'report': {'cli', 'errors', 'files', 'reporting', 'runs'},
     'predict': {'cli', 'data', 'drawing', 'errors', 'files', 'interfaces', 'prediction'},
     'sweep': {'cli', 'errors', 'files', 'runs', 'sweeping'},
     'figures': {'cli', 'data', 'drawing', 'errors', 'files', 'prediction'},
@@ -52,12 +54,12 @@ ALLOWED = {
     'clean': {'cli', 'data', 'errors', 'files', 'runs'},
     '__init__': {'prediction'},
 }  # fmt: skip
-COMMANDS = ('main', 'evaluate', 'score', 'predict', 'sweep', 'figures', 'convert', 'clean', 'doctor')
+COMMANDS = ('main', 'evaluate', 'score', 'predict', 'report', 'sweep', 'figures', 'convert', 'clean', 'doctor')
 # Whose import takes long; --help and wrong flags should not wait for it.
 HEAVY = {'jax', 'flax', 'grain', 'matplotlib', 'optax', 'orbax', 'tensorflow_datasets'}
 
 # Who reads a config; all others get their options as arguments.
-READERS = {'build', 'configuration', 'prediction', 'runs', 'sweeping', *COMMANDS}
+READERS = {'build', 'configuration', 'prediction', 'reporting', 'runs', 'sweeping', *COMMANDS}
 
 
 def _imports(nodes):
@@ -139,3 +141,9 @@ def test_the_wheel_has_every_package():
     listed = set(tomllib.loads((ROOT.parent / 'pyproject.toml').read_text())['tool']['setuptools']['packages'])
     found = {'.'.join(path.parent.relative_to(ROOT.parent).parts) for path in ROOT.rglob('__init__.py')}
     assert listed == found | {'ar_seg_jax.configs'}
+
+
+def test_the_wheel_has_every_file_that_is_no_program():
+    patterns = tomllib.loads((ROOT.parent / 'pyproject.toml').read_text())['tool']['setuptools']['package-data']['ar_seg_jax']
+    for path in ROOT.rglob('*.*'):
+        assert path.suffix in ('.py', '.pyc') or any(path.relative_to(ROOT).match(pattern) for pattern in patterns), path

@@ -37,7 +37,10 @@ def test_ar_seg_alone_names_its_commands(monkeypatch, capsys, arguments, status)
     with pytest.raises(SystemExit) as ended:
         cli.ar_seg()
     assert ended.value.code == status
-    assert capsys.readouterr().out == 'usage: ar-seg {train,evaluate,score,predict,sweep,figures,convert,clean,doctor} --help\n'
+    assert (
+        capsys.readouterr().out
+        == 'usage: ar-seg {train,evaluate,score,predict,report,sweep,figures,convert,clean,doctor} --help\n'
+    )
 
 
 @pytest.mark.parametrize(
@@ -53,7 +56,7 @@ def test_an_unknown_command_is_refused_with_the_one_that_was_meant(monkeypatch, 
     with pytest.raises(SystemExit) as ended:
         cli.ar_seg()
     assert ended.value.code == 2
-    names = 'clean, convert, doctor, evaluate, figures, predict, score, sweep, train'
+    names = 'clean, convert, doctor, evaluate, figures, predict, report, score, sweep, train'
     assert capsys.readouterr().err == f'error: ar-seg: there is no {name!r}, the names are {names}{meant}\n'
 
 

@@ -2,6 +2,7 @@
 
 import colorsys
 import reprlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,7 +53,13 @@ def classes_of(clusters: Integer[np.ndarray, '*shape'], mapping: Integer[np.ndar
     return np.where(mapping == UNMATCHED, VOID, mapping).astype(np.uint8)[clusters]
 
 
-def from_json(path: Path, entries: Any) -> tuple[Class, ...]:
+def in_words(labels: Integer[np.ndarray, 'height width'], classes: Sequence[Class]) -> str:
+    """Share of the pixels of each class, the largest first."""
+    shares = sorted(((float((labels == index).mean()), entry.name) for index, entry in enumerate(classes)), reverse=True)
+    return ', '.join(f'{name} {share:.0%}' for share, name in shares if share)
+
+
+def from_json(path: Path | str, entries: Any) -> tuple[Class, ...]:
     """Classes from the list of {"name", "colour"}, perhaps with a "group", in a JSON file that anybody may have written.
 
     Raises UserError, which names the file, for anything else, and for more classes than a label map of 8 bits holds.
@@ -62,7 +69,7 @@ def from_json(path: Path, entries: Any) -> tuple[Class, ...]:
     return tuple(_class(path, entry) for entry in entries)
 
 
-def _class(path: Path, entry: Any) -> Class:
+def _class(path: Path | str, entry: Any) -> Class:
     match entry:
         case {'name': str(name), 'colour': [_, _, _] as colour} if name.isprintable():
             group = entry.get('group', '')

@@ -53,7 +53,8 @@ class Subject:
     """What is evaluated: a method, on a data set.
 
     split: the one that is scored and pictured. untrained: the network of this run before training, ready to predict; None where
-    it cannot be had any more. untrained_title: what tables call it.
+    it cannot be had any more. untrained_title: what tables call it. names: for a step, the
+    class of each cluster as a person named it, UNMATCHED for none; None where nobody did.
     """
 
     method: Method
@@ -62,6 +63,7 @@ class Subject:
     seed: int
     untrained: Callable[[], ModelState | None]
     untrained_title: str = 'untrained network'
+    names: Callable[[int], Sequence[int] | None] = lambda step: None
 
 
 def require_classes(subject: Subject, name: str):

@@ -9,6 +9,7 @@ from ar_seg_jax.errors import UserError
 from ar_seg_jax.evaluation import matching
 
 MATCHINGS = {'one-to-one': matching.one_to_one, 'many-to-one': matching.many_to_one}
+_HOW = 'unmasked network, pixels without a label left out'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,10 +29,7 @@ class Protocol:
 
     def __str__(self) -> str:
         same = ' (the same images: no held-out score)' if self.matched_on == self.scored_on else ''
-        return (
-            f'{self.matching} matching fitted on {self.matched_on!r}, scored on {self.scored_on!r}{same}; unmasked network, '
-            'pixels without a label left out'
-        )
+        return f'{self.matching} matching fitted on {self.matched_on!r}, scored on {self.scored_on!r}{same}; {_HOW}'
 
     @classmethod
     def parse(cls, text: str, split: str) -> 'Protocol':
@@ -53,3 +51,17 @@ class Protocol:
     def fit(self, confusion: Int[np.ndarray, 'clusters classes']) -> Int[np.ndarray, 'clusters']:
         """The class of each cluster from the confusion matrix of the split `matched_on`."""
         return MATCHINGS[self.matching](confusion)
+
+
+@dataclasses.dataclass(frozen=True)
+class Names:
+    """A person says which class each cluster is; that is scored on a split."""
+
+    scored_on: str
+
+    def __str__(self) -> str:
+        return f'clusters named by a person, scored on {self.scored_on!r}; {_HOW}'
+
+    @property
+    def short(self) -> str:
+        return f'names:{self.scored_on}'

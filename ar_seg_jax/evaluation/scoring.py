@@ -11,7 +11,7 @@ from jaxtyping import Array, Int, UInt8
 
 from ar_seg_jax.data.classes import UNMATCHED, Class
 from ar_seg_jax.errors import UserError
-from ar_seg_jax.evaluation.protocols import Protocol
+from ar_seg_jax.evaluation.protocols import Names, Protocol
 from ar_seg_jax.interfaces import VOID, Batch
 
 Confusion = Int[np.ndarray, 'clusters classes']
@@ -33,7 +33,7 @@ class Scores:
 class Result:
     """Scores under a protocol, with the class of each cluster and the confusion matrix of the scored split."""
 
-    protocol: Protocol
+    protocol: Protocol | Names
     scores: Scores
     mapping: Int[np.ndarray, 'clusters']
     confusion: Confusion

@@ -16,7 +16,7 @@ from ar_seg_jax.data.limits import DataError
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.evaluation import baselines, scoring, shapes
 from ar_seg_jax.evaluation.evaluator import Batches, Column, Findings, Subject, require_classes
-from ar_seg_jax.evaluation.protocols import Protocol
+from ar_seg_jax.evaluation.protocols import Names, Protocol
 from ar_seg_jax.evaluation.scoring import Result
 from ar_seg_jax.interfaces import Batch, ModelState
 
@@ -72,16 +72,27 @@ class Segmentation:
             return self._unscored(state, batches)
         step = int(state.step)
         own, found = self._evaluated(state, self._protocols, batches)
-        rows = {f'{self._subject.method.title}, step {step}': own}
+        named = self._named(step, own[0])
+        shown = [*named, *own][0]
+        rows = {f'{self._subject.method.title}, step {step}': [*own, *named]}
         if self._baselines and step > 0:  # before that the network itself is a baseline
             rows |= self._of_baselines(batches)
         return Findings(
             content={**self._content(rows), 'shapes': found.content()},
             lines=[*self._lines(rows), '', found.line()],
             warnings=found.warnings(),
-            columns=[self._column(state, own[0])],
-            pictures={'confusion': functools.partial(self._draw_confusion, own[0], step)},
+            columns=[self._column(state, shown)],
+            pictures={'confusion': functools.partial(self._draw_confusion, shown, step)},
         )
+
+    def _named(self, step: int, result: Result) -> list[Result]:
+        """What the names of a person are worth, on the split of another result; empty where there are none."""
+        names = self._subject.names(step)
+        if names is None:
+            return []
+        mapping = np.array(names)
+        protocol = Names(result.protocol.scored_on)
+        return [Result(protocol, scoring.score(result.confusion, mapping), mapping, result.confusion)]
 
     def _unscored(self, state: ModelState, batches: Batches) -> Findings:
         """What can be said without labels, or protocols."""
@@ -140,10 +151,10 @@ class Segmentation:
 
     def _lines(self, rows: Mapping[str, Sequence[Result]]) -> list[str]:
         lines = []
-        for index, protocol in enumerate(self._protocols):
-            lines += ['', str(protocol), scoring.HEADER]
-            lines += [scoring.line(name, results[index].scores) for name, results in rows.items()]
-            lines += self._details(next(iter(rows.values()))[index])
+        for index, own in enumerate(next(iter(rows.values()))):
+            lines += ['', str(own.protocol), scoring.HEADER]
+            lines += [scoring.line(name, results[index].scores) for name, results in rows.items() if index < len(results)]
+            lines += self._details(own)
         return lines
 
     def _details(self, result: Result) -> list[str]:

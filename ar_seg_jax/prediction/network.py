@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import logging
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,17 +14,15 @@ from jaxtyping import Float32, UInt8
 
 from ar_seg_jax import build, files, sharding
 from ar_seg_jax.data import images
-from ar_seg_jax.data.classes import Class, classes_of, numbered
+from ar_seg_jax.data.classes import Class, classes_of
 from ar_seg_jax.data.classes import objects as numbered_objects
 from ar_seg_jax.data.form import Form
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Method, ModelState, Outputs, predicted, sides
 from ar_seg_jax.prediction import objects, tiling
 from ar_seg_jax.prediction.objects import Objects
-from ar_seg_jax.runs import workdir
+from ar_seg_jax.runs import naming, workdir
 from ar_seg_jax.training.checkpoint import Checkpoints
-
-_logger = logging.getLogger(__name__)
 
 Image = UInt8[np.ndarray, 'height width channels']
 Images = UInt8[np.ndarray, '*batch height width channels']
@@ -159,11 +156,11 @@ class Network:
         return outputs['features'].astype(jnp.float32)
 
 
-def load(directory: Path | str, step: int | None = None, named: bool = True) -> Network:
+def load(directory: Path | str, step: int | None = None, names: Path | str | None = None) -> Network:
     """The network of a run's directory after a step, the last one saved if it is not given.
 
-    Classes are those of the run's evaluation of this step; without one, or if they are not to be `named`, clusters have numbers.
-    UserError for what is not there or does not fit together.
+    Classes are those of the run's evaluation of this step, or of the file `names`, see `runs.naming`; without them clusters have
+    numbers. UserError for what is not there or does not fit together.
     """
     directory = files.expanded(directory)
     config = workdir.load_config(directory)
@@ -177,22 +174,10 @@ def load(directory: Path | str, step: int | None = None, named: bool = True) -> 
     if network.finds_objects:
         mapping, classes = range(method.num_clusters), numbered_objects(method.num_clusters - 1)
     else:
-        mapping, classes = range(method.num_clusters), numbered('cluster', method.num_clusters)
-        step = int(state.step)
-        if named and (found := stored_classes(directory, step, method.num_clusters)):
-            mapping, classes = found
-        elif named:
-            _logger.info('Step %d was not evaluated with labels: clusters have numbers instead of names', step)
+        mapping, classes = naming.of_clusters(
+            directory, int(state.step), method.num_clusters, files.expanded(names) if names else None
+        )
     return dataclasses.replace(network, mapping=mapping, classes=classes)
-
-
-def stored_classes(directory: Path, step: int, count: int) -> tuple[Sequence[int], tuple[Class, ...]] | None:
-    """The class of each of so many clusters, and the classes, that the run's evaluation of a step found; None without one."""
-    found = workdir.load_cluster_classes(directory, step)
-    if found and len(found[0]) != count:
-        place = workdir.evaluation(directory, step)
-        raise UserError(f'{place}: classes of {len(found[0])} clusters, but the model has {count}; evaluate the step again')
-    return found
 
 
 def _shapes(method: Method, config: build.Config, channels: int) -> ModelState:

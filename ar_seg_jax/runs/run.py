@@ -5,7 +5,7 @@ import logging
 import math
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,10 +13,11 @@ import jax
 
 from ar_seg_jax import build, files, processes, sharding
 from ar_seg_jax.data.builder import form
+from ar_seg_jax.data.dataset import Dataset
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.evaluation.evaluator import Subject
-from ar_seg_jax.interfaces import ModelState
-from ar_seg_jax.runs import assembly, changes, checks, programs, workdir
+from ar_seg_jax.interfaces import Method, ModelState
+from ar_seg_jax.runs import assembly, changes, checks, naming, programs, workdir
 from ar_seg_jax.runs.report import Reporter
 from ar_seg_jax.training import loop, memory, peers
 from ar_seg_jax.training.checkpoint import Checkpoints
@@ -50,13 +51,15 @@ def open_run(
     data_dir: str | None = None,
     split: str | None = None,
     changed_data: bool = False,
+    names: Path | None = None,
 ) -> Run:
     """Builds what a config describes.
 
     For training the directory is locked, and data is prepared where it has to be. Without training nothing is written yet,
     and the config, which may come from anywhere, cannot say where: data is read only, unless `data_dir` is given. `split` is
     scored and pictured instead of that of the config, and what is written has its name. A training goes on with data that changed
-    since it began only with `changed_data`. Raises UserError for a config that is wrong, before anything is prepared or written
+    since it began only with `changed_data`. `names` are a file with those of clusters, see `naming`; a
+    training looks at none. Raises UserError for a config that is wrong, before anything is prepared or written
     where that can be told.
     """
     workdir.check_types(config)
@@ -80,6 +83,8 @@ def open_run(
     split = split or own_split
     title = 'before training' if config['initial_weights']['file'] else 'untrained network'
     subject = Subject(method, data, split, config['seed'], lambda: _before_training(task), title)
+    if not training:
+        subject = dataclasses.replace(subject, names=_names(directory, method, data, names))
     evaluators = assembly.evaluators(config, subject)
     if training and first:
         prepared = data.builder
@@ -93,6 +98,11 @@ def open_run(
     outputs = Outputs(directory)
     reporter = Reporter(outputs, evaluators, data, split, config['evaluation']['pictures'], part)
     return Run(directory, config, task, reporter, checkpoints, outputs, lock)
+
+
+def _names(directory: Path, method: Method, data: Dataset, names: Path | None) -> Callable[[int], Sequence[int] | None]:
+    """See `Subject.names`."""
+    return lambda step: naming.as_labels(directory, step, data.classes, method.num_clusters, names)
 
 
 def train(run: Run) -> tuple[TrainState, bool]:

@@ -13,6 +13,8 @@ pictures/curves.png            the objective and scores over the steps
    where another split than that of the run is evaluated, <step> is <step>-<split>
 evaluations/<step>-on-<folder>-<split>-<fit or saved>.json  scores on another folder of images
 compilation.json      what it took to compile the program of a step, told before the next time
+names.json            what a person calls the clusters, if anybody does, see `naming`
+report.html           a page with all of that, of the last step, see `reporting`
 metrics.jsonl, tensorboard/   what was logged, pictures and traces
 lock                  held while a run lives; says which
 """
@@ -90,6 +92,7 @@ _PARTS = (
     'lock',
     'metrics.jsonl',
     'pictures',
+    'report.html',
     'tensorboard',
     'versions.json',
 )
@@ -118,6 +121,14 @@ def _joined(step: int, parts: Sequence[str]) -> str:
 
 def curves(workdir: Path) -> Path:
     return workdir / 'pictures' / 'curves.png'
+
+
+def report(workdir: Path) -> Path:
+    return workdir / 'report.html'
+
+
+def names(workdir: Path) -> Path:
+    return workdir / 'names.json'
 
 
 def metrics(workdir: Path) -> Path:

@@ -88,6 +88,30 @@ def test_the_untrained_network_of_a_run_and_chosen_probes_are_evaluated_on_their
     assert (directory / 'pictures' / '000000-panel.png').exists()
 
 
+def test_names_of_a_person_are_scored_beside_what_was_matched_and_predicted(trained, tmp_path):
+    directory = trained.base / 'runs' / 'named'
+    shutil.copytree(trained.directory, directory)
+    (directory / 'names.json').write_text('{"step": 6, "names": {"0": "gravel", "1": "gravel", "2": null}}')
+    done = commands.run('evaluate', f'--workdir={directory}', '--probes=')
+    assert done.returncode == 0 and "clusters named by a person, scored on 'val'" in done.stdout, done.stderr
+    saved = json.loads((directory / 'evaluations' / '000006.json').read_text())['segmentation']
+    matched, named = (entry for entry in saved['results'] if entry['name'] == 'AC, step 6')
+    assert named['protocol'] == 'names:val' and named['confusion'] == matched['confusion']
+    pixels = np.array(named['confusion'])
+    assert named['scores']['accuracy'] == pytest.approx(pixels[:2, 2].sum() / pixels.sum())
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)).save(tmp_path / 'a.png')
+    labels = {}
+    for names in ('names.json', 'other.json'):
+        (directory / 'other.json').write_text('{"names": {"0": "a", "1": "b", "2": "a"}}')
+        options = (f'--input={tmp_path / "a.png"}', f'--output={tmp_path / names}', f'--names={directory / names}')
+        done = commands.run('predict', f'--workdir={directory}', *options[: 2 if names == 'names.json' else 3])
+        assert done.returncode == 0, done.stderr
+        classes = json.loads((tmp_path / names / 'classes.json').read_text())['classes']
+        labels[names] = [entry['name'] for entry in classes], np.array(Image.open(tmp_path / names / 'a_labels.png'))
+    assert labels['names.json'][0] == ['brick', 'grass', 'gravel'] and set(np.unique(labels['names.json'][1])) <= {2, 255}
+    assert labels['other.json'][0] == ['brick', 'grass', 'gravel', 'a', 'b'] and set(np.unique(labels['other.json'][1])) <= {3, 4}
+
+
 def test_what_cannot_be_evaluated_is_explained_in_a_line(trained):
     for arguments, message in (
         (['--probes=linear:scores'], "a tap of features, logits; found 'linear:scores'"),

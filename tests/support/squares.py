@@ -127,5 +127,5 @@ def trained() -> network.Network:
 
 
 if __name__ == '__main__':
-    network.load = lambda directory, step: trained()
+    network.load = lambda directory, step, names=None: trained()
     runpy.run_module(f'ar_seg_jax.{sys.argv.pop(1)}', run_name='__main__')
