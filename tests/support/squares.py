@@ -21,6 +21,7 @@ from ar_seg_jax import sharding
 from ar_seg_jax.data.builder import SegmentationBuilder, SegmentationConfig, example, prepare
 from ar_seg_jax.data.classes import objects
 from ar_seg_jax.data.dataset import Dataset
+from ar_seg_jax.data.form import Form
 from ar_seg_jax.interfaces import VOID, Method, ModelState, Outputs
 from ar_seg_jax.prediction import network
 
@@ -123,7 +124,7 @@ def trained() -> network.Network:
     """As a run of the method would be loaded."""
     method = ByColour()
     state = ModelState(np.int32(7), *method.init(None, None))
-    return network.Network(method, state, range(method.num_clusters), objects(len(COLOURS)), 3, 1.0)
+    return network.Network(method, state, range(method.num_clusters), objects(len(COLOURS)), Form())
 
 
 if __name__ == '__main__':
