@@ -14,6 +14,7 @@ def get_config():
     config.steps = 200
     config.optimizer.learning_rate = 1e-4
     config.data.update(name='folder', root='', variant='', labels=True, channels=3, rescale=1.0, block_size=200, edges='overlap')
+    config.data.skip = 0.0  # share of files that may be left out, since they cannot be used
     config.data.percentiles = (1.0, 99.0)  # of images with more than 8 bits: what becomes 0 and 255
     config.pipeline.update(crop_size=200, batch_size=10)
     config.model.blocks = 2

@@ -4,6 +4,7 @@ What has more than 8 bits has no levels that are black and white by themselves. 
 which of their values nearly all pixels lie; new images are brought to 8 bits by the same numbers.
 """
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -56,14 +57,23 @@ def ranges(paths: Sequence[Path], training: Sequence[Path], channels: int, perce
     Pixels without data do not count. A band with one value has a range of 1. DataError where some images have 8 bits and others
     more, since no range fits both.
     """
-    deep = {path: dtype(path).itemsize > 1 for path in paths}
+    deep = {}
+    for path in paths:
+        with contextlib.suppress(DataError):  # is told when the image is read
+            deep[path] = dtype(path).itemsize > 1
     if not any(deep.values()):
         return ()
     if not all(deep.values()):
-        example, other = next(path for path in paths if deep[path]), next(path for path in paths if not deep[path])
+        example, other = next(path for path in deep if deep[path]), next(path for path in deep if not deep[path])
         raise DataError(f'{other} has 8 bits and {example} {8 * dtype(example).itemsize}; bring all images to one depth first')
     each = max(_FEWEST, _SAMPLE // len(training))
-    sampled = np.concatenate([_spread(path, channels, each) for path in training])
+    taken = []
+    for path in training:
+        with contextlib.suppress(DataError):
+            taken.append(_spread(path, channels, each))
+    if not taken:
+        return ()
+    sampled = np.concatenate(taken)
     sampled[~np.isfinite(sampled)] = np.nan
     if (empty := np.isnan(sampled).all(axis=0)).any():
         raise DataError(f'band {int(np.argmax(empty))} of {training[0]} and all other training images has no finite number')

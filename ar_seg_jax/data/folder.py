@@ -11,8 +11,10 @@ The simplest layout is images (jpg, png, tif, bmp, webp) anywhere below the fold
 Images without a label map count as not annotated. Pixels without data (`coverage`) are no part of the task.
 """
 
+import contextlib
 import dataclasses
 import logging
+import math
 import reprlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -39,6 +41,8 @@ from ar_seg_jax.interfaces import VOID
 
 _logger = logging.getLogger(__name__)
 
+_SHOWN = 20  # files of a message
+
 
 class Contents(NamedTuple):
     """What is in a folder.
@@ -59,6 +63,7 @@ class FolderConfig(SegmentationConfig):
     block_size: int
     edges: str
     percentiles: tuple[float, float]
+    skip: float
 
 
 class Folder(SegmentationBuilder):
@@ -70,7 +75,8 @@ class Folder(SegmentationBuilder):
         config = self.builder_config
         paths = {split: [path for _, path in files] for split, files in config.files.items()}
         together = [path for found in paths.values() for path in found]
-        _tell_bands(together[0], config.channels)
+        with contextlib.suppress(DataError):  # is told when the image is read
+            _tell_bands(together[0], config.channels)
         ranges = bands.ranges(together, paths.get('train', together), config.channels, config.percentiles)
         if ranges:
             _logger.info('Bands are brought to 8 bits, from %s', ', '.join(f'{low:.5g} to {high:.5g}' for low, high in ranges))
@@ -78,24 +84,31 @@ class Folder(SegmentationBuilder):
         return {split: self._generate_examples(files) for split, files in config.files.items()}
 
     def _generate_examples(self, files: list[tuple[str, Path]]):
-        config, raw = self.builder_config, form(self)
+        bad = []
         for identifier, path in files:
-            stored = raw.read(path)
-            label = None
-            if config.labels is not None and identifier in config.label_files:
-                label_path = config.label_files[identifier]
-                label = config.labels.read(label_path)
-                images.check_same_size(label_path, label, stored)
-            if (covered := coverage.covered(path, stored)) is not None:
-                self.info.metadata[HAS_NODATA] = True
-                label = np.where(covered, VOID if label is None else label, NODATA).astype(np.uint8)
-            image = raw.scaled(raw.to_8_bits(stored))
-            label = label if label is None else raw.scaled(label, label=True)
-            if not config.block_size:
-                yield example(identifier, image, label)
-                continue
-            for row, column, block, block_label in blocks.cut(path, image, label, config.block_size, config.edges):
-                yield example(f'{identifier}_{row}_{column}', block, block_label)
+            try:
+                yield from self._of_file(identifier, path)
+            except DataError as error:
+                bad.append(str(error))
+        _settle(bad, len(files), self.builder_config.skip)
+
+    def _of_file(self, identifier: str, path: Path):
+        config, raw = self.builder_config, form(self)
+        stored, label = raw.read(path), None
+        if config.labels is not None and identifier in config.label_files:
+            label_path = config.label_files[identifier]
+            label = config.labels.read(label_path)
+            images.check_same_size(label_path, label, stored)
+        if (covered := coverage.covered(path, stored)) is not None:
+            self.info.metadata[HAS_NODATA] = True
+            label = np.where(covered, VOID if label is None else label, NODATA).astype(np.uint8)
+        image = raw.scaled(raw.to_8_bits(stored))
+        label = label if label is None else raw.scaled(label, label=True)
+        if not config.block_size:
+            yield example(identifier, image, label)
+            return
+        for row, column, block, block_label in blocks.cut(path, image, label, config.block_size, config.edges):
+            yield example(f'{identifier}_{row}_{column}', block, block_label)
 
 
 def builder(
@@ -109,6 +122,7 @@ def builder(
     block_size: int = 200,
     edges: str = 'overlap',
     percentiles: Sequence[float] = (1.0, 99.0),
+    skip: float = 0.0,
 ) -> Folder:
     """Builder for the folder `root`.
 
@@ -121,6 +135,7 @@ def builder(
         covered, each pixel being labelled in one block only; 'drop' cuts from the top left and leaves the rest out.
     percentiles: of each band over the split 'train', or over all images without one; they become 0 and 255 where images have more
         than 8 bits, and are of no effect otherwise.
+    skip: up to this share of the files of a split is left out, with a warning, where they cannot be used.
 
     Raises DataError for what is missing or does not fit. Prepared files depend on the options and on the names, sizes
     and times of the files, so a changed folder is prepared anew.
@@ -135,6 +150,8 @@ def builder(
     except DataError as error:
         raise DataError(f'--config.data: {error}') from error
     low, high = _percentiles(percentiles)
+    if not 0 <= skip < 1:
+        raise DataError(f'data.skip is a share of files, from 0 to less than 1; found {skip}')
     files, label_files, reading = contents(directory, variant, labels)
     if variant and reading is None:
         raise DataError(f'{directory}: data.variant={variant!r} needs label maps in {directory / "labels"}; found none')
@@ -142,7 +159,7 @@ def builder(
     name = config_name(
         f'{directory.name}-{variant}' if variant else directory.name,
         root=directory,
-        options=(variant, labels, channels, rescale, block_size, edges, *(() if (low, high) == (1.0, 99.0) else (low, high))),
+        options=(variant, labels, channels, rescale, block_size, edges, *_unless_default(low, high, skip)),
         splits={split: [identifier for identifier, _ in pairs] for split, pairs in files.items()},
         classes=reading and (reading.classes, reading.by_id),
         stamps=sources,
@@ -158,6 +175,7 @@ def builder(
         block_size=block_size,
         edges=edges,
         percentiles=(low, high),
+        skip=skip,
         sources=sources,
     )
     return Folder(config=config, data_dir=data_dir)
@@ -168,6 +186,23 @@ def contents(directory: Path, variant: str = '', labels: bool = True) -> Content
     found = _image_files(directory)
     label_files = {path.stem: path for path in sorted((directory / 'labels').glob('*.*'))} if labels else {}
     return Contents(found, label_files, annotation.found(directory, variant, label_files) if label_files else None)
+
+
+def _unless_default(low: float, high: float, skip: float) -> tuple[float, ...]:
+    """Options of today in the name of prepared data, which keeps the name that it had before there were any."""
+    return () if (low, high, skip) == (1.0, 99.0, 0.0) else (low, high, skip)
+
+
+def _settle(bad: Sequence[str], count: int, skip: float):
+    """DataError that lists the bad ones of so many files, or a warning if they may be skipped."""
+    if not bad:
+        return
+    shown = '\n'.join([*bad[:_SHOWN], *([f'... and {len(bad) - _SHOWN} more'] if len(bad) > _SHOWN else [])])
+    if len(bad) > skip * count or len(bad) == count:
+        advice = f'; or leave up to a share of them out: --config.data.skip={max(0.01, math.ceil(100 * len(bad) / count) / 100)}'
+        more = f'\n{len(bad)} of {count} files cannot be used; mend or remove them{advice if len(bad) < count else ""}'
+        raise DataError(shown if len(bad) == 1 == count else f'{shown}{more}')
+    _logger.warning('%d of %d files cannot be used and are left out:\n%s', len(bad), count, shown)
 
 
 def _percentiles(given: Any) -> tuple[float, float]:

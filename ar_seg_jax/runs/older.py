@@ -9,6 +9,7 @@ from typing import Any
 _ADDED = (
     ('', '', 'save_seconds', 120.0),
     ('data', 'folder', 'percentiles', [1.0, 99.0]),
+    ('data', 'folder', 'skip', 0.0),
     ('initial_weights', '', 'layout', 'own'),
     ('initial_weights', '', 'without', []),
     ('method', 'ac', 'common_taps_only', False),

@@ -181,3 +181,37 @@ def test_the_real_packs_prepare_and_read(shared_data, tmp_path):
     rows = (pack / 'crops.csv').read_text().splitlines()[1:]
     expected = {'{0}_{2}_{1}'.format(*row.split(',')) for row in rows}
     assert _examples(data).keys() == expected
+
+
+def _with_bad_files(tmp_path):
+    root = tmp_path / 'photos'
+    for index in range(6):
+        _write(root / f'{index}.png', _image())
+    (root / '1.png').write_bytes((root / '1.png').read_bytes()[:200])
+    (root / '4.png').write_bytes(b'nothing')
+    _write(root / '5.png', _image(20, 20))
+    return root
+
+
+def test_all_bad_files_are_listed_at_once(tmp_path):
+    root = _with_bad_files(tmp_path)
+    with pytest.raises(DataError) as caught:
+        builders.prepare(folder.builder(data_dir=str(tmp_path / 'tfds'), root=str(root), block_size=30))
+    first, second, third, last = str(caught.value).splitlines()
+    assert '1.png: damaged' in first and '4.png: not an image' in second and '5.png: 20 x 20 pixels' in third
+    assert last.startswith('3 of 6 files cannot be used; mend or remove them; or leave up to a share of them out: ')
+    assert last.endswith('--config.data.skip=0.5')
+
+
+def test_bad_files_are_left_out_up_to_the_stated_share(tmp_path, caplog):
+    root = _with_bad_files(tmp_path)
+    options = {'data_dir': str(tmp_path / 'tfds'), 'root': str(root), 'block_size': 30, 'edges': 'drop'}
+    with caplog.at_level('WARNING'):
+        examples = _examples(folder.builder(**options, skip=0.5))
+    assert examples.keys() == {'0_0_0', '2_0_0', '3_0_0'}
+    (message,) = (text for text in caplog.messages if 'left out' in text)
+    assert message.startswith('3 of 6 files cannot be used and are left out:\n') and '4.png' in message
+    with pytest.raises(DataError, match='3 of 6 files cannot be used'):
+        builders.prepare(folder.builder(**options, skip=0.4))
+    with pytest.raises(DataError, match=r'data\.skip is a share of files, from 0 to less than 1; found 1'):
+        folder.builder(**options, skip=1.0)
