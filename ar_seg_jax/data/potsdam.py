@@ -18,9 +18,10 @@ import numpy as np
 import scipy.io
 from jaxtyping import UInt8
 
-from ar_seg_jax.data import bands, images
+from ar_seg_jax.data import images
 from ar_seg_jax.data.builder import SegmentationBuilder, SegmentationConfig, config_name, example, existing_directory
 from ar_seg_jax.data.classes import Class, colours
+from ar_seg_jax.data.form import Form
 from ar_seg_jax.data.limits import DataError
 
 SPLITS = ('unlabelled_train', 'labelled_train', 'labelled_test')
@@ -87,7 +88,7 @@ class Potsdam(SegmentationBuilder):
 
     def _read_tile(self, image_file: Path, label_file: Path | None) -> tuple[np.ndarray, np.ndarray | None]:
         """Image and class indices of a tile, at half size."""
-        image = bands.read(image_file, 4)
+        image = Form(channels=4).read(image_file)
         label = None
         if label_file is not None:
             label = images.read_colours(label_file, _COLOURS, _COLOUR_TOLERANCE)

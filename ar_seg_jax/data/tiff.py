@@ -71,9 +71,10 @@ def has_alpha(path: Path) -> bool:
 
 
 def nodata(path: Path) -> float | None:
-    """The value by which GDAL marks pixels without data, if there is one."""
+    """The value by which GDAL marks pixels without data, if there is one; not that of a palette, whose pixels become colours."""
     with open_page(path) as page:
-        return float(page.nodata) if NODATA in page.tags else None
+        in_colours = page.photometric == tifffile.PHOTOMETRIC.PALETTE
+        return None if in_colours or NODATA not in page.tags else float(page.nodata)
 
 
 def _bands(path: Path, page: tifffile.TiffPage) -> int:

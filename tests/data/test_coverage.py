@@ -62,6 +62,14 @@ def test_an_image_that_is_full_has_none(tmp_path):
     assert coverage.covered(tmp_path / 'opaque.png', Form().read(tmp_path / 'opaque.png')) is None
 
 
+def test_the_nodata_of_a_palette_is_no_colour(tmp_path):
+    palette = np.zeros((3, 256), np.uint16)
+    palette[:, 7] = 7 * 257
+    options = {'photometric': 'palette', 'colormap': palette, 'extratags': [(42113, 2, 0, '7', True)]}
+    tifffile.imwrite(tmp_path / 'a.tif', RNG.integers(0, 9, EMPTY.shape, dtype=np.uint8), **options)
+    assert coverage.covered(tmp_path / 'a.tif', Form().read(tmp_path / 'a.tif')) is None
+
+
 @pytest.mark.parametrize('labelled', [False, True])
 @pytest.mark.parametrize('block', [0, 5])
 def test_training_leaves_them_out_and_no_score_counts_them(tmp_path, labelled, block):
