@@ -84,4 +84,4 @@ class Compilation:
             found = files.read_json(self._path)
         except (OSError, UserError):
             return {}
-        return {key: float(value) for key, value in found.items() if isinstance(value, int | float) and 0 < value < math.inf}
+        return {key: float(value) for key, value in found.items() if isinstance(value, int | float) and 0 <= value < math.inf}

@@ -25,7 +25,7 @@ TEXTURES, FOLDER = ([f'--config=configs/{name}.py'] for name in ('textures', 'fo
             [*FOLDER, '--config.data.rooot=x'],
             2,
             "wrong key or value in the config: config.data: there is no 'rooot', the names are block_size, channels, data_dir, "
-            "edges, labels, name, rescale, root, train_split, variant; did you mean 'root'?",
+            "edges, labels, name, percentiles, rescale, root, skip, train_split, variant; did you mean 'root'?",
         ),
         ([*TEXTURES, '--config.steps=many'], 2, 'flag --config.steps=many: invalid literal'),
         ([*FOLDER, 'stray'], 2, "unexpected argument 'stray'; every argument is a flag such as --config=..."),

@@ -52,6 +52,16 @@ def test_the_first_step_is_announced_and_its_time_told_before_the_next_run(tmp_p
     assert kept.keys() == {'cpu', 'cpu: background', 'TPU v4'} and kept['TPU v4'] == 3
 
 
+def test_a_program_that_is_there_at_once_takes_no_time_and_loses_none(tmp_path, told, double):
+    (tmp_path / 'compilation.json').write_text('{"cpu": 0.0, "TPU v4": 3}')
+    _steps(tmp_path, double, [np.ones(3)], phase='background')
+    assert json.loads((tmp_path / 'compilation.json').read_text()).keys() == {'cpu', 'cpu: background', 'TPU v4'}
+    told.clear()
+    (tmp_path / 'compilation.json').write_text('{"cpu": 0.0}')
+    _steps(tmp_path, double, [np.ones(3)])
+    assert told.messages[0] == 'Compiling the training step'
+
+
 @pytest.mark.parametrize('content', ['[]', '{"cpu": "soon"}', 'no JSON', '{"cpu": Infinity}', '{"cpu": -1}'])
 def test_a_file_that_anybody_may_have_written_is_no_number(tmp_path, told, double, content):
     (tmp_path / 'compilation.json').write_text(content)
