@@ -46,7 +46,9 @@ def dtype(path: Path) -> np.dtype:
     """What the numbers of an image are, from its header."""
     if tiff.is_tiff(path):
         with tiff.open_page(path) as page:
-            return np.dtype(page.dtype)
+            if page.dtype is None:
+                raise DataError(f'{path}: numbers of {page.bitspersample} bits are of no known kind; convert the image first')
+            return page.dtype
     with images.open_image(path, decode=False) as image:
         return np.dtype(_MODES.get(image.mode, np.uint8))
 
@@ -83,9 +85,11 @@ def ranges(paths: Sequence[Path], training: Sequence[Path], channels: int, perce
 
 def to_8_bits(stored: Num[np.ndarray, '*size channels'], ranges: Ranges) -> UInt8[np.ndarray, '*size channels']:
     """Each band from its range to 0 to 255, rounded; what is beyond gets the nearest of these, and what is no number 0."""
-    lows, highs = np.array(ranges, np.float32).T
-    levels = (stored.astype(np.float32) - lows) * (255 / (highs - lows))
-    return np.nan_to_num(levels, nan=0, posinf=255, neginf=0).clip(0, 255).round().astype(np.uint8)
+    found = np.empty(stored.shape, np.uint8)
+    for band, (low, high) in enumerate(ranges):  # one at a time, since numbers of 64 bits take eight times the memory
+        levels = (stored[..., band].astype(np.float64) - low) * (255 / (high - low))
+        found[..., band] = np.nan_to_num(levels, nan=0, posinf=255, neginf=0).clip(0, 255).round()
+    return found
 
 
 def _three(stored: Shaped[np.ndarray, 'height width _'], path: Path) -> Shaped[np.ndarray, 'height width _']:

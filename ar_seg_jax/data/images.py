@@ -45,8 +45,7 @@ def open_image(path: Path, decode: bool = True) -> Iterator[Image.Image]:
         with Image.open(path, formats=limits.FORMATS) as image:
             limits.check_size(path, image.height, image.width)
             if image.format == 'TIFF':
-                with tiff.open_page(path):  # which refuses several pages, and knows which of them are copies
-                    pass
+                tiff.check(path)
             elif image.format != 'MPO' and getattr(image, 'n_frames', 1) > 1:  # cameras' MPO has a preview beside the image
                 raise DataError(f'{path}: {image.n_frames} frames of an animation; save each that counts as an image of its own')
             if decode:

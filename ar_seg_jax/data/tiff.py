@@ -47,6 +47,12 @@ def open_page(path: Path) -> Iterator[tifffile.TiffPage]:
         yield page
 
 
+def check(path: Path):
+    """DataError as in `open_page`, whose pixels somebody else reads."""
+    with open_page(path):
+        pass
+
+
 def read(path: Path) -> Shaped[np.ndarray, 'height width bands']:
     """All bands, as they are stored. DataError as in `open_page`, and where tags contradict one another."""
     with open_page(path) as page:

@@ -116,6 +116,19 @@ def test_numbers_become_levels_by_their_band(tmp_path):
     assert bands.to_8_bits(numbers, ((0.0, 2.0), (10.0, 20.0))).tolist() == [[[0, 0], [0, 255]], [[128, 51], [0, 255]]]
 
 
+def test_large_numbers_keep_their_differences():
+    numbers = np.arange(256, dtype=np.uint32)[None, :, None] + np.uint32(4_000_000_000)
+    assert bands.to_8_bits(numbers, ((4e9, 4e9 + 255),))[0, :, 0].tolist() == list(range(256))
+
+
+def test_numbers_of_no_known_kind_are_refused_by_name(tmp_path):
+    tifffile.imwrite(tmp_path / 'a.tif', PIXELS, photometric='rgb')
+    with tifffile.TiffFile(tmp_path / 'a.tif', mode='r+') as file:
+        file.pages[0].tags['BitsPerSample'].overwrite((5, 6, 7))
+    with pytest.raises(DataError, match=r'a\.tif: '):
+        bands.dtype(tmp_path / 'a.tif')
+
+
 def test_a_form_reads_what_is_as_deep_as_its_images(tmp_path):
     _saved(tmp_path / 'a.png', Image.fromarray(PIXELS))
     tifffile.imwrite(tmp_path / 'deep.tif', _numbers(np.uint16, 4, (12, 10)), photometric='minisblack', planarconfig='contig')
