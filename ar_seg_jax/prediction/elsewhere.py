@@ -5,7 +5,6 @@ those without data: nothing is prepared, cropped or cut into blocks. A run score
 which gives slightly other numbers for the same data.
 """
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -25,8 +24,6 @@ from ar_seg_jax.evaluation import agreement
 from ar_seg_jax.evaluation.agreement import Agreement, Fit
 from ar_seg_jax.interfaces import VOID
 from ar_seg_jax.prediction.network import Network
-
-_logger = logging.getLogger(__name__)
 
 
 class Scene(NamedTuple):
@@ -118,7 +115,7 @@ class _Pairs:
 def _clusters(network: Network, path: Path) -> UInt8[np.ndarray, 'height width']:
     """The cluster of each pixel, VOID where the image has no data."""
     image = network.form.read(path)
-    covered, found = coverage.covered(path, image), network.clusters(network.form.to_8_bits(image))
+    covered, found = coverage.covered(path, image), network.clusters(image)
     return found if covered is None else np.where(covered, found, VOID).astype(np.uint8)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Num, UInt8
 
 from ar_seg_jax import build, files, sharding
 from ar_seg_jax.data import images
@@ -24,8 +24,8 @@ from ar_seg_jax.prediction.objects import Objects
 from ar_seg_jax.runs import naming, workdir
 from ar_seg_jax.training.checkpoint import Checkpoints
 
-Image = UInt8[np.ndarray, 'height width channels']
-Images = UInt8[np.ndarray, '*batch height width channels']
+Image = Num[np.ndarray, 'height width channels']
+Images = Num[np.ndarray, '*batch height width channels']
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,8 +105,8 @@ class Network:
             )
 
     def _scaled(self, image: Image) -> UInt8[np.ndarray, '_ _ channels']:
-        """At the scale of the training, or at the size that the method takes, whatever becomes of its proportions."""
-        size = self.method.image_size
+        """In 8 bits, at the scale of the training, or at the size that the method takes, whatever becomes of its proportions."""
+        image, size = self.form.to_8_bits(image), self.method.image_size
         return images.resize(image, *size) if size else self.form.scaled(image)
 
     def _of_each(self, image: Images, function: Callable[[Image], Any]) -> Any:
@@ -118,7 +118,6 @@ class Network:
                 f'expected an image of {"numbers" if self.form.ranges else "8 bits (uint8)"} of height x width x '
                 f'{self.form.channels}, or a batch of them; found {image.dtype} of shape {image.shape}'
             )
-        image = self.form.to_8_bits(image)
         return function(image) if image.ndim == 3 else jax.tree.map(lambda *parts: np.stack(parts), *map(function, image))
 
     def _compiled(self, output: str) -> Callable[[Image], Any]:

@@ -136,6 +136,16 @@ def test_images_are_brought_to_the_scale_of_the_training_and_results_back(networ
     np.testing.assert_allclose(halved.scores(image).reshape(30, 2, 40, 2, 3).mean((1, 3)), network.scores(smaller), atol=0.02)
 
 
+@pytest.mark.usefixtures('as_users_have_it')
+def test_images_of_16_bits_are_brought_to_8_by_the_ranges_of_the_training_and_once_only(network, image):
+    deep = dataclasses.replace(network, form=Form(ranges=((1000.0, 1510.0),) * 3))
+    numbers = image.astype(np.uint16) * 2 + 1000
+    for function in ('segment', 'scores', 'features', 'clusters'):
+        np.testing.assert_array_equal(getattr(deep, function)(numbers), getattr(network, function)(image))
+    with pytest.raises(UserError, match=r'^expected an image of numbers of height x width x 3, .* found bool of shape'):
+        deep.segment(image > 7)
+
+
 def test_images_are_brought_to_the_shorter_side_of_the_training_and_results_back(network, image, directory):
     workdir.save_data(directory, Form(3, 1.0, 30), network.classes, 'pack-0')
     halved, image = ar_seg_jax.load(directory), image[:60, :80]
