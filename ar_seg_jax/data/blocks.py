@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Num, UInt8
 
 from ar_seg_jax.data.builder import NODATA
 from ar_seg_jax.data.limits import DataError
@@ -31,6 +32,24 @@ def cut(
         seen[place] = True
         if block_label is None or (block_label != NODATA).any():
             yield row, column, image[place], block_label
+
+
+def padded(
+    image: Num[np.ndarray, 'height width channels'], label: UInt8[np.ndarray, 'height width'] | None, size: int
+) -> tuple[Num[np.ndarray, 'at_least at_least channels'], UInt8[np.ndarray, 'at_least at_least'] | None]:
+    """An image and its label map, at least a block large: below and to the right their mirror image, labelled NODATA.
+
+    What a network sees there is like the image, so that no edge is made of what counts nowhere.
+    """
+    missing = [max(0, size - length) for length in image.shape[:2]]
+    if not any(missing):
+        return image, label
+    label = np.full(image.shape[:2], VOID, np.uint8) if label is None else label
+    below, right = ((0, count) for count in missing)
+    return (
+        np.pad(image, (below, right, (0, 0)), mode='symmetric'),
+        np.pad(label, (below, right), constant_values=NODATA),
+    )
 
 
 def _starts(length: int, size: int, edges: str) -> list[int]:

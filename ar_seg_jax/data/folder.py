@@ -8,7 +8,7 @@ The simplest layout is images (jpg, png, tif, bmp, webp) anywhere below the fold
     classes.json        optional: {"ignore": 255, "classes": [{"id": 0, "name": "road", "color_rgb": [128, 64, 128]}, ...],
                         "coarse": {"names": ["flat", ...], "map": {"0": 0, "1": 255, ...}}}
 
-Images without a label map count as not annotated. Pixels without data (`coverage`) are no part of the task.
+A table of files that lie elsewhere, images.csv (`manifest`), stands in for images/, labels/ and splits.csv. Images without a label map count as not annotated. Pixels without data (`coverage`) are no part of the task.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ar_seg_jax.data import annotation, bands, blocks, coverage, images, split_table, tiff
+from ar_seg_jax.data import annotation, bands, blocks, coverage, images, manifest, split_table, tiff
 from ar_seg_jax.data.builder import (
     HAS_NODATA,
     NODATA,
@@ -84,15 +84,18 @@ class Folder(SegmentationBuilder):
         return {split: self._generate_examples(files) for split, files in config.files.items()}
 
     def _generate_examples(self, files: list[tuple[str, Path]]):
-        bad = []
+        bad, small = [], []
         for identifier, path in files:
             try:
-                yield from self._of_file(identifier, path)
+                yield from self._of_file(identifier, path, small)
             except DataError as error:
                 bad.append(str(error))
         _settle(bad, len(files), self.builder_config.skip)
+        if small:
+            size, more = self.builder_config.block_size, f' and {len(small) - 1} more are' if len(small) > 1 else ' is'
+            _logger.warning('%s%s smaller than a block of %d x %d; added pixels count nowhere', small[0], more, size, size)
 
-    def _of_file(self, identifier: str, path: Path):
+    def _of_file(self, identifier: str, path: Path, small: list[str]):
         config, raw = self.builder_config, form(self)
         stored, label = raw.read(path), None
         if config.labels is not None and identifier in config.label_files:
@@ -107,6 +110,10 @@ class Folder(SegmentationBuilder):
         if not config.block_size:
             yield example(identifier, image, label)
             return
+        if min(image.shape[:2]) < config.block_size:
+            small.append(f'{path} ({image.shape[1]} x {image.shape[0]} pixels)')
+            self.info.metadata[HAS_NODATA] = True
+            image, label = blocks.padded(image, label, config.block_size)
         for row, column, block, block_label in blocks.cut(path, image, label, config.block_size, config.edges):
             yield example(f'{identifier}_{row}_{column}', block, block_label)
 
@@ -130,7 +137,8 @@ def builder(
     labels: False leaves label maps unread.
     channels: 3 (RGB), or 4 to 16 bands as stored.
     rescale: factor on the size of images and labels.
-    block_size: images are kept as square blocks of so many pixels (after rescaling); 0 keeps them whole.
+    block_size: images are kept as square blocks of so many pixels (after rescaling); 0 keeps them whole. Smaller ones are continued
+        by their mirror image, which counts nowhere.
     edges: what is done where the size is not a multiple of the block. 'overlap' moves blocks together until all is
         covered, each pixel being labelled in one block only; 'drop' cuts from the top left and leaves the rest out.
     percentiles: of each band over the split 'train', or over all images without one; they become 0 and 255 where images have more
@@ -154,7 +162,7 @@ def builder(
         raise DataError(f'data.skip is a share of files, from 0 to less than 1; found {skip}')
     files, label_files, reading = contents(directory, variant, labels)
     if variant and reading is None:
-        raise DataError(f'{directory}: data.variant={variant!r} needs label maps in {directory / "labels"}; found none')
+        raise DataError(f'{directory}: data.variant={variant!r} needs label maps, in {directory / "labels"} or images.csv; found none')
     sources = stamps([*(path for pairs in files.values() for _, path in pairs), *label_files.values()])
     name = config_name(
         f'{directory.name}-{variant}' if variant else directory.name,
@@ -183,8 +191,8 @@ def builder(
 
 def contents(directory: Path, variant: str = '', labels: bool = True) -> Contents:
     """What `builder` makes a data set of; DataError for what does not fit together."""
-    found = _image_files(directory)
-    label_files = {path.stem: path for path in sorted((directory / 'labels').glob('*.*'))} if labels else {}
+    found, label_files = manifest.read(directory) or _layout(directory)
+    label_files = label_files if labels else {}
     return Contents(found, label_files, annotation.found(directory, variant, label_files) if label_files else None)
 
 
@@ -229,9 +237,7 @@ def find_images(directory: Path) -> list[Path]:
     found = sorted(
         path
         for path in directory.rglob('*')
-        if path.suffix.lower() in images.SUFFIXES
-        and not path.is_dir()
-        and not any(part.startswith('.') for part in path.relative_to(directory).parts)
+        if path.suffix.lower() in images.SUFFIXES and not path.is_dir() and not _hidden(path, directory)
     )
     if not found:
         raise DataError(f'{directory}: no images found; expected files ending in {", ".join(images.SUFFIXES)}')
@@ -242,7 +248,7 @@ def by_identifier(base: Path) -> dict[str, Path]:
     """The images below a directory by their paths from there, without endings; DataError if two differ in these only."""
     found: dict[str, Path] = {}
     for path in find_images(base):
-        identifier = path.relative_to(base).with_suffix('').as_posix()
+        identifier = _identifier(path, base)
         if identifier in found:
             raise DataError(f'{path}: same name as {found[identifier]} but for its ending; names of images must differ')
         found[identifier] = path
@@ -254,8 +260,19 @@ def stamps(paths: Iterable[Path]) -> list[Source]:
     return [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
 
 
-def _image_files(directory: Path) -> dict[str, list[tuple[str, Path]]]:
-    """Id and file of the images of each split."""
+def _layout(directory: Path) -> manifest.Manifest:
+    """What is there where no table names it."""
     base = directory / 'images' if (directory / 'images').is_dir() else directory
     by_id = by_identifier(base)
-    return split_table.read(directory / 'splits.csv', by_id, base) or {'train': list(by_id.items())}
+    splits = split_table.read(directory / 'splits.csv', by_id, base) or {'train': list(by_id.items())}
+    labels = directory / 'labels'
+    found = (path for path in sorted(labels.rglob('*.*')) if not path.is_dir() and not _hidden(path, labels))
+    return manifest.Manifest(splits, {_identifier(path, labels): path for path in found})
+
+
+def _identifier(path: Path, base: Path) -> str:
+    return path.relative_to(base).with_suffix('').as_posix()
+
+
+def _hidden(path: Path, base: Path) -> bool:
+    return any(part.startswith('.') for part in path.relative_to(base).parts)

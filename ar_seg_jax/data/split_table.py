@@ -1,98 +1,57 @@
-"""Which images of a folder are in which split: splits.csv, as people and spreadsheets write it.
+"""Which images of a folder are in which split: splits.csv, a table (`csv_tables`) with the columns id and split.
 
-    id,split        a header with the columns id and split, in any case and order, others being ignored
-    a,train         a row for each image that is used; a split is called by letters, digits, _ and -
-    b,val
-
-Fields are separated by commas or semicolons, with or without quotation marks, blanks around them, a byte order mark, and empty
-lines.
+It has a row for each image that is used; a split is called by letters, digits, _ and -.
 """
 
-import csv
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import TypeVar
 
-from ar_seg_jax.data import limits
+from ar_seg_jax.data.csv_tables import Row, Table, listed
 from ar_seg_jax.data.limits import DataError
 
-_COLUMNS = ('id', 'split')
 _SPLIT = re.compile(r'[\w-]+')  # what TFDS understands, and can be part of the name of a file
-_TOLD = 10  # ids in a message
+_T = TypeVar('_T')
 
 
-class _Row(NamedTuple):
-    identifier: str
-    split: str
-
-
-def read(table: Path, by_id: Mapping[str, Path], base: Path) -> dict[str, list[tuple[str, Path]]]:
-    """Id and image of each split, in the order of the table; empty if there is no file `table`.
+def read(path: Path, by_id: Mapping[str, Path], base: Path) -> dict[str, list[tuple[str, Path]]]:
+    """Id and image of each split, in the order of the table; empty if there is no file `path`.
 
     Raises DataError with the line for what is no such table; and with the ids for those that are in two splits, in two rows, or
     none of the images `by_id`, which were found in `base`.
     """
-    if not table.exists():
+    if not path.exists():
         return {}
-    rows = _rows(table)
-    _refuse(table, 'are in two splits', Counter(identifier for identifier, _ in dict.fromkeys(rows)))
-    _refuse(table, 'are in two rows', Counter(identifier for identifier, _ in rows))
-    if missing := [identifier for identifier, _ in rows if identifier not in by_id]:
+    table = Table(path, ('id', 'split'))
+    pairs = [(_identifier(table, row), split_of(table, row)) for row in table.rows]
+    table.refuse_repeated((identifier for identifier, _ in dict.fromkeys(pairs)), 'ids are in two splits')
+    table.refuse_repeated((identifier for identifier, _ in pairs), 'ids are in two rows')
+    if missing := [identifier for identifier, _ in pairs if identifier not in by_id]:
         raise DataError(
-            f'{table}: {len(missing)} ids have no image in {base}: {_listed(missing)}. An id is the path of an image from '
+            f'{path}: {len(missing)} ids have no image in {base}: {listed(missing)}. An id is the path of an image from '
             'there, without its ending'
         )
-    return {
-        split: [(row.identifier, by_id[row.identifier]) for row in rows if row.split == split]
-        for split in dict.fromkeys(row.split for row in rows)
-    }
+    return by_split((split, (identifier, by_id[identifier])) for identifier, split in pairs)
 
 
-def _refuse(table: Path, what: str, counts: Counter[str]):
-    if found := [identifier for identifier, count in counts.items() if count > 1]:
-        raise DataError(f'{table}: {len(found)} ids {what}: {_listed(found)}; every image has one row')
+def split_of(table: Table, row: Row) -> str:
+    """The split of a row; DataError if it cannot be called that."""
+    found = row.fields['split']
+    if not _SPLIT.fullmatch(found):
+        raise table.wrong(row.line, f'a split is called by letters, digits, _ and -, found {found!r}')
+    return found
 
 
-def _rows(table: Path) -> list[_Row]:
-    limits.check_file(table)
-    try:
-        lines = table.read_text(encoding='utf-8-sig').split('\n')
-        reader = csv.reader(lines, delimiter=_delimiter(lines), skipinitialspace=True)
-        found = [(reader.line_num, fields) for entry in reader if any(fields := [field.strip() for field in entry])]
-    except (OSError, ValueError, csv.Error) as error:
-        raise DataError(f'{table}: not a table in CSV format, in UTF-8 ({error})') from error
-    (number, header), *rows = found or [(1, [])]
-    names = [name.lower() for name in header]
-    if any(names.count(name) != 1 for name in _COLUMNS):
-        raise _wrong(table, lines, number, "the header has one column 'id' and one 'split'")
-    if not rows:
-        raise DataError(f'{table}: no rows below the header; write one for every image, or remove the file')
-    listed = []
-    for number, fields in rows:
-        if any(fields[len(names) :]):
-            raise _wrong(table, lines, number, f'a row has the {len(names)} columns of the header')
-        named = dict(zip(names, fields, strict=False))
-        row = _Row(*(named.get(name, '') for name in _COLUMNS))
-        if not row.identifier:
-            raise _wrong(table, lines, number, 'a row has an id')
-        if not _SPLIT.fullmatch(row.split):
-            raise _wrong(table, lines, number, f'a split is called by letters, digits, _ and -, found {row.split!r}')
-        listed.append(row)
-    return listed
+def by_split(entries: Iterable[tuple[str, _T]]) -> dict[str, list[_T]]:
+    """What each split has, in the order of the entries."""
+    found: dict[str, list[_T]] = {}
+    for split, entry in entries:
+        found.setdefault(split, []).append(entry)
+    return found
 
 
-def _delimiter(lines: list[str]) -> str:
-    """That of the first line which is not empty: a spreadsheet writes semicolons where commas are in numbers."""
-    header = next(filter(str.strip, lines), '')
-    return max(',;', key=header.count)
-
-
-def _wrong(table: Path, lines: list[str], number: int, expected: str) -> DataError:
-    return DataError(f'{table}, line {number}: {expected}; the line is {lines[number - 1]!r}')
-
-
-def _listed(names: Iterable[str]) -> str:
-    told, others = list(names)[:_TOLD], list(names)[_TOLD:]
-    return ', '.join(map(repr, told)) + (f' and {len(others)} more' if others else '')
+def _identifier(table: Table, row: Row) -> str:
+    if not row.fields['id']:
+        raise table.wrong(row.line, 'a row has an id')
+    return row.fields['id']

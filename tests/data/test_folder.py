@@ -115,7 +115,6 @@ def test_rescaling_happens_before_cutting(labelled, tmp_path):
     ('change', 'options', 'message'),
     [
         (lambda root: None, {'root': '/nowhere'}, r'/nowhere: no such directory; set --config.data.root'),
-        (lambda root: None, {'block_size': 64}, r'[abc]\.png: 50 x 40 pixels after rescaling is smaller than a block'),
         (lambda root: None, {'variant': 'none'}, r"no variant 'none'; the variants are \['merged'\]"),
         (lambda root: None, {'edges': 'wrap'}, r"'overlap' or 'drop', found 'wrap'"),
         (lambda root: _write(root / 'labels' / 'a.png', np.full((4, 5), 9, np.uint8)), {}, r'label map is 5 x 4 pixels'),
@@ -136,6 +135,32 @@ def test_what_does_not_fit_is_named(labelled, tmp_path, change, options, message
 def test_a_folder_without_images_says_what_it_looked_for(tmp_path):
     with pytest.raises(DataError, match=r'no images found; expected files ending in \.jpg'):
         folder.builder(data_dir=str(tmp_path / 'tfds'), root=str(tmp_path))
+
+
+def test_label_maps_of_nested_images_are_nested_likewise_and_hidden_files_are_none(labelled, tmp_path):
+    (labelled / 'splits.csv').unlink()
+    _write(labelled / 'images' / 'town' / 'd é.png', _image())
+    _write(labelled / 'labels' / 'town' / 'd é.png', np.full((40, 50), 9, np.uint8))
+    (labelled / 'labels' / '.DS_Store').write_bytes(b'\0')
+    examples = _examples(folder.builder(data_dir=str(tmp_path / 'tfds'), root=str(labelled), block_size=0))
+    assert examples.keys() == {'a', 'b', 'c', 'town/d é'}
+    assert (examples['town/d é']['label'] == 1).all()
+
+
+def test_images_smaller_than_a_block_are_mirrored_and_what_is_added_has_no_data(labelled, tmp_path, caplog):
+    with caplog.at_level('WARNING'):
+        examples = _examples(folder.builder(data_dir=str(tmp_path / 'tfds'), root=str(labelled), block_size=64))
+    assert examples.keys() == {'a_0_0', 'b_0_0'}
+    (message,) = {text for text in caplog.messages if 'smaller' in text and 'train' not in text and 'a.png' in text}
+    assert 'a.png (50 x 40 pixels) and 1 more are smaller than a block of 64 x 64; added pixels count nowhere' in message
+    whole = _examples(folder.builder(data_dir=str(tmp_path / 'tfds'), root=str(labelled), block_size=0))['a']
+    found = examples['a_0_0']
+    rows, columns = [*range(40), *range(39, 15, -1)], [*range(50), *range(49, 35, -1)]
+    np.testing.assert_array_equal(found['image'], whole['image'][rows][:, columns])
+    np.testing.assert_array_equal(found['label'][:40, :50], whole['label'])
+    inside = np.zeros((64, 64), bool)
+    inside[:40, :50] = True
+    np.testing.assert_array_equal(found['mask'], inside)
 
 
 def test_an_interrupted_preparation_leaves_nothing_and_can_be_repeated(labelled, tmp_path, monkeypatch):
@@ -189,7 +214,7 @@ def _with_bad_files(tmp_path):
         _write(root / f'{index}.png', _image())
     (root / '1.png').write_bytes((root / '1.png').read_bytes()[:200])
     (root / '4.png').write_bytes(b'nothing')
-    _write(root / '5.png', _image(20, 20))
+    (root / '5.png').write_bytes(b'')
     return root
 
 
@@ -198,7 +223,7 @@ def test_all_bad_files_are_listed_at_once(tmp_path):
     with pytest.raises(DataError) as caught:
         builders.prepare(folder.builder(data_dir=str(tmp_path / 'tfds'), root=str(root), block_size=30))
     first, second, third, last = str(caught.value).splitlines()
-    assert '1.png: damaged' in first and '4.png: not an image' in second and '5.png: 20 x 20 pixels' in third
+    assert '1.png: damaged' in first and '4.png: not an image' in second and '5.png: ' in third
     assert last.startswith('3 of 6 files cannot be used; mend or remove them; or leave up to a share of them out: ')
     assert last.endswith('--config.data.skip=0.5')
 

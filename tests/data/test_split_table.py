@@ -44,14 +44,14 @@ def test_without_a_table_there_are_no_splits(tmp_path):
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
-        ('id,partition\na,train\n', ", line 1: the header has one column 'id' and one 'split'; the line is 'id,partition'"),
-        ('\nid split\na train\n', ", line 2: the header has one column 'id' and one 'split'; the line is 'id split'"),
+        ('id,partition\na,train\n', ", line 1: the header has one column 'id' and one column 'split'; the line is 'id,partition'"),
+        ('\nid split\na train\n', ", line 2: the header has one column 'id' and one column 'split'; the line is 'id split'"),
         (
             'id,split,Split\na,train,val\n',
-            ", line 1: the header has one column 'id' and one 'split'",
+            ", line 1: the header has one column 'id' and one column 'split'",
         ),
-        ('a,train\nb,val\n', ", line 1: the header has one column 'id' and one 'split'; the line is 'a,train'"),
-        (' \n', ", line 1: the header has one column 'id' and one 'split'; the line is ' '"),
+        ('a,train\nb,val\n', ", line 1: the header has one column 'id' and one column 'split'; the line is 'a,train'"),
+        (' \n', ", line 1: the header has one column 'id' and one column 'split'; the line is ' '"),
         ('id,split\n', ': no rows below the header; write one for every image, or remove the file'),
         (
             'id,split\na,train\nb;train\n',
