@@ -155,7 +155,7 @@ def evaluation_batches(
     """All examples once, in order: centre crops of `crop_size` pixels, or whole images of one size if it is 0.
 
     Every process yields the same number of full batches; what is missing is filled with images labelled VOID, which no
-    score counts. Raises DataError for images of different sizes where they are not cropped.
+    score counts. Batches have a mask if pixels of the data may have none. Raises DataError for images of different sizes where they are not cropped.
     """
     own = grain.MapDataset.source(examples)[process_index::process_count].map(decode).map(lambda x: _centre(x, crop_size))
     rounds = -(-len(examples) // (process_count * batch_size))
@@ -173,7 +173,9 @@ def evaluation_batches(
         missing = batch_size - len(batch)
         images = [element['image'] for element in batch] + [np.zeros(size, np.uint8)] * missing
         labels = [element['label'] for element in batch] + [np.full(size[:2], VOID, np.uint8)] * missing
-        yield {'image': np.stack(images), 'label': np.stack(labels)}
+        masks = [element['mask'] for element in batch if 'mask' in element]
+        covered = {'mask': np.stack(masks + [np.zeros(size[:2], bool)] * missing)} if masks else {}
+        yield {'image': np.stack(images), 'label': np.stack(labels), **covered}
 
 
 def evaluation_places(count: int, *, batch_size: int, process_count: int = 1) -> Iterator[Int[np.ndarray, 'batch']]:

@@ -18,7 +18,7 @@ from ar_seg_jax.evaluation import baselines, scoring, shapes
 from ar_seg_jax.evaluation.evaluator import Batches, Column, Findings, Subject, require_classes
 from ar_seg_jax.evaluation.protocols import Names, Protocol
 from ar_seg_jax.evaluation.scoring import Result
-from ar_seg_jax.interfaces import Batch, ModelState
+from ar_seg_jax.interfaces import Batch, ModelState, counted
 
 
 class Segmentation:
@@ -41,7 +41,7 @@ class Segmentation:
         def measure(state: ModelState, batch: Batch, there: Bool[Array, 'batch']):
             clusters = segment(state, batch['image'])
             confusion = scoring.confusion_counts(clusters, batch['label'], method.num_clusters, len(classes))
-            return confusion, shapes.counts(clusters, there, method.num_clusters)
+            return confusion, shapes.counts(clusters, counted(batch) & there[:, None, None], method.num_clusters)
 
         self._subject = subject
         self._protocols = [Protocol.parse(text, subject.split) for text in protocols] if classes else []

@@ -1,6 +1,7 @@
 """The shapes of clusters in label maps: a cluster of edges, or of the image border, differs from one of regions.
 
-The measures are our own. All pixels count, those without a label too: they say something about the map and nothing about classes.
+The measures are our own. All pixels with data count, those without a label too: they say something about the map and nothing
+about classes.
 """
 
 import dataclasses
@@ -54,17 +55,17 @@ class Shape(NamedTuple):
 
 
 def counts(
-    clusters: Int[Array, 'batch height width'], there: Bool[Array, 'batch'], num_clusters: int
+    clusters: Int[Array, 'batch height width'], counted: Bool[Array, 'batch height width'], num_clusters: int
 ) -> Int[Array, '{num_clusters} 2 2']:
     """Pixels of each cluster by whether they are at the image border (second axis) and thin (third); see `Shape`.
 
-    Only images that are `there` count. Nothing is at the border of an image that is too small to have one. Counts are exact up to
-    2^31 pixels a batch.
+    Only pixels that are `counted` are pixels of a cluster. Nothing is at the border of an image that is too small to have one.
+    Counts are exact up to 2^31 pixels a batch.
     """
     clusters = clusters.astype(jnp.int32)
     cells = 4 * num_clusters
-    cell = 4 * clusters + 2 * _at_border(*clusters.shape[1:])[None] + _thin(clusters)
-    cell = jnp.where(there[:, None, None], cell, cells)
+    cell = 4 * clusters + 2 * _at_border(*clusters.shape[1:])[None] + _thin(clusters, counted)
+    cell = jnp.where(counted, cell, cells)
     return jnp.bincount(cell.reshape(-1), length=cells + 1)[:cells].reshape(num_clusters, 2, 2)
 
 
@@ -140,10 +141,13 @@ def _at_border(height: int, width: int) -> Bool[np.ndarray, '{height} {width}']:
     return at_border & (min(height, width) >= _SMALLEST_SIDE)
 
 
-def _thin(clusters: Int[Array, 'batch height width']) -> Bool[Array, 'batch height width']:
-    """Where the smallest and the largest cluster of the square around a pixel differ."""
-    largest, smallest = clusters, clusters
+def _thin(
+    clusters: Int[Array, 'batch height width'], counted: Bool[Array, 'batch height width']
+) -> Bool[Array, 'batch height width']:
+    """Where the smallest and the largest cluster among counted pixels of the square around a pixel differ."""
+    least, most = jnp.iinfo(jnp.int32).min, jnp.iinfo(jnp.int32).max
+    largest, smallest = jnp.where(counted, clusters, least), jnp.where(counted, clusters, most)
     for window in ((1, 2 * REACH + 1, 1), (1, 1, 2 * REACH + 1)):  # the square in two passes, for any number of clusters
-        largest = lax.reduce_window(largest, jnp.iinfo(jnp.int32).min, lax.max, window, (1, 1, 1), 'SAME')
-        smallest = lax.reduce_window(smallest, jnp.iinfo(jnp.int32).max, lax.min, window, (1, 1, 1), 'SAME')
+        largest = lax.reduce_window(largest, least, lax.max, window, (1, 1, 1), 'SAME')
+        smallest = lax.reduce_window(smallest, most, lax.min, window, (1, 1, 1), 'SAME')
     return largest != smallest

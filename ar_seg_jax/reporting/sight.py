@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Bool, Float, UInt8
 
 from ar_seg_jax import sharding
 from ar_seg_jax.data import pipeline
@@ -23,14 +23,16 @@ Image = UInt8[np.ndarray, 'height width channels']
 class Seen:
     """What is kept of an image, the number `index` of its split.
 
-    certainty: mean over pixels of the largest score, 0 to 1. counts: see `shapes.counts`. colours: sums over the pixels of each
-    cluster, levels of 255. side: of windows, pixels. windows: mean scores of clusters in each of the windows that the image is
-    divided into; what remains at its right and lower borders is left out.
+    counted: which pixels have data; only they are in what follows. certainty: mean over pixels of the largest score, 0 to 1. counts:
+    see `shapes.counts`. colours: sums over the pixels of each cluster, levels of 255. side: of windows, pixels. windows: mean
+    scores of clusters in each of the windows that the image is divided into, 0 where there is no data; what remains at its right
+    and lower borders is left out.
     """
 
     index: int
     identifier: str
     clusters: UInt8[np.ndarray, 'height width']
+    counted: Bool[np.ndarray, 'height width']
     certainty: float
     counts: shapes.Counts
     colours: Float[np.ndarray, 'clusters 3']
@@ -50,21 +52,24 @@ class Sight:
 
     def _seen(self, index: int, example: pipeline.Example) -> Seen:
         image, side = example['image'], window(*example['image'].shape[:2])
-        found = self._predict(self._state.params, self._state.extra, image, side=side)
+        counted = example.get('mask', np.ones(image.shape[:2], bool))
+        found = self._predict(self._state.params, self._state.extra, image, counted, side=side)
         clusters, certainty, counts, windows = jax.tree.map(np.asarray, found)
-        colours = _sums(clusters, image[..., :3], self._method.num_clusters)
-        return Seen(index, example['id'], clusters, float(certainty), counts, colours, side, windows)
+        colours = _sums(clusters[counted], image[counted][:, :3], self._method.num_clusters)
+        return Seen(index, example['id'], clusters, counted, float(certainty), counts, colours, side, windows)
 
     @functools.cached_property
     def _predict(self):
         method = self._method
 
         @functools.partial(jax.jit, static_argnames='side')
-        def predict(params, extra, image: UInt8[Array, 'height width channels'], side: int):
-            scores = method.predict(params, extra, image[None])['scores'].astype(jnp.float32)
+        def predict(params, extra, image: UInt8[Array, 'height width channels'], counted: Bool[Array, 'height width'], side: int):
+            scores = method.predict(params, extra, image[None])['scores'][0].astype(jnp.float32)
             clusters = jnp.argmax(scores, axis=-1)
-            counts = shapes.counts(clusters, jnp.ones(1, bool), method.num_clusters)
-            return clusters[0].astype(jnp.uint8), scores.max(-1).mean(), counts, _means(scores[0], side)
+            counts = shapes.counts(clusters[None], counted[None], method.num_clusters)
+            windows = _means(jnp.where(counted[..., None], scores, 0), side)
+            certainty = jnp.where(counted, scores.max(-1), 0).sum() / jnp.maximum(counted.sum(), 1)
+            return clusters.astype(jnp.uint8), certainty, counts, windows
 
         return predict
 
@@ -82,7 +87,6 @@ def _means(scores: Float[Array, 'height width clusters'], side: int) -> Float[Ar
 
 
 def _sums(
-    clusters: UInt8[np.ndarray, 'height width'], colours: UInt8[np.ndarray, 'height width 3'], count: int
+    clusters: UInt8[np.ndarray, 'pixels'], colours: UInt8[np.ndarray, 'pixels 3'], count: int
 ) -> Float[np.ndarray, '{count} 3']:
-    levels = colours.reshape(-1, 3).T
-    return np.stack([np.bincount(clusters.reshape(-1), weights=level, minlength=count) for level in levels], axis=-1)
+    return np.stack([np.bincount(clusters, weights=level, minlength=count) for level in colours.T], axis=-1)

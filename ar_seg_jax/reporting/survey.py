@@ -95,7 +95,8 @@ class Survey:
         return None if np.isnan(found).all() else np.array(found)
 
     def _labels(self, one: Seen) -> np.ndarray:
-        return classes_of(one.clusters, np.array(self.mapping))
+        """VOID where there is no class, and no data."""
+        return np.where(one.counted, classes_of(one.clusters, np.array(self.mapping)), VOID).astype(np.uint8)
 
     def _picture(self, place: int, group: str, score: float) -> Pictured:
         one = self.seen[place]

@@ -13,7 +13,7 @@ SIDE = 200
 
 def _shapes(maps, num_clusters, there=None):
     maps = np.stack(maps)
-    there = np.ones(len(maps), bool) if there is None else np.array(there)
+    there = np.ones(maps.shape, bool) if there is None else np.array(there)
     return shapes.of_clusters(np.asarray(shapes.counts(jnp.asarray(maps, jnp.int32), jnp.asarray(there), num_clusters)))
 
 
@@ -23,23 +23,27 @@ def _warnings(clusters, num_clusters):
 
 @pytest.mark.parametrize(('size', 'num_clusters'), [((29, 40), 4), ((24, 30), 255), ((23, 60), 3)])
 def test_counts_are_those_of_eroded_masks(size, num_clusters):
-    """Patches of several sizes, among them single pixels; one of the three images is not there."""
+    """Patches of several sizes, among them single pixels; of the second of three images only a corner counts, of the third a band."""
     rng = np.random.default_rng(0)
     drawn = rng.integers(0, num_clusters - 1, (3, *size))  # the last cluster is empty
     maps = np.stack([one.repeat(n, 0).repeat(n, 1)[: size[0], : size[1]] for one, n in zip(drawn, (1, 7, 12), strict=True)])
-    there = [True, False, True]
+    there = np.ones(maps.shape, bool)
+    there[1, 9:], there[1, :, 11:], there[2, 14:17] = False, False, False
     found = _shapes(maps, num_clusters, there)
     border = np.ones(size, bool)
     border[8:-8, 8:-8] = False
     assert len(found) == num_clusters and found[-1] == Shape(0.0, None, None)
     for number, shape in enumerate(found[:-1]):
-        own = maps[there] == number
-        kept = sum(ndimage.binary_erosion(one, np.ones((5, 5)), border_value=1).sum() for one in own)
-        assert shape.share == pytest.approx(own.mean())
+        own = (maps == number) & there
+        kept = sum(
+            (ndimage.binary_erosion(one | ~seen, np.ones((5, 5)), border_value=1) & one).sum()
+            for one, seen in zip(own, there, strict=True)
+        )
+        assert shape.share == pytest.approx(own.sum() / there.sum())
         if own.any():
             assert shape.thinness == pytest.approx(1 - kept / own.sum())
         if own.any() and min(size) >= 24:
-            assert shape.border_share == pytest.approx(own[:, border].mean() / own.mean())
+            assert shape.border_share == pytest.approx(own[:, border].sum() / there[:, border].sum() * there.sum() / own.sum())
         else:
             assert shape.border_share is None
 
