@@ -8,16 +8,12 @@ no network, no other file. Data is read where the run prepared it; --data_dir is
 data or checkpoints are not there, the page shows what the files of the run tell.
 """
 
-import logging
-from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
 
 from ar_seg_jax import cli
 from ar_seg_jax.errors import UserError
-
-_logger = logging.getLogger('ar_seg_jax.report')  # the module itself runs as __main__
 
 _WORKDIR = flags.DEFINE_multi_string('workdir', None, 'Directory of the run.', required=True)
 _STEP = flags.DEFINE_integer('step', None, 'Step of the checkpoint; the last one if not given.')
@@ -27,33 +23,18 @@ _DATA_DIR = flags.DEFINE_string('data_dir', None, 'Directory of prepared data, w
 
 def main():
     from ar_seg_jax import files
-    from ar_seg_jax.reporting import page
+    from ar_seg_jax.reporting import gathering, page
     from ar_seg_jax.runs import workdir
 
     if len(_WORKDIR.value) > 1 and not _OUTPUT.value:
         raise UserError('a report of several runs goes to no run; give --output=FILE')
     accounts = []
     for directory in map(Path, _WORKDIR.value):
-        accounts.append(_account(directory, [image.identifier for image in accounts[0].images] if accounts else []))
+        asked_for = [image.identifier for image in accounts[0].images] if accounts else []
+        accounts.append(gathering.of_directory(directory, _STEP.value, _DATA_DIR.value, asked_for))
     path = Path(_OUTPUT.value) if _OUTPUT.value else workdir.report(Path(_WORKDIR.value[0]))
     files.write(path, page.of_runs(accounts))
     print(f'Report: {path}')
-
-
-def _account(directory: Path, asked_for: Sequence[str]):
-    from ar_seg_jax.reporting import gathering
-    from ar_seg_jax.runs import run as runs
-    from ar_seg_jax.runs import workdir
-
-    config = workdir.load_config(directory)
-    try:
-        run = runs.open_run(config, directory, training=False, data_dir=_DATA_DIR.value)
-        state = runs.evaluated(run, _STEP.value)
-    except UserError as error:
-        account = gathering.without_images(directory, config, _STEP.value, error)
-        _logger.warning('%s: only what the files of the run tell is shown: %s', directory, error)
-        return account
-    return gathering.of_run(run, state, asked_for)
 
 
 if __name__ == '__main__':

@@ -1,12 +1,13 @@
 """Makes a table of the paper: trains what is missing for its rows, and sets our numbers beside the paper's.
 
     python -m ar_seg_jax.sweep --config configs/potsdam3.py --table models --workdir runs/tables [--seeds 3] [--jobs 1]
-                               [--pictures] [--config.key=value ...]
+                               [--pictures] [--select] [--config.key=value ...]
 
 Rows are differences from the config, or take another one beside it; ar_seg_jax/sweeping/tables.json lists them. Every run is a
 python -m ar_seg_jax.main of its own, and tables that need the same run share it. The same command again goes on where the sweep
 stopped; Ctrl-C and SIGTERM let the runs save first. ar_seg_jax/sweeping/state.py lists what is left in the directory; the table
-is tables/<name>.md. With --pictures the best, median and worst images of its rows are in tables/<name>_pictures.png.
+is tables/<name>.md. With --pictures the best, median and worst images of its rows are in tables/<name>_pictures.png; with
+--select tables/<name>_select.md ranks its runs by what can be said without labels (ar_seg_jax/select.py).
 
 Exit status: 0 when done, 75 when stopped by a signal with everything saved (run it again), 1 if a row failed (the others are
 done) and for errors, 2 for wrong flags.
@@ -16,6 +17,7 @@ import functools
 import importlib.util
 import logging
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
-from ar_seg_jax import cli
+from ar_seg_jax import cli, processes
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.sweeping import tables
 
@@ -35,6 +37,7 @@ _TABLES = flags.DEFINE_string('tables', str(tables.FILE), 'JSON file of tables, 
 _SEEDS = flags.DEFINE_integer('seeds', 3, 'Number of seeds of each row: 0, 1, ...', lower_bound=1)
 _JOBS = flags.DEFINE_integer('jobs', 1, 'Runs at once; they share the devices.', lower_bound=1)
 _PICTURES = flags.DEFINE_bool('pictures', False, 'Draw what the rows see, those of seed 0.')
+_SELECT = flags.DEFINE_bool('select', False, 'Rank the trained runs without labels.')
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the sweep, for all tables of one config.', required=True)
 flags.mark_flag_as_required('config')
 
@@ -72,6 +75,8 @@ def _make(table, sweep) -> tuple[bool, bool]:
     print(f'Table: {state.table(sweep.directory, table.name, "md")}')
     if complete and _PICTURES.value:
         _draw(table, sweep, seeds[0], outcomes)
+    if complete and _SELECT.value:
+        failed |= _select(table, sweep, outcomes)
     return complete, failed
 
 
@@ -99,6 +104,17 @@ def _draw(table, sweep, seed, outcomes):
         print(f'Pictures: {path}')
     else:
         _logger.warning('No row of %s was trained and predicts classes, so there are no pictures', table.name)
+
+
+def _select(table, sweep, outcomes) -> bool:
+    """Ranks what was trained, in a process of its own, since this one leaves the devices to the runs; whether that failed."""
+    from ar_seg_jax.sweeping import state
+
+    trained = [str(state.directory_of(sweep.directory, key)) for key, outcome in outcomes.items() if not outcome.trained]
+    path = state.table(sweep.directory, f'{table.name}_select', 'md')
+    arguments = [f'--output={path}', *(f'--workdir={directory}' for directory in sorted(trained))]
+    with processes.Children() as children:
+        return bool(children.wait(children.begin([sys.executable, '-m', 'ar_seg_jax.select', *arguments])))
 
 
 def _load(overrides: Mapping[str, Any], file: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Eight simulated devices, quick compilation, strict broadcasting, and the supplement's geometry as it is printed."""
 
 import os
+import signal
 from pathlib import Path
 
 from tests.support import compilation
@@ -22,6 +23,7 @@ from tests.support import auditing
 # A silent broadcast from (classes,) to (batch, height, width, classes) is how a loss goes wrong unnoticed.
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 logging.set_verbosity(logging.ERROR)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # it is ignored below nohup, and the program respects that
 flags.FLAGS(['pytest'])  # grain reads absl flags, which nobody has parsed here
 
 _SHARED = Path(__file__).parents[1].parent / 'shared' / 'data'

@@ -41,25 +41,30 @@ ALLOWED = {
     },
     'sweeping': {'configuration', 'drawing', 'errors', 'processes', 'evaluation', 'files', 'runs', 'training'},
     'reporting': {'build', 'data', 'drawing', 'errors', 'evaluation', 'files', 'interfaces', 'runs', 'sharding', 'training'},
+    'choosing': {'configuration', 'data', 'errors', 'files', 'interfaces', 'prediction', 'runs', 'sharding'},
     'cli': {'config_files', 'configuration', 'errors', 'processes', 'training'},
     'main': {'build', 'cli', 'reporting', 'runs', 'training'},
     'evaluate': {'cli', 'errors', 'evaluation', 'files', 'prediction', 'runs'},
     'score': {'cli', 'data', 'evaluation', 'files'},
     'report': {'cli', 'errors', 'files', 'reporting', 'runs'},
     'predict': {'cli', 'data', 'drawing', 'errors', 'files', 'interfaces', 'prediction'},
-    'sweep': {'cli', 'errors', 'files', 'runs', 'sweeping'},
+    'select': {'choosing', 'cli', 'errors', 'files'},
+    'explore': {'choosing', 'cli', 'errors', 'files', 'processes', 'reporting', 'runs'},
+    'sweep': {'cli', 'errors', 'files', 'processes', 'runs', 'sweeping'},
     'figures': {'cli', 'data', 'drawing', 'errors', 'files', 'prediction'},
     'doctor': {'cli', 'errors', 'runs'},
     'convert': {'cli', 'errors', 'files', 'torch_files'},
     'clean': {'cli', 'data', 'errors', 'files', 'runs'},
     '__init__': {'prediction'},
 }  # fmt: skip
-COMMANDS = ('main', 'evaluate', 'score', 'predict', 'report', 'sweep', 'figures', 'convert', 'clean', 'doctor')
+COMMANDS = (
+    'main', 'evaluate', 'score', 'predict', 'report', 'sweep', 'select', 'explore', 'figures', 'convert', 'clean', 'doctor',
+)  # fmt: skip
 # Whose import takes long; --help and wrong flags should not wait for it.
 HEAVY = {'jax', 'flax', 'grain', 'matplotlib', 'optax', 'orbax', 'tensorflow_datasets'}
 
 # Who reads a config; all others get their options as arguments.
-READERS = {'build', 'configuration', 'prediction', 'reporting', 'runs', 'sweeping', *COMMANDS}
+READERS = {'build', 'choosing', 'configuration', 'prediction', 'reporting', 'runs', 'sweeping', *COMMANDS}
 
 
 def _imports(nodes):

@@ -8,7 +8,9 @@ The simplest layout is images (jpg, png, tif, bmp, webp) anywhere below the fold
     classes.json        optional: {"ignore": 255, "classes": [{"id": 0, "name": "road", "color_rgb": [128, 64, 128]}, ...],
                         "coarse": {"names": ["flat", ...], "map": {"0": 0, "1": 255, ...}}}
 
-A table of files that lie elsewhere, images.csv (`manifest`), stands in for images/, labels/ and splits.csv. Images without a label map count as not annotated. Pixels without data (`coverage`) are no part of the task.
+A table of files that lie elsewhere, images.csv (`manifest`), stands in for images/, labels/ and splits.csv.
+
+Images without a label map count as not annotated. Pixels without data (`coverage`) are no part of the task.
 """
 
 import contextlib
@@ -137,8 +139,8 @@ def builder(
     labels: False leaves label maps unread.
     channels: 3 (RGB), or 4 to 16 bands as stored.
     rescale: factor on the size of images and labels.
-    block_size: images are kept as square blocks of so many pixels (after rescaling); 0 keeps them whole. Smaller ones are continued
-        by their mirror image, which counts nowhere.
+    block_size: images are kept as square blocks of so many pixels (after rescaling); 0 keeps them whole. Smaller ones are
+        continued by their mirror image, which counts nowhere.
     edges: what is done where the size is not a multiple of the block. 'overlap' moves blocks together until all is
         covered, each pixel being labelled in one block only; 'drop' cuts from the top left and leaves the rest out.
     percentiles: of each band over the split 'train', or over all images without one; they become 0 and 255 where images have more
@@ -162,7 +164,7 @@ def builder(
         raise DataError(f'data.skip is a share of files, from 0 to less than 1; found {skip}')
     files, label_files, reading = contents(directory, variant, labels)
     if variant and reading is None:
-        raise DataError(f'{directory}: data.variant={variant!r} needs label maps, in {directory / "labels"} or images.csv; found none')
+        raise DataError(f'{directory}: data.variant={variant!r} needs label maps, in labels/ or of images.csv; found none')
     sources = stamps([*(path for pairs in files.values() for _, path in pairs), *label_files.values()])
     name = config_name(
         f'{directory.name}-{variant}' if variant else directory.name,

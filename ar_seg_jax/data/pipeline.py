@@ -155,7 +155,8 @@ def evaluation_batches(
     """All examples once, in order: centre crops of `crop_size` pixels, or whole images of one size if it is 0.
 
     Every process yields the same number of full batches; what is missing is filled with images labelled VOID, which no
-    score counts. Batches have a mask if pixels of the data may have none. Raises DataError for images of different sizes where they are not cropped.
+    score counts. Batches have a mask if pixels may be without data. Raises DataError for images of different sizes where they are
+    not cropped.
     """
     own = grain.MapDataset.source(examples)[process_index::process_count].map(decode).map(lambda x: _centre(x, crop_size))
     rounds = -(-len(examples) // (process_count * batch_size))

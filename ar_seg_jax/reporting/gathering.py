@@ -1,6 +1,7 @@
 """From a run, and what it left in its directory, to the account of it."""
 
 import dataclasses
+import logging
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,11 @@ from ar_seg_jax.reporting.evaluation import Evaluation
 from ar_seg_jax.reporting.sight import Sight
 from ar_seg_jax.reporting.survey import Survey, survey
 from ar_seg_jax.runs import naming, workdir
+from ar_seg_jax.runs import run as runs
 from ar_seg_jax.runs.run import Run
 from ar_seg_jax.training import records
+
+_logger = logging.getLogger(__name__)
 
 _WIDEST = 1400  # pixels of a picture that the run left
 _TITLES = {'': 'Images and what the method makes of them', 'panel': 'Best, median and worst images'}
@@ -45,6 +49,24 @@ def of_run(run: Run, state: ModelState, asked_for: Collection[str] = ()) -> Acco
             f'{place}: shapes of {len(shapes.clusters)} clusters, but the model has {method.num_clusters}; evaluate it again'
         )
     return _with_survey(account, _survey(run, state), shapes, asked_for)
+
+
+def of_directory(
+    directory: Path, step: int | None = None, data_dir: str | None = None, asked_for: Collection[str] = ()
+) -> Account:
+    """That of a run's directory; what its files tell, with a warning, where its data or its network is not there.
+
+    step: the last one that was saved, if it is not given. data_dir: see `open_run`. asked_for: see `of_run`.
+    """
+    config = workdir.load_config(directory)
+    try:
+        run = runs.open_run(config, directory, training=False, data_dir=data_dir)
+        state = runs.evaluated(run, step)
+    except UserError as error:
+        account = without_images(directory, config, step, error)
+        _logger.warning('%s: only what the files of the run tell is shown: %s', directory, error)
+        return account
+    return of_run(run, state, asked_for)
 
 
 def without_images(directory: Path, config: Mapping[str, Any], step: int | None, reason: UserError) -> Account:

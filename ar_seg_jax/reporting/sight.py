@@ -23,10 +23,10 @@ Image = UInt8[np.ndarray, 'height width channels']
 class Seen:
     """What is kept of an image, the number `index` of its split.
 
-    counted: which pixels have data; only they are in what follows. certainty: mean over pixels of the largest score, 0 to 1. counts:
-    see `shapes.counts`. colours: sums over the pixels of each cluster, levels of 255. side: of windows, pixels. windows: mean
-    scores of clusters in each of the windows that the image is divided into, 0 where there is no data; what remains at its right
-    and lower borders is left out.
+    counted: which pixels have data; only they are in what follows. certainty: mean over pixels of the largest score, 0 to 1.
+    counts: see `shapes.counts`. colours: sums over the pixels of each cluster, levels of 255. side: of windows, pixels. windows:
+    mean scores of clusters in each of the windows that the image is divided into, 0 where there is no data; what remains at its
+    right and lower borders is left out.
     """
 
     index: int

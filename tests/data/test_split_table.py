@@ -44,7 +44,10 @@ def test_without_a_table_there_are_no_splits(tmp_path):
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
-        ('id,partition\na,train\n', ", line 1: the header has one column 'id' and one column 'split'; the line is 'id,partition'"),
+        (
+            'id,partition\na,train\n',
+            ", line 1: the header has one column 'id' and one column 'split'; the line is 'id,partition'",
+        ),
         ('\nid split\na train\n', ", line 2: the header has one column 'id' and one column 'split'; the line is 'id split'"),
         (
             'id,split,Split\na,train,val\n',

@@ -23,7 +23,7 @@ def _warnings(clusters, num_clusters):
 
 @pytest.mark.parametrize(('size', 'num_clusters'), [((29, 40), 4), ((24, 30), 255), ((23, 60), 3)])
 def test_counts_are_those_of_eroded_masks(size, num_clusters):
-    """Patches of several sizes, among them single pixels; of the second of three images only a corner counts, of the third a band."""
+    """Patches of several sizes, among them single pixels; of two of the three images only a part counts."""
     rng = np.random.default_rng(0)
     drawn = rng.integers(0, num_clusters - 1, (3, *size))  # the last cluster is empty
     maps = np.stack([one.repeat(n, 0).repeat(n, 1)[: size[0], : size[1]] for one, n in zip(drawn, (1, 7, 12), strict=True)])

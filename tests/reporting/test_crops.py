@@ -16,7 +16,9 @@ def seen(index, windows, present=(0, 1)):
     """An image with these mean scores (rows, columns, clusters) in its windows."""
     counts = np.zeros((windows.shape[-1], 2, 2), int)
     counts[list(present), 0, 0] = 1
-    return Seen(index, f'image {index}', np.zeros((1, 1), np.uint8), np.ones((1, 1), bool), 0.5, counts, np.zeros((2, 3)), SIDE, windows)
+    return Seen(
+        index, f'image {index}', np.zeros((1, 1), np.uint8), np.ones((1, 1), bool), 0.5, counts, np.zeros((2, 3)), SIDE, windows
+    )
 
 
 @pytest.mark.parametrize('count', [1, 5, 30])

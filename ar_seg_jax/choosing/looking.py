@@ -1,0 +1,72 @@
+"""What runs make of the same images, of which the labels are not looked at."""
+
+import functools
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+
+from ar_seg_jax import sharding
+from ar_seg_jax.choosing.criteria import Look
+from ar_seg_jax.errors import UserError
+from ar_seg_jax.interfaces import Method, ModelState
+
+PLACES = 2000  # of all images together, whose features are compared
+_CONTRAST = 0.8  # of paled images: this share of the distance to a middle grey
+
+Image = UInt8[np.ndarray, 'height width channels']
+
+
+def look(method: Method, state: ModelState, images: Sequence[Image]) -> Look:
+    """At images, one after another, on this process alone; every size of images is compiled first.
+
+    Places are the same for every network whose features have the same resolution. UserError for a method without clusters.
+    """
+    if not method.num_clusters:
+        raise UserError(f'{method.title} predicts no clusters, so there is nothing to choose by')
+    predict = _predict(method, sharding.local(state))
+    rng = np.random.default_rng(0)
+    seen = [predict(image) for image in images]
+    drawn = [_drawn(rng, *found, -(-PLACES // len(images))) for found in seen]
+    return Look(
+        [clusters for clusters, _ in seen],
+        [predict(np.ascontiguousarray(image[:, ::-1]))[0][:, ::-1] for image in images],
+        [predict(_paled(image))[0] for image in images],
+        *(np.concatenate(parts) for parts in zip(*drawn, strict=True)),
+    )
+
+
+def _predict(method: Method, state: ModelState) -> Callable[[Image], tuple[np.ndarray, np.ndarray]]:
+    """From an image to its clusters and its map of features, or its scores where a method has no features."""
+
+    @jax.jit
+    def compiled(params, extra, image: UInt8[Array, 'height width channels']):
+        found = method.predict(params, extra, image[None])
+        features = found.get('features', found['scores'])[0]
+        return found['scores'][0].argmax(-1).astype(jnp.uint8), features.astype(jnp.float32)
+
+    bound = functools.partial(compiled, state.params, state.extra)
+    return lambda image: jax.tree.map(np.asarray, bound(image))
+
+
+def _drawn(
+    rng: np.random.Generator,
+    clusters: UInt8[np.ndarray, 'height width'],
+    features: Float[np.ndarray, 'map_height map_width depth'],
+    count: int,
+) -> tuple[Float[np.ndarray, '{count} depth'], UInt8[np.ndarray, '{count}']]:
+    """Features of random cells, and the clusters of the pixels in their middle."""
+    cells = rng.random((count, 2))
+    rows, columns = (cells * features.shape[:2]).astype(int).T
+    of_cells = [
+        ((index + 0.5) * pixels / cells_of_side).astype(int)
+        for index, pixels, cells_of_side in zip((rows, columns), clusters.shape, features.shape[:2], strict=True)
+    ]
+    return features[rows, columns], clusters[tuple(of_cells)]
+
+
+def _paled(image: Image) -> Image:
+    middle = np.float32(127.5)
+    return np.round(middle + _CONTRAST * (image - middle)).astype(np.uint8)

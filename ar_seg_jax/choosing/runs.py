@@ -1,0 +1,94 @@
+"""Runs as candidates: all of them look at the same images, those of the first."""
+
+import itertools
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ar_seg_jax import files
+from ar_seg_jax.choosing import criteria, looking, ranking
+from ar_seg_jax.choosing.criteria import Look
+from ar_seg_jax.choosing.ranking import Candidate, Ranking
+from ar_seg_jax.configuration import differences, in_words
+from ar_seg_jax.data import pipeline
+from ar_seg_jax.data.dataset import Dataset
+from ar_seg_jax.errors import UserError
+from ar_seg_jax.prediction import network
+from ar_seg_jax.runs import older, workdir
+from ar_seg_jax.runs import run as runs
+
+_logger = logging.getLogger(__name__)
+
+
+def choose(directories: Mapping[str, Path], count: int, data_dir: str | None = None) -> Ranking:
+    """Ranks runs by name, by up to `count` images of the training split of the first; those without clusters are left out.
+
+    data_dir: where these are prepared, if not where the first run has them.
+    UserError unless all learned from images that were prepared in the same way, and two are left.
+    """
+    configs = {name: older.completed(workdir.load_config(directory)) for name, directory in directories.items()}
+    first, *others = directories
+    for name in others:
+        if unlike := differences(_images_of(configs[first]), _images_of(configs[name])):
+            raise UserError(f'runs are compared on the same images, and {in_words(unlike, first, name)}')
+    run = runs.open_run(configs[first], directories[first], training=False, data_dir=data_dir)
+    images = _images(run.reporter.data, count)
+    looks: dict[str, Look] = {}
+    scores: dict[str, float | None] = {}
+    for number, (name, directory) in enumerate(directories.items(), 1):
+        try:
+            trained = network.load(directory)
+            looks[name] = looking.look(trained.method, trained.state, images)
+        except UserError as error:
+            _logger.warning('%s is left out: %s', name, error)
+            continue
+        scores[name] = _score(workdir.evaluation(directory, int(trained.state.step)))
+        _logger.info('%d of %d: %s', number, len(directories), name)
+    if len(looks) < 2:
+        raise UserError('nothing to choose among: fewer than two runs can be looked at')
+    found = {name: criteria.of_look(look) for name, look in looks.items()}
+    found = ranking.with_seeds(found, _agreements(configs, looks))
+    return ranking.ranked([Candidate(name, found[name], scores[name]) for name in looks])
+
+
+def _images_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What says which images a run learned from, and how they were prepared."""
+    return {'data': {key: value for key, value in config['data'].items() if key not in ('data_dir', 'labels')}}
+
+
+def _images(data: Dataset, count: int) -> Sequence[np.ndarray]:
+    """Evenly spread over the training split; those with pixels without data are passed over."""
+    examples = data.examples(data.train_split)
+    places = np.unique(np.linspace(0, len(examples) - 1, count).round().astype(int)).tolist()
+    decoded = [pipeline.decode(examples[place]) for place in places]
+    found = [one['image'] for one in decoded if np.all(one.get('mask', True))]
+    if not found:
+        raise UserError(f'every image of {data.train_split!r} that was looked at has pixels without data')
+    return found
+
+
+def _agreements(configs: Mapping[str, Mapping[str, Any]], looks: Mapping[str, Look]) -> dict[tuple[str, str], float]:
+    """Of the pairs of runs whose configs differ in the seed only."""
+    return {
+        (one, other): criteria.agreement(looks[one].clusters, looks[other].clusters)
+        for one, other in itertools.combinations(looks, 2)
+        if _without_seed(configs[one]) == _without_seed(configs[other])
+    }
+
+
+def _without_seed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run was trained by; how it was evaluated is no part of it."""
+    return {key: value for key, value in config.items() if key not in ('seed', 'evaluation', 'evaluators')}
+
+
+def _score(path: Path) -> float | None:
+    """The mIoU of an evaluation under its first protocol; None without labels."""
+    if not path.exists():
+        return None
+    match files.read_json(path):
+        case {'segmentation': {'results': [{'scores': {'mean_iou': float(score)}}, *_]}}:
+            return score
+    return None
