@@ -77,7 +77,7 @@ def _numbers(given: Sequence[str]) -> list[int]:
 
 def _train(wanted: Sequence[_Run], directory: Path, overrides: Mapping[str, object], children: processes.Children) -> list[_Run]:
     """Trains the runs that fit into the time; those that are there."""
-    missing = [one for one in wanted if not _is_trained(directory / one.name)]
+    missing = [one for one in wanted if not _is_trained(one, directory, overrides)]
     _logger.info('%d runs below %s; the first of %d tells how long they take', len(wanted), directory, len(missing))
     begun = time.monotonic()
     for number, one in enumerate(missing, 1):
@@ -88,20 +88,34 @@ def _train(wanted: Sequence[_Run], directory: Path, overrides: Mapping[str, obje
         taken = time.monotonic() - begun
         told = f'{_clock(taken)} so far, about {_clock(taken * len(missing) / number)} in all'
         _logger.info('%d of %d: %s; %s', number, len(missing), one.name, told)
-    return [one for one in wanted if _is_trained(directory / one.name)]
+    return [one for one in wanted if _is_trained(one, directory, overrides)]
 
 
 def _run(one: _Run, directory: Path, overrides: Mapping[str, object], children: processes.Children):
-    log = directory / f'{one.name}.log'
-    if status := children.run(_command(one, directory, overrides), log):
+    from ar_seg_jax import files
+
+    log, command = directory / f'{one.name}.log', _command(one, directory, overrides)
+    if status := children.run(command, log):
         lines = [line for line in log.read_text(errors='replace').splitlines() if line.strip()]
         raise UserError(f'{one.name} ended with status {status}, see {log}: {(lines or ["it is empty"])[-1]}')
+    files.write_json(_done(one, directory), {'command': command})
 
 
-def _is_trained(directory: Path) -> bool:
-    from ar_seg_jax.runs import workdir
+def _is_trained(one: _Run, directory: Path, overrides: Mapping[str, object]) -> bool:
+    """Whether the run is there; UserError if it was made in another way."""
+    from ar_seg_jax import files
 
-    return workdir.report(directory).exists()  # a run writes it last
+    done = _done(one, directory)
+    if not done.exists():
+        return False
+    if files.read_json(done).get('command') != _command(one, directory, overrides):
+        raise UserError(f'{directory}: {one.name} was made with other options; use another --workdir')
+    return True
+
+
+def _done(one: _Run, directory: Path) -> Path:
+    """What says that a run is finished, and how it was made."""
+    return directory / f'{one.name}.done.json'
 
 
 def _command(one: _Run, directory: Path, overrides: Mapping[str, object]) -> list[str]:

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -35,10 +36,13 @@ def write(path: Path, content: bytes):
 
 
 def append(path: Path, content: bytes):
-    """Writes at the end of the file, which is made where there is none: everything or, if that fails, nothing."""
+    """Writes at the end of the file, which is made where there is none: everything or, if that fails, nothing.
+
+    OSError if the path is a link, or no regular file.
+    """
     with _named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open('ab', buffering=0) as file:
+        with os.fdopen(_plain(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), 'ab', buffering=0) as file:
             before = file.seek(0, os.SEEK_END)
             try:
                 if file.write(content) < len(content):
@@ -46,6 +50,32 @@ def append(path: Path, content: bytes):
             except OSError:
                 file.truncate(before)
                 raise
+
+
+def read(path: Path) -> bytes:
+    """All of a file; OSError if the path is a link, or no regular file."""
+    with _named(path), os.fdopen(_plain(path, os.O_RDONLY), 'rb') as file:
+        return file.read()
+
+
+def require_plain(directory: Path):
+    """UserError if anything in a directory is neither a directory nor a regular file, as a link or a pipe is."""
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                require_plain(Path(entry.path))
+            elif not entry.is_file(follow_symlinks=False):
+                kind = 'a link' if entry.is_symlink() else 'no regular file'
+                raise UserError(f'{entry.path} is {kind}, which is not read; put the file itself there')
+
+
+def _plain(path: Path, flags: int) -> int:
+    """The descriptor of a regular file that is opened without following a link, or waiting for a pipe."""
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, 'no regular file')
+    return descriptor
 
 
 @contextlib.contextmanager

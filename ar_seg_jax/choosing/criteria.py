@@ -8,12 +8,13 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from sklearn import metrics
 
 DISTANCE = 8  # pixels
 _REACH = 2  # pixels, across which another cluster makes a pixel thin, as in `evaluation.shapes`
 
+Masks = Sequence[Bool[np.ndarray, '_ _']]
 Maps = Sequence[UInt8[np.ndarray, '_ _']]  # of images of any sizes
 
 
@@ -21,10 +22,12 @@ Maps = Sequence[UInt8[np.ndarray, '_ _']]  # of images of any sizes
 class Look:
     """What a network makes of some images.
 
-    clusters: of their pixels. mirrored: those of the images mirrored left to right, mirrored back. paled: those of the images
-    with less contrast. features: of some places in all images, one after another. places: the clusters there.
+    counted: which of their pixels have data; the others are in no criterion. clusters: of their pixels. mirrored: those of the
+    images mirrored left to right, mirrored back. paled: those of the images with less contrast. features: of some places in all
+    images, one after another. places: the clusters there.
     """
 
+    counted: Masks
     clusters: Maps
     mirrored: Maps
     paled: Maps
@@ -54,59 +57,74 @@ class Criteria:
 
 
 NAMES = tuple(field.name for field in dataclasses.fields(Criteria))
+TITLES = {
+    'neighbours': f'what pixels {DISTANCE} apart tell of each other',
+    'mirrored': 'same clusters in mirror images',
+    'paled': 'same clusters with less contrast',
+    'compact': 'pixels away from other clusters',
+    'silhouette': 'silhouette of features',
+    'seeds': 'agreement of seeds',
+}
 
 
 def of_look(look: Look) -> Criteria:
     """All of them but `seeds`."""
     several = len(np.unique(look.places)) > 1
     return Criteria(
-        neighbours=_neighbours(look.clusters),
-        mirrored=_kappa(look.clusters, look.mirrored),
-        paled=_kappa(look.clusters, look.paled),
-        compact=_compact(look.clusters),
+        neighbours=_neighbours(look),
+        mirrored=_kappa(_joined(look.clusters, look), _joined(look.mirrored, look)),
+        paled=_kappa(_joined(look.clusters, look), _joined(look.paled, look)),
+        compact=_compact(look),
         silhouette=float(metrics.silhouette_score(look.features, look.places)) if several else 0.0,
     )
 
 
-def agreement(one: Maps, other: Maps) -> float:
+def agreement(one: Look, other: Look) -> float:
     """The adjusted Rand index of two runs' clusters."""
-    if _is_single(one) or _is_single(other):
-        return 0.0
-    return float(metrics.adjusted_rand_score(_joined(one), _joined(other)))
+    first, second = _joined(one.clusters, one), _joined(other.clusters, other)
+    return 0.0 if _is_single(first) or _is_single(second) else float(metrics.adjusted_rand_score(first, second))
 
 
-def _neighbours(maps: Maps) -> float:
-    pairs = [pair for one in maps for pair in ((one[:, :-DISTANCE], one[:, DISTANCE:]), (one[:-DISTANCE], one[DISTANCE:]))]
-    first, second = (np.concatenate([pair[side].ravel() for pair in pairs]) for side in (0, 1))
+def _neighbours(look: Look) -> float:
+    pairs = [_pairs(*maps, axis) for maps in zip(look.clusters, look.counted, strict=True) for axis in (0, 1)]
+    first, second = (np.concatenate([pair[side] for pair in pairs]) for side in (0, 1))
     entropy = metrics.mutual_info_score(first, first) if first.size else 0.0
     return float(metrics.mutual_info_score(first, second) / entropy) if entropy else 0.0
 
 
-def _kappa(one: Maps, other: Maps) -> float:
-    if _is_single(one) or _is_single(other):
+def _pairs(clusters: np.ndarray, counted: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """Clusters of all pairs of pixels so far apart along an axis."""
+    clusters, counted = np.moveaxis(clusters, axis, 0), np.moveaxis(counted, axis, 0)
+    both = counted[:-DISTANCE] & counted[DISTANCE:]
+    return clusters[:-DISTANCE][both], clusters[DISTANCE:][both]
+
+
+def _kappa(one: UInt8[np.ndarray, 'pixels'], other: UInt8[np.ndarray, 'pixels']) -> float:
+    return 0.0 if _is_single(one) or _is_single(other) else float(metrics.cohen_kappa_score(one, other))
+
+
+def _compact(look: Look) -> float:
+    if _is_single(_joined(look.clusters, look)):
         return 0.0
-    return float(metrics.cohen_kappa_score(_joined(one), _joined(other)))
+    alone = [_alone(*maps)[maps[1]] for maps in zip(look.clusters, look.counted, strict=True)]
+    return float(np.concatenate(alone).mean())
 
 
-def _compact(maps: Maps) -> float:
-    if _is_single(maps):
-        return 0.0
-    thin = []
-    for one in maps:
-        alone = np.ones(one.shape, bool)
-        for step in range(1, _REACH + 1):
-            for axis in (0, 1):
-                ahead, behind = (np.moveaxis(array, axis, 0) for array in (one, alone))
-                differs = ahead[step:] != ahead[:-step]
-                behind[step:] &= ~differs
-                behind[:-step] &= ~differs
-        thin.append(alone.ravel())
-    return float(np.concatenate(thin).mean())
+def _alone(clusters: np.ndarray, counted: np.ndarray) -> Bool[np.ndarray, 'height width']:
+    """Where no counted pixel of another cluster is near."""
+    alone = np.ones(clusters.shape, bool)
+    for step in range(1, _REACH + 1):
+        for axis in (0, 1):
+            of_axis, seen, found = (np.moveaxis(array, axis, 0) for array in (clusters, counted, alone))
+            differs = (of_axis[step:] != of_axis[:-step]) & seen[step:] & seen[:-step]
+            found[step:] &= ~differs
+            found[:-step] &= ~differs
+    return alone
 
 
-def _is_single(maps: Maps) -> bool:
-    return len(np.unique(_joined(maps))) < 2
+def _is_single(clusters: UInt8[np.ndarray, 'pixels']) -> bool:
+    return len(np.unique(clusters)) < 2
 
 
-def _joined(maps: Maps) -> UInt8[np.ndarray, 'pixels']:
-    return np.concatenate([one.ravel() for one in maps])
+def _joined(maps: Maps, look: Look) -> UInt8[np.ndarray, 'pixels']:
+    return np.concatenate([one[counted] for one, counted in zip(maps, look.counted, strict=True)])

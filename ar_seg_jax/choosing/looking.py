@@ -2,11 +2,12 @@
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Bool, Float, UInt8
 
 from ar_seg_jax import sharding
 from ar_seg_jax.choosing.criteria import Look
@@ -19,7 +20,14 @@ _CONTRAST = 0.8  # of paled images: this share of the distance to a middle grey
 Image = UInt8[np.ndarray, 'height width channels']
 
 
-def look(method: Method, state: ModelState, images: Sequence[Image]) -> Look:
+class Shown(NamedTuple):
+    """An image, and which of its pixels have data."""
+
+    image: Image
+    counted: Bool[np.ndarray, 'height width']
+
+
+def look(method: Method, state: ModelState, images: Sequence[Shown]) -> Look:
     """At images, one after another, on this process alone; every size of images is compiled first.
 
     Places are the same for every network whose features have the same resolution. UserError for a method without clusters.
@@ -28,12 +36,14 @@ def look(method: Method, state: ModelState, images: Sequence[Image]) -> Look:
         raise UserError(f'{method.title} predicts no clusters, so there is nothing to choose by')
     predict = _predict(method, sharding.local(state))
     rng = np.random.default_rng(0)
-    seen = [predict(image) for image in images]
-    drawn = [_drawn(rng, *found, -(-PLACES // len(images))) for found in seen]
+    seen = [predict(image) for image, _ in images]
+    each = -(-PLACES // len(images))
+    drawn = [_drawn(rng, counted, *found, each) for (_, counted), found in zip(images, seen, strict=True)]
     return Look(
+        [counted for _, counted in images],
         [clusters for clusters, _ in seen],
-        [predict(np.ascontiguousarray(image[:, ::-1]))[0][:, ::-1] for image in images],
-        [predict(_paled(image))[0] for image in images],
+        [predict(np.ascontiguousarray(image[:, ::-1]))[0][:, ::-1] for image, _ in images],
+        [predict(_paled(image))[0] for image, _ in images],
         *(np.concatenate(parts) for parts in zip(*drawn, strict=True)),
     )
 
@@ -53,18 +63,19 @@ def _predict(method: Method, state: ModelState) -> Callable[[Image], tuple[np.nd
 
 def _drawn(
     rng: np.random.Generator,
+    counted: Bool[np.ndarray, 'height width'],
     clusters: UInt8[np.ndarray, 'height width'],
     features: Float[np.ndarray, 'map_height map_width depth'],
     count: int,
-) -> tuple[Float[np.ndarray, '{count} depth'], UInt8[np.ndarray, '{count}']]:
-    """Features of random cells, and the clusters of the pixels in their middle."""
-    cells = rng.random((count, 2))
-    rows, columns = (cells * features.shape[:2]).astype(int).T
-    of_cells = [
-        ((index + 0.5) * pixels / cells_of_side).astype(int)
-        for index, pixels, cells_of_side in zip((rows, columns), clusters.shape, features.shape[:2], strict=True)
-    ]
-    return features[rows, columns], clusters[tuple(of_cells)]
+) -> tuple[Float[np.ndarray, 'places depth'], UInt8[np.ndarray, 'places']]:
+    """Features of random cells, and the clusters of the pixels in their middle, where these have data."""
+    rows, columns = (rng.random((count, 2)) * features.shape[:2]).astype(int).T
+    middles = tuple(
+        ((index + 0.5) * pixels / cells).astype(int)
+        for index, pixels, cells in zip((rows, columns), clusters.shape, features.shape[:2], strict=True)
+    )
+    there = counted[middles]
+    return features[rows, columns][there], clusters[middles][there]
 
 
 def _paled(image: Image) -> Image:

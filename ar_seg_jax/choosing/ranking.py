@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from ar_seg_jax.choosing.criteria import NAMES, Criteria
+from ar_seg_jax.choosing.criteria import NAMES, TITLES, Criteria
 
 TOGETHER = 'mean rank'
 
@@ -58,10 +58,8 @@ class Ranking:
     def words(self, name: str) -> dict[str, str]:
         """What is said of a candidate, by what it is about."""
         place = [one.name for one in self.candidates].index(name)
-        values = {key: _shown(_number(getattr(self.candidates[place].criteria, key))) for key in NAMES}
-        return {f'without labels: {TOGETHER}': f'{self.places[place]:.1f}'} | {
-            f'without labels: {k}': v for k, v in values.items()
-        }
+        values = {TITLES[key]: _shown(_number(getattr(self.candidates[place].criteria, key))) for key in NAMES}
+        return {f'{TOGETHER} without labels': f'{self.places[place]:.1f} of {len(self.places)}', **values}
 
     def markdown(self) -> str:
         """For people."""

@@ -8,17 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from ar_seg_jax import files
+from ar_seg_jax import files, sharding
 from ar_seg_jax.choosing import criteria, looking, ranking
 from ar_seg_jax.choosing.criteria import Look
+from ar_seg_jax.choosing.looking import Shown
 from ar_seg_jax.choosing.ranking import Candidate, Ranking
 from ar_seg_jax.configuration import differences, in_words
 from ar_seg_jax.data import pipeline
-from ar_seg_jax.data.dataset import Dataset
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.prediction import network
-from ar_seg_jax.runs import older, workdir
-from ar_seg_jax.runs import run as runs
+from ar_seg_jax.runs import assembly, older, workdir
 
 _logger = logging.getLogger(__name__)
 
@@ -34,8 +33,7 @@ def choose(directories: Mapping[str, Path], count: int, data_dir: str | None = N
     for name in others:
         if unlike := differences(_images_of(configs[first]), _images_of(configs[name])):
             raise UserError(f'runs are compared on the same images, and {in_words(unlike, first, name)}')
-    run = runs.open_run(configs[first], directories[first], training=False, data_dir=data_dir)
-    images = _images(run.reporter.data, count)
+    images = _images(configs[first], count, data_dir)
     looks: dict[str, Look] = {}
     scores: dict[str, float | None] = {}
     for number, (name, directory) in enumerate(directories.items(), 1):
@@ -59,21 +57,21 @@ def _images_of(config: Mapping[str, Any]) -> dict[str, Any]:
     return {'data': {key: value for key, value in config['data'].items() if key not in ('data_dir', 'labels')}}
 
 
-def _images(data: Dataset, count: int) -> Sequence[np.ndarray]:
-    """Evenly spread over the training split; those with pixels without data are passed over."""
+def _images(config: Mapping[str, Any], count: int, data_dir: str | None) -> Sequence[Shown]:
+    """Evenly spread over the training split."""
+    given = {'data_dir': data_dir} if data_dir else {}
+    data = assembly.dataset({**config, 'data': {**config['data'], **given}}, sharding.make_mesh())
+    data = assembly.prepared(data, may_write=bool(data_dir))
     examples = data.examples(data.train_split)
     places = np.unique(np.linspace(0, len(examples) - 1, count).round().astype(int)).tolist()
     decoded = [pipeline.decode(examples[place]) for place in places]
-    found = [one['image'] for one in decoded if np.all(one.get('mask', True))]
-    if not found:
-        raise UserError(f'every image of {data.train_split!r} that was looked at has pixels without data')
-    return found
+    return [Shown(one['image'], one.get('mask', np.ones(one['image'].shape[:2], bool))) for one in decoded]
 
 
 def _agreements(configs: Mapping[str, Mapping[str, Any]], looks: Mapping[str, Look]) -> dict[tuple[str, str], float]:
     """Of the pairs of runs whose configs differ in the seed only."""
     return {
-        (one, other): criteria.agreement(looks[one].clusters, looks[other].clusters)
+        (one, other): criteria.agreement(looks[one], looks[other])
         for one, other in itertools.combinations(looks, 2)
         if _without_seed(configs[one]) == _without_seed(configs[other])
     }

@@ -128,7 +128,9 @@ def prepare(builder: SegmentationBuilder, may_write: bool = True) -> Segmentatio
         raise DataError(f'{directory}: the data set is not prepared there; give --data_dir=DIR to prepare it in DIR')
     prepared.lock_to_read(directory, may_write)
     # Before the lock it may have been removed by `clean`.
-    return builder if builder.info.splits and directory.exists() else _prepared(builder, directory)
+    builder = builder if builder.info.splits and directory.exists() else _prepared(builder, directory)
+    files.require_plain(directory)
+    return builder
 
 
 def _prepared(builder: SegmentationBuilder, directory: Path) -> SegmentationBuilder:

@@ -1,14 +1,20 @@
 """Where compiled programs are kept: native code, which is executed as it is found there."""
 
+import contextlib
 import logging
 import os
 import stat
+import time
+import zlib
 from pathlib import Path
 
 import jax
 
 from ar_seg_jax import files
 from ar_seg_jax.errors import UserError
+
+_SEEN = '.seen'  # is as old as the last look at the entries
+_ZLIB = b'\x78'  # what its streams begin with
 
 _logger = logging.getLogger(__name__)
 
@@ -35,8 +41,39 @@ def keep(place: str):
     if reason:
         _logger.warning('Compiled programs are not kept: %s', reason)
         return
+    _remove_damaged(directory)
     jax.config.update('jax_compilation_cache_dir', str(directory))
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
+
+
+def _remove_damaged(directory: Path):
+    """Removes what was cut off or altered since the last look, as by a kill or a full disk: JAX would compile it anew, complain,
+    and leave it there.
+
+    JAX's entries are streams of zlib, which end with a checksum (Adler-32) of all of it; where it has zstd it uses that, and then
+    only what zstd itself notices is found.
+    """
+    seen = directory / _SEEN
+    last = seen.stat().st_mtime if seen.is_file() else 0.0
+    begun = time.time()
+    for path in directory.glob('*-cache'):
+        with contextlib.suppress(OSError):  # another process may have removed it
+            if path.lstat().st_mtime >= last and not _is_whole(files.read(path)):
+                path.unlink()
+                _logger.warning('%s was damaged, and is compiled again', path)
+    with contextlib.suppress(OSError):  # then the next start looks at all of them again
+        files.write(seen, b'')
+        os.utime(seen, (begun, begun))
+
+
+def _is_whole(content: bytes) -> bool:
+    if content[:1] != _ZLIB:
+        return bool(content)
+    try:
+        zlib.decompress(content)
+    except zlib.error:
+        return False
+    return True
 
 
 def distrust(directory: Path) -> str:

@@ -23,6 +23,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.tree_util import tree_leaves_with_path
 
+from ar_seg_jax import files
 from ar_seg_jax.errors import Diverged, Stalled, UserError
 from ar_seg_jax.interfaces import ModelState
 from ar_seg_jax.training import arrays, peers, versions
@@ -149,6 +150,8 @@ class Checkpoints:
         self.settle()
         steps, damaged = self._steps(step), []
         while candidates := [each for each in steps if each not in damaged]:
+            with contextlib.suppress(FileNotFoundError, PermissionError):  # which is told below
+                files.require_plain(self.directory / str(candidates[0]))
             found, reason = self._try(candidates[0], like)
             if peers.all_agree(found is not None):
                 self._set_aside(damaged)
@@ -288,6 +291,7 @@ def read_arrays(directory: Path) -> dict[str, np.ndarray]:
             step = manager.latest_step()
             if step is None:
                 raise UserError(f'{directory}: no checkpoint; weights come from a run that has one')
+            files.require_plain(directory / str(step))
             # For NumPy, since the devices that the run had may not be here.
             like = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), manager.item_metadata(step)['model'].tree)
             args = ocp.args.Composite(model=ocp.args.StandardRestore(like), checksums=ocp.args.JsonRestore())

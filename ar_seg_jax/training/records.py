@@ -18,7 +18,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     """
     if not path.exists():
         return []
-    lines = path.read_bytes().splitlines(keepends=True)
+    lines = files.read(path).splitlines(keepends=True)
     return [_parsed(f'{path}, line {number}', line) for number, line in enumerate(lines, 1) if line.endswith(b'\n')]
 
 

@@ -15,10 +15,11 @@ def _maps(count=3, clusters=3, size=(12, 15)):
     return [RNG.integers(0, clusters, size, dtype=np.uint8) for _ in range(count)]
 
 
-def _look(clusters, mirrored=None, paled=None, features=None, places=None):
+def _look(clusters, mirrored=None, paled=None, features=None, places=None, counted=None):
     places = np.array([0, 1, 0, 1], np.uint8) if places is None else places
     features = np.array([[0.0], [1], [0], [1]]) if features is None else features
-    return Look(clusters, mirrored or clusters, paled or clusters, features, places)
+    counted = [np.ones(one.shape, bool) for one in clusters] if counted is None else counted
+    return Look(counted, clusters, mirrored or clusters, paled or clusters, features, places)
 
 
 def _pairs(one, other):
@@ -74,12 +75,28 @@ def test_silhouette_is_one_less_the_ratio_of_distances_within_and_to_the_nearest
 def test_seeds_agree_whatever_their_clusters_are_called():
     maps = _maps()
     renamed = [np.array([2, 0, 1], np.uint8)[one] for one in maps]
-    assert criteria.agreement(maps, renamed) == pytest.approx(1)
-    assert abs(criteria.agreement(maps, _maps())) < 0.05
+    assert criteria.agreement(_look(maps), _look(renamed)) == pytest.approx(1)
+    assert abs(criteria.agreement(_look(maps), _look(_maps()))) < 0.05
 
 
 def test_nothing_praises_a_map_of_one_cluster():
     empty = [np.zeros((12, 15), np.uint8)] * 2
     found = criteria.of_look(_look(empty, places=np.zeros(4, np.uint8)))
     assert found == criteria.Criteria(0.0, 0.0, 0.0, 0.0, 0.0)
-    assert criteria.agreement(empty, empty) == 0
+    assert criteria.agreement(_look(empty), _look(empty)) == 0
+
+
+def test_pixels_without_data_are_in_no_criterion():
+    """Beside the corners of two maps lies anything, and nothing of it is seen."""
+    small = [one.repeat(3, 0).repeat(3, 1) for one in _maps(2, size=(4, 5))]
+    first, second = (_framed(small, filling) for filling in (0, 2))
+    others = _framed([one[::-1] for one in small], 1)
+    counted = _framed([np.ones(one.shape, bool) for one in small], False)
+    found = [criteria.of_look(_look(maps, others, others, counted=counted)) for maps in (first, second)]
+    alone = criteria.of_look(_look(small, [one[::-1] for one in small], [one[::-1] for one in small]))
+    assert found[0] == found[1] == alone
+    assert criteria.agreement(_look(first, counted=counted), _look(second, counted=counted)) == 1
+
+
+def _framed(maps, filling):
+    return [np.pad(one, ((0, 9), (0, 11)), constant_values=filling) for one in maps]

@@ -5,11 +5,13 @@ import signal
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
 from ar_seg_jax import files
 from ar_seg_jax.data import builder, prepared, textures
+from ar_seg_jax.errors import UserError
 from tests.support import commands
 
 SCRIPT = """
@@ -88,3 +90,12 @@ def test_a_lock_that_is_a_link_is_not_followed(tmp_path):
     with pytest.raises(OSError, match='symbolic links'):
         files.lock(tmp_path / 'lock')
     assert not (tmp_path / 'victim').exists()
+
+
+def test_prepared_data_with_a_link_in_it_is_not_read(tmp_path):
+    made = builder.prepare(_make(tmp_path))
+    records = next(Path(made.data_dir).glob('*array_record*'))
+    records.rename(tmp_path / 'elsewhere')
+    records.symlink_to(tmp_path / 'elsewhere')
+    with pytest.raises(UserError, match=f'{records} is a link, which is not read'):
+        builder.prepare(_make(tmp_path))

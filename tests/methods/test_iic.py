@@ -1,5 +1,7 @@
 """Invariant information clustering: its views, its loss recomputed, its heads in their epochs, its sub-heads."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,11 +32,23 @@ def _at(epoch):
     return Time(jnp.int32(7 * epoch), jnp.int32(epoch))
 
 
-def _step(method, params, extra, batch, epoch):
-    def loss(params):
-        return gradients.loss(method, params, extra, batch, key=jax.random.key(5), time=_at(epoch))
+@functools.cache
+def _compiled(method):
+    def loss(params, extra, batch, time):
+        return gradients.loss(method, params, extra, batch, key=jax.random.key(5), time=time)
 
-    return jax.jit(jax.value_and_grad(loss, has_aux=True), compiler_options=tiny.QUICK)(params)
+    return jax.jit(jax.value_and_grad(loss, has_aux=True), compiler_options=tiny.QUICK)
+
+
+def _step(method, params, extra, batch, epoch):
+    return _compiled(method)(params, extra, batch, _at(epoch))
+
+
+def _maps(method, image, variables):
+    """What the model makes of images in [0, 1] in training, and the statistics after it."""
+    apply = functools.partial(method.model.apply, train=True, mutable=['batch_stats'])
+    maps, new = jax.jit(apply, compiler_options=tiny.QUICK)(variables, inputs.append_sobel(image, image))
+    return maps, new['batch_stats']
 
 
 def _information(p, q, window, mask, weight):
@@ -61,9 +75,7 @@ def test_the_loss_is_that_of_two_passes_whose_second_is_flipped_back(geometry_):
     (loss, (updated, metrics)), _ = _step(method, params, extra, batch, 0)
     image, scores, statistics = batch['image'] / np.float32(255), [], extra['batch_stats']
     for view in (image, image[:, :, ::-1]):
-        seen = {'params': params, 'batch_stats': statistics}
-        maps, new = method.model.apply(seen, inputs.append_sobel(view, view), train=True, mutable=['batch_stats'])
-        statistics = new['batch_stats']
+        maps, statistics = _maps(method, view, {'params': params, 'batch_stats': statistics})
         scores.append({head: method.model.to_pixels(jax.nn.softmax(maps[head]), 16, 16) for head in method.model.heads})
     expected = sum(
         _information(scores[0][head], scores[1][head][:, :, ::-1], 2, batch['mask'], weight)
@@ -124,11 +136,13 @@ def test_losses_of_sub_heads_are_averaged_and_the_lowest_predicts():
     method, batch = _iic(sub_heads=3, alternate=False), tiny.random_batch()
     params, extra = _init(method)
     (loss, _), _ = _step(method, params, extra, batch, 0)
-    outputs, _ = method.forward(params, extra, batch, key=jax.random.key(5), time=_at(0))
+    forward = jax.jit(method.forward, compiler_options=tiny.QUICK)
+    outputs, _ = forward(params, extra, batch, key=jax.random.key(5), time=_at(0))
     of_main = [float(method.main(*outputs[f'decoder_{number}'])[0]) for number in range(3)]
     of_auxiliary = [float(method.auxiliary(*outputs[f'auxiliary_decoder_{number}'])[0]) for number in range(3)]
     np.testing.assert_allclose(loss, np.mean(of_main) + np.mean(of_auxiliary), rtol=1e-4)
     best = int(np.argmin(of_main))
+    apply, predict = (jax.jit(function, compiler_options=tiny.QUICK) for function in (method.model.apply, method.predict))
     for number in range(3):  # one after another is made the best
         swapped = {**params, 'decoder_0': params[f'decoder_{best}'], f'decoder_{best}': params['decoder_0']}
         swapped = {**swapped, 'decoder_0': swapped[f'decoder_{number}'], f'decoder_{number}': swapped['decoder_0']}
@@ -136,8 +150,8 @@ def test_losses_of_sub_heads_are_averaged_and_the_lowest_predicts():
         assert read['sub_head'] == number
         image = batch['image'] / np.float32(255)
         variables = {'params': swapped, 'batch_stats': extra['batch_stats']}
-        maps = method.model.apply(variables, inputs.append_sobel(image, image))
-        found = method.predict(swapped, read, batch['image'])
+        maps = apply(variables, inputs.append_sobel(image, image))
+        found = predict(swapped, read, batch['image'])
         np.testing.assert_allclose(found['logits'], maps[f'decoder_{number}'], rtol=1e-5)
         expected = method.model.to_pixels(jax.nn.softmax(maps[f'decoder_{number}']), 16, 16)
         np.testing.assert_allclose(found['scores'], expected, atol=1e-6)

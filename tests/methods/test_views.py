@@ -1,5 +1,7 @@
 """The two views of PiCIE: that their cells show the same places, and what counts there."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -92,13 +94,17 @@ def test_images_are_seen_smaller_by_averages_and_their_maps_lie_where_they_were(
 
 def test_views_follow_from_pixels_and_key_and_colours_differ_between_the_two():
     image, views = tiny.random_batch()['image'], PairedViews('paper', 0.5, 0.5, 1)
-    drawn, again = views.draw(image, KEY), views.draw(image[::-1], KEY)
-    first = views.first(MODEL, image, drawn)
-    np.testing.assert_allclose(views.first(MODEL, image[::-1], again)[::-1], first, atol=1e-6)
-    assert float(jnp.abs(views.first(MODEL, image, views.draw(image, jax.random.key(1))) - first).max()) > 0.1
-    whole, other = views.whole(MODEL, image), views.second(MODEL, image, drawn)
+    draw, first_of, second_of = (
+        jax.jit(function, compiler_options=tiny.QUICK)
+        for function in (views.draw, functools.partial(views.first, MODEL), functools.partial(views.second, MODEL))
+    )
+    drawn, again = draw(image, KEY), draw(image[::-1], KEY)
+    first = first_of(image, drawn)
+    np.testing.assert_allclose(first_of(image[::-1], again)[::-1], first, atol=1e-6)
+    assert float(jnp.abs(first_of(image, draw(image, jax.random.key(1))) - first).max()) > 0.1
+    whole, other = views.whole(MODEL, image), second_of(image, drawn)
     assert (np.abs(other - whole).max((1, 2, 3)) > 0.05).mean() > 0.5
-    swapped = views.second(MODEL, image, drawn._replace(second=drawn.first))
+    swapped = second_of(image, drawn._replace(second=drawn.first))
     assert (np.abs(other - swapped).max((1, 2, 3)) > 0.05).mean() > 0.5
 
 

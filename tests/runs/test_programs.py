@@ -1,9 +1,11 @@
 """Which directories compiled programs are executed from."""
 
 import os
+import zlib
 
 import jax
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.runs import programs
@@ -75,3 +77,32 @@ def test_programs_are_kept_in_the_user_s_cache_or_nowhere(tmp_path, kept, monkey
     own.chmod(0o777)
     programs.keep('')
     assert kept() is None and f'Compiled programs are not kept: others may write to {own}' in caplog.text
+
+
+def test_entries_that_were_cut_off_or_altered_are_removed_and_compiled_again(tmp_path, kept, caplog):
+    whole, first = zlib.compress(b'a program'), tmp_path / 'programs'
+    altered = bytearray(whole)
+    altered[-6] ^= 1
+    first.mkdir(mode=0o700)
+    contents = {'jit_a-1-cache': whole, 'jit_b-2-cache': whole[:-3], 'jit_c-3-cache': bytes(altered), 'jit_d-4-cache': b''}
+    for name, content in contents.items():
+        (first / name).write_bytes(content)
+    programs.keep(str(first))
+    assert sorted(path.name for path in first.glob('*-cache')) == ['jit_a-1-cache']
+    assert caplog.text.count('was damaged, and is compiled again') == 3
+    (first / 'jit_b-2-cache').write_bytes(whole[:-3])  # by a run that is killed later
+    (first / 'jit_a-1-cache').write_bytes(b'')
+    os.utime(first / 'jit_a-1-cache', (1, 1))  # before the last look: is not looked at again
+    programs.keep(str(first))
+    assert sorted(path.name for path in first.glob('*-cache')) == ['jit_a-1-cache']
+
+
+def test_jax_writes_entries_that_end_with_a_checksum(tmp_path, kept):
+    """What `programs` looks at is JAX's own form, of which nothing is promised."""
+    jax.config.update('jax_compilation_cache_dir', str(tmp_path))
+    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
+    compilation_cache.reset_cache()
+    jax.jit(lambda x: x * 17 + 5)(1.0)
+    compilation_cache.reset_cache()
+    entries = list(tmp_path.glob('*-cache'))
+    assert entries and all(zlib.decompress(path.read_bytes()) for path in entries)

@@ -168,6 +168,15 @@ def test_a_checkpoint_that_may_not_be_read_is_not_moved_aside(copy, monkeypatch)
     assert (copy / '2').exists() and not (copy.parent / 'damaged').exists()
 
 
+def test_a_checkpoint_with_a_link_in_it_is_not_read_and_not_moved_aside(copy):
+    kept = max((copy / '2').rglob('*'), key=lambda path: path.lstat().st_size)
+    kept.rename(copy.parent / 'elsewhere')
+    kept.symlink_to(copy.parent / 'elsewhere')
+    with pytest.raises(UserError, match=f'{kept} is a link, which is not read'):
+        Checkpoints(copy, writable=True).restore(_state(0))
+    assert kept.is_symlink()
+
+
 def test_a_copy_under_another_step_is_refused(copy, caplog):
     shutil.copytree(copy / '1', copy / '70')
     _assert_is(Checkpoints(copy, writable=True).restore(_state(0)), 2)

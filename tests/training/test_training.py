@@ -219,7 +219,7 @@ class Watched(Autoregressive):
         return super().scan(image, views, train=train)
 
 
-def test_a_thousand_pairs_of_orderings_share_one_program():
+def test_hundreds_of_pairs_of_orderings_share_one_program():
     method = tiny.ac(num_clusters=4, displacement=1, orderings='all')
     options = {field.name: getattr(method.model, field.name) for field in dataclasses.fields(method.model)}
     method = dataclasses.replace(method, model=Watched(**options))
@@ -230,12 +230,12 @@ def test_a_thousand_pairs_of_orderings_share_one_program():
     # It runs often enough for some of LLVM's optimisations to pay.
     train_step = jax.jit(step, donate_argnums=0, compiler_options={'xla_backend_optimization_level': 1})
     state = task.initial_state()
-    for batch in itertools.islice(task.data.placed(), 1000):
+    for batch in itertools.islice(task.data.placed(), 500):
         with jax.set_mesh(task.mesh):
             state, *_ = train_step(state, batch)
     jax.effects_barrier()
-    assert train_step._cache_size() == 1 and int(state.step) == 1000
-    assert len(_followed) == 1000
+    assert train_step._cache_size() == 1 and int(state.step) == 500
+    assert len(_followed) == 500
     flags = {tuple(jax.tree.leaves(ordering)) for ordering in ORDERINGS.values()}
     assert {pair[:4] for pair in _followed} | {pair[4:] for pair in _followed} == flags
-    assert len(set(_followed)) > 240  # of 16 x 16
+    assert len(set(_followed)) > 190  # of 16 x 16; 220 are expected
