@@ -41,7 +41,7 @@ ALLOWED = {
     },
     'sweeping': {'configuration', 'drawing', 'errors', 'processes', 'evaluation', 'files', 'runs', 'training'},
     'reporting': {'build', 'data', 'drawing', 'errors', 'evaluation', 'files', 'interfaces', 'runs', 'sharding', 'training'},
-    'choosing': {'configuration', 'data', 'errors', 'files', 'interfaces', 'prediction', 'runs', 'sharding'},
+    'choosing': {'configuration', 'data', 'errors', 'evaluation', 'files', 'interfaces', 'prediction', 'runs', 'sharding'},
     'cli': {'config_files', 'configuration', 'errors', 'processes', 'training'},
     'main': {'build', 'cli', 'reporting', 'runs', 'training'},
     'evaluate': {'cli', 'errors', 'evaluation', 'files', 'prediction', 'runs'},
@@ -50,6 +50,7 @@ ALLOWED = {
     'predict': {'cli', 'data', 'drawing', 'errors', 'files', 'interfaces', 'prediction'},
     'select': {'choosing', 'cli', 'errors', 'files'},
     'explore': {'choosing', 'cli', 'errors', 'files', 'processes', 'reporting', 'runs'},
+    'merge': {'choosing', 'cli', 'errors', 'files', 'runs'},
     'sweep': {'cli', 'errors', 'files', 'processes', 'runs', 'sweeping'},
     'figures': {'cli', 'data', 'drawing', 'errors', 'files', 'prediction'},
     'doctor': {'cli', 'errors', 'runs'},
@@ -58,7 +59,8 @@ ALLOWED = {
     '__init__': {'prediction'},
 }  # fmt: skip
 COMMANDS = (
-    'main', 'evaluate', 'score', 'predict', 'report', 'sweep', 'select', 'explore', 'figures', 'convert', 'clean', 'doctor',
+    'main', 'evaluate', 'score', 'predict', 'report', 'sweep', 'select', 'merge', 'explore', 'figures', 'convert', 'clean',
+    'doctor',
 )  # fmt: skip
 # Whose import takes long; --help and wrong flags should not wait for it.
 HEAVY = {'jax', 'flax', 'grain', 'matplotlib', 'optax', 'orbax', 'tensorflow_datasets'}

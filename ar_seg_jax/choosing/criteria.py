@@ -86,17 +86,18 @@ def agreement(one: Look, other: Look) -> float:
 
 
 def _neighbours(look: Look) -> float:
-    pairs = [_pairs(*maps, axis) for maps in zip(look.clusters, look.counted, strict=True) for axis in (0, 1)]
-    first, second = (np.concatenate([pair[side] for pair in pairs]) for side in (0, 1))
+    maps = zip(look.clusters, look.counted, strict=True)
+    found = [pairs(*one, axis, DISTANCE) for one in maps for axis in (0, 1)]
+    first, second = (np.concatenate([pair[side] for pair in found]) for side in (0, 1))
     entropy = metrics.mutual_info_score(first, first) if first.size else 0.0
     return float(metrics.mutual_info_score(first, second) / entropy) if entropy else 0.0
 
 
-def _pairs(clusters: np.ndarray, counted: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """Clusters of all pairs of pixels so far apart along an axis."""
+def pairs(clusters: np.ndarray, counted: np.ndarray, axis: int, distance: int) -> tuple[np.ndarray, np.ndarray]:
+    """Clusters of all pairs of counted pixels so far apart along an axis."""
     clusters, counted = np.moveaxis(clusters, axis, 0), np.moveaxis(counted, axis, 0)
-    both = counted[:-DISTANCE] & counted[DISTANCE:]
-    return clusters[:-DISTANCE][both], clusters[DISTANCE:][both]
+    both = counted[:-distance] & counted[distance:]
+    return clusters[:-distance][both], clusters[distance:][both]
 
 
 def _kappa(one: UInt8[np.ndarray, 'pixels'], other: UInt8[np.ndarray, 'pixels']) -> float:

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 
 from ar_seg_jax import files, sharding
-from ar_seg_jax.choosing import criteria, looking, ranking
+from ar_seg_jax.choosing import criteria, looking, merging, ranking
 from ar_seg_jax.choosing.criteria import Look
 from ar_seg_jax.choosing.looking import Shown
+from ar_seg_jax.choosing.merging import Map
 from ar_seg_jax.choosing.ranking import Candidate, Ranking
 from ar_seg_jax.configuration import differences, in_words
 from ar_seg_jax.data import pipeline
 from ar_seg_jax.errors import UserError
+from ar_seg_jax.evaluation import shapes
 from ar_seg_jax.prediction import network
 from ar_seg_jax.runs import assembly, older, workdir
 
@@ -50,6 +52,25 @@ def choose(directories: Mapping[str, Path], count: int, data_dir: str | None = N
     found = {name: criteria.of_look(look) for name, look in looks.items()}
     found = ranking.with_seeds(found, _agreements(configs, looks))
     return ranking.ranked([Candidate(name, found[name], scores[name]) for name in looks])
+
+
+def merged(
+    directory: Path, step: int | None, clusters: int, distance: int, count: int, data_dir: str | None = None
+) -> tuple[int, list[int]]:
+    """The step of a run's network, and the group of each of its clusters, see `merging`; by up to `count` training images.
+
+    UserError unless it has more clusters than are to be left.
+    """
+    trained = network.load(directory, step)
+    trained.require_clusters()
+    if trained.method.num_clusters <= clusters:
+        raise UserError(f'{directory} has {trained.method.num_clusters} clusters; expected more than --clusters={clusters}')
+    config = older.completed(workdir.load_config(directory))
+    maps = [Map(trained.in_tiles(image), counted) for image, counted in _images(config, count, data_dir)]
+    number = trained.method.num_clusters
+    counts = sum(np.asarray(shapes.counts(one.clusters[None], one.counted[None], number)).astype(np.int64) for one in maps)
+    thinness = [shape.thinness for shape in shapes.of_clusters(counts)]
+    return int(trained.state.step), merging.groups(maps, thinness, distance, clusters)
 
 
 def _images_of(config: Mapping[str, Any]) -> dict[str, Any]:
