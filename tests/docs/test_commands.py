@@ -1,0 +1,100 @@
+"""The commands of README.md and of the pages of docs/: their flags and configs exist, and tests run those that say nothing else."""
+
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.support import commands, documents
+from tests.support.commands import ROOT
+
+FOUND = {page: list(documents.commands(page)) for page in documents.PAGES}
+RUN = sorted({found for page in FOUND.values() for found in page if not found.not_run})
+
+# What `test_the_first_commands_of_a_reader_...` runs, in this order.
+OF_A_READER = (
+    'launch/local.sh --config configs/mixture_folder.py --config.data.root=/path/to/images --config.method.num_clusters=4 '
+    '--workdir runs/mine',
+    '.venv/bin/python -m ar_seg_jax.predict --workdir runs/mine --input /path/to/images --output /path/to/labels',
+)
+LESS = ('--config.steps=2', '--config.data.block_size=0', '--config.pipeline.crop_size=16', '--config.pipeline.batch_size=4',
+        '--config.evaluation.batch_size=4', '--config.evaluation.pictures=0', '--config.compilation_cache=none')  # fmt: skip
+# Where all others are run, by program: with other data, and with each of their flags.
+ELSEWHERE = {
+    'ar_seg_jax.clean': 'tests/commands/test_clean.py',
+    'ar_seg_jax.convert': 'tests/commands/test_convert.py',
+    'ar_seg_jax.evaluate': 'tests/commands/test_evaluate.py',
+    'ar_seg_jax.figures': 'tests/prediction/test_objects.py',
+    'ar_seg_jax.main': 'tests/support/auditing.py',  # the fixture `trained`
+    'ar_seg_jax.predict': 'tests/commands/test_predict.py',
+    'ar_seg_jax.report': 'tests/commands/test_report.py',
+    'ar_seg_jax.score': 'tests/commands/test_score.py',
+    'mkdocs': 'tests/docs/test_site.py',
+    'ruff': '.ci/run',
+    '': '.ci/run',  # launch/test.sh
+}
+
+
+def test_programs_take_the_flags_that_pages_give_them_and_configs_have_the_keys():
+    texts = [found for page in FOUND for found in (*FOUND[page], *documents.named(page))]
+    programs = [found.program for found in texts if found.program and found.program[0].startswith('ar_seg_jax.')]
+    assert len(programs) > 40
+    line = [sys.executable, '-m', 'tests.support.parsing']
+    options = {'cwd': ROOT, 'env': commands.environment(), 'capture_output': True, 'text': True, 'timeout': 300}
+    done = subprocess.run(line, input=json.dumps(programs), **options)
+    assert done.returncode == 0, done.stderr
+    assert not [(program, told) for program, told in zip(programs, json.loads(done.stdout), strict=True) if told]
+
+
+def test_a_flag_a_key_and_a_config_that_are_not_there_would_be_told():
+    programs = [('ar_seg_jax.predict', ['--workdir=a', '--input=a', '--output=a', '--split=test']),
+                ('ar_seg_jax.main', ['--config=configs/textures.py', '--config.stepps=3']),
+                ('ar_seg_jax.main', ['--config=configs/texture.py'])]  # fmt: skip
+    line = [sys.executable, '-m', 'tests.support.parsing']
+    done = subprocess.run(line, input=json.dumps(programs), cwd=ROOT, capture_output=True, text=True, timeout=300)
+    for told, expected in zip(json.loads(done.stdout), ("'split'", "'stepps'", 'texture'), strict=True):
+        assert expected in told
+
+
+def test_benchmarks_that_pages_name_are_there():
+    modules = {found.program[0] for page in FOUND.values() for found in page if found.program}
+    named = [module for module in modules if module.startswith('benchmarks.')]
+    assert len(named) > 10 and all((ROOT / f'{module.replace(".", "/")}.py').exists() for module in named)
+
+
+@pytest.mark.parametrize('found', RUN, ids=lambda found: ' '.join(found.text.split())[:60])
+def test_a_command_that_is_not_said_to_be_left_out_is_run_by_a_test(found):
+    if found.program in [documents.Command(text, False).program for text in OF_A_READER]:
+        return
+    text = re.sub(r'\[--[^]]*\]', '', found.text)  # without what is optional
+    module, _ = found.program or ('', [])
+    source = (ROOT / ELSEWHERE[module]).read_text() if module in ELSEWHERE else ''
+    missing = [name for name in re.findall(r'--([a-z_-]+)(?![\w.])', text) if f'--{name}' not in source]
+    config = re.search(r'--config (?:configs/)?(\w+)', text)
+    run = source and not missing and (config is None or f'{config[1]}.py' in source)
+    assert run, f'no test runs {found.text!r}: end it with "# no test runs this", or let a test run it'
+
+
+def test_the_first_commands_of_a_reader_make_label_maps_of_their_images(tmp_path):
+    rng = np.random.default_rng(0)
+    images = tmp_path / 'images'
+    images.mkdir()
+    for index in range(6):
+        colours = rng.integers(0, 256, (2, 2, 3), np.uint8).repeat(32, 0).repeat(32, 1)
+        Image.fromarray(colours ^ rng.integers(0, 8, colours.shape, np.uint8)).save(images / f'{index}.png')
+    train, predict = (
+        documents.Command(text.replace('/path/to', str(tmp_path)).replace('runs/', f'{tmp_path}/runs/'), False).program
+        for text in OF_A_READER
+    )
+    for module, arguments in ((train[0], [*train[1], *LESS, f'--config.data.data_dir={tmp_path / "data"}']), predict):
+        done = commands.run(module.removeprefix('ar_seg_jax.'), *arguments)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / 'runs' / 'mine' / 'data.json').exists()
+    for index in range(6):
+        labels = np.array(Image.open(tmp_path / 'labels' / f'{index}_labels.png'))
+        assert labels.shape == (64, 64) and labels.max() < 4
+    assert len(np.unique(labels)) > 1
