@@ -1,7 +1,7 @@
 """What the site shows of files that are no pages of docs/: README.md as its first page, and the notebook.
 
-Both stay what they are where the code is hosted, and nothing is written twice. Links are those of the files: one to README.md leads
-to the first page, one to a file outside of docs/ to a copy of it in the site.
+Both stay what they are where the code is hosted, and nothing is written twice. Links are those of the files: one to README.md
+leads to the first page, one to a file outside of docs/ to a copy of it in the site.
 """
 
 import json

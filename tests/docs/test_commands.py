@@ -1,4 +1,4 @@
-"""The commands of README.md and of the pages of docs/: their flags and configs exist, and tests run those that say nothing else."""
+"""The commands of README.md and of docs/: their flags and configs exist, and tests run those that do not say that none does."""
 
 import json
 import re

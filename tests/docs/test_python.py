@@ -1,4 +1,4 @@
-"""docs/python.md and docs/notebook.ipynb run as they stand, on a run of a few steps, and the list of functions is the program's."""
+"""docs/python.md and docs/notebook.ipynb run as they stand, on a run of a few steps; the list of functions is the program's."""
 
 import inspect
 import json
@@ -36,17 +36,20 @@ def test_the_python_of_the_page_runs_as_it_stands(trained, monkeypatch):
 
 
 def test_the_page_lists_what_there_is_in_the_words_of_the_program():
-    listed = dict(re.findall(r'^- `([\w.]+)(?:\([\w, ]*\))?`: (.*?)(?=\n- |\n\n)', PAGE.read_text(), re.DOTALL | re.MULTILINE))
-    signatures = dict(re.findall(r'^- `([\w.]+)\(([\w, ]*)\)`', PAGE.read_text(), re.MULTILINE))
-    of_users = {'load': load} | {name: getattr(Network, name) for name in ('segment', 'scores', 'features', 'objects', 'clusters')}
-    for name, function in of_users.items():
-        place = f'ar_seg_jax.{name}' if name == 'load' else f'network.{name}'
-        wanted = [each for each in inspect.signature(function).parameters if each != 'self']
-        assert signatures[place].split(', ') == wanted
-    for name, function in {**of_users, 'finds_objects': Network.finds_objects}.items():
-        place = f'ar_seg_jax.{name}' if name == 'load' else f'network.{name}'
-        first = ' '.join(inspect.getdoc(function).split('\n\n')[0].split())
-        assert ' '.join(listed[place].split()).startswith(first)
+    entries = re.findall(r'^- `([\w.]+)(?:\(([\w, ]+)\))?`: (.*?)(?=\n- |\n\n)', PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    listed = {place: (arguments.split(', '), ' '.join(words.split())) for place, arguments, words in entries}
+    functions = {'ar_seg_jax.load': load} | {
+        f'network.{name}': getattr(Network, name) for name in ('segment', 'scores', 'features', 'objects', 'clusters')
+    }
+    for place, function in functions.items():
+        arguments, words = listed[place]
+        assert arguments == [name for name in inspect.signature(function).parameters if name != 'self']
+        assert words.startswith(_first_paragraph(function))
+    assert listed['network.finds_objects'][1] == _first_paragraph(Network.finds_objects)
+
+
+def _first_paragraph(function):
+    return ' '.join(inspect.getdoc(function).split('\n\n')[0].split())
 
 
 def _cells(kind):

@@ -39,9 +39,12 @@ def site(tmp_path_factory):
     """The command of README.md, but for where it writes."""
     pytest.importorskip('mkdocs', reason='mkdocs is not installed; tests/requirements.txt has it')
     place = tmp_path_factory.mktemp('site')
-    line = [sys.executable, '-m', 'mkdocs', 'build', '--strict', '--config-file', 'docs/site/mkdocs.yml', '--site-dir', str(place)]
+    options = ('--strict', '--config-file', 'docs/site/mkdocs.yml', '--site-dir', place)
     nowhere = {'http_proxy': 'http://localhost:9', 'https_proxy': 'http://localhost:9'}
-    done = subprocess.run(line, cwd=ROOT, env=os.environ | nowhere, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, '-m', 'mkdocs', 'build', *options],
+        cwd=ROOT, env=os.environ | nowhere, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return place
 

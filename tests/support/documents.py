@@ -27,8 +27,7 @@ class Command(NamedTuple):
 
     @property
     def program(self) -> tuple[str, list[str]] | None:
-        """The module of ours that it runs and its arguments, with all that is optional and numbers in place of letters; None where
-        it runs none."""
+        """The module that it runs and its arguments, with all that is optional and numbers in place of letters; None for none."""
         found = _PROGRAM.search(self.text)
         if not found:
             return None
