@@ -59,7 +59,7 @@ def _cells(kind):
 @pytest.mark.usefixtures('as_users_have_it')
 def test_the_code_of_the_notebook_runs_on_another_run(trained, capsys):
     first, *others = (''.join(cell['source']) for cell in _cells('code'))
-    assert re.fullmatch(r"WORKDIR = '[\w/]+'", first)
+    assert re.fullmatch(r"WORKDIR = '[\w./]+'", first)
     matplotlib.use('agg')
     names = {'WORKDIR': str(trained.directory)}
     for code in others:

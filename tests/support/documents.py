@@ -12,7 +12,7 @@ from tests.support.commands import ROOT
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').rglob('*.md'))]
 
 _FENCED = re.compile(r'^```(\w*)\n(.*?)^```$', re.DOTALL | re.MULTILINE)
-_COMMAND = re.compile(r'^(?:\.venv/bin/)?(python|launch|ar-seg|pip|sbatch|gcloud|for|\.\.\.)(?=[ /])')
+_COMMAND = re.compile(r'^(?:[A-Z_]+=\S+ )?(?:\.venv/bin/)?(python|launch|ar-seg|pip|sbatch|gcloud|for|\.\.\.)(?=[ /])')
 _INLINE = re.compile(r'`([^`\n]+ --[^`\n]+)`')
 _NOT_RUN = re.compile(r'#.*\bno test runs this$')
 _PROGRAM = re.compile(r'-m (?P<module>[\w.]+)|launch/(?:local|slurm|tpu)\.sh|ar-seg (?P<command>\w+)')
