@@ -56,7 +56,7 @@ def commands(page: Path) -> Iterator[Command]:
 
 
 def named(page: Path) -> Iterator[Command]:
-    """Commands with flags in its running text and its tables."""
+    """Commands with flags in its running text and its tables, which need not say whether tests run them."""
     for text in _INLINE.findall(page.read_text()):
         if _COMMAND.match(text) and not text.endswith('...'):
             yield Command(text, not_run=True)
