@@ -23,20 +23,17 @@ OF_A_READER = (
 )
 LESS = ('--config.steps=2', '--config.data.block_size=0', '--config.pipeline.crop_size=16', '--config.pipeline.batch_size=4',
         '--config.evaluation.batch_size=4', '--config.evaluation.pictures=0', '--config.compilation_cache=none')  # fmt: skip
-# Where all others are run, by program: with other data, and with each of their flags.
-ELSEWHERE = {
-    'ar_seg_jax.clean': 'tests/commands/test_clean.py',
-    'ar_seg_jax.convert': 'tests/commands/test_convert.py',
-    'ar_seg_jax.evaluate': 'tests/commands/test_evaluate.py',
-    'ar_seg_jax.figures': 'tests/prediction/test_objects.py',
-    'ar_seg_jax.main': 'tests/support/auditing.py',  # the fixture `trained`
-    'ar_seg_jax.predict': 'tests/commands/test_predict.py',
-    'ar_seg_jax.report': 'tests/commands/test_report.py',
-    'ar_seg_jax.score': 'tests/commands/test_score.py',
-    'mkdocs': 'tests/docs/test_site.py',
-    'ruff': '.ci/run',
-    'launch/test.sh': '.ci/run',
-}
+# Where all others are run, with other data: by a test that starts the same program and has all its flags, or here.
+TESTS = {path: path.read_text() for path in (ROOT / 'tests').rglob('*.py') if path.parent.name != 'docs'}
+ELSEWHERE = {'launch/test.sh': '.ci/run', 'mkdocs': 'tests/docs/test_site.py', 'ruff': '.ci/run'}
+
+
+def _sources(module):
+    """Of what runs a program."""
+    if module in ELSEWHERE:
+        return [(ROOT / ELSEWHERE[module]).read_text()]
+    started = re.compile(rf"(?:run|command)\(\s*'{module.removeprefix('ar_seg_jax.')}'|'{re.escape(module)}'")
+    return [text for text in TESTS.values() if started.search(text)]
 
 
 def _told(programs):
@@ -75,10 +72,10 @@ def test_a_command_that_is_not_said_to_be_left_out_is_run_by_a_test(found):
         return
     text = re.sub(r'\[--[^]]*\]', '', found.text)  # without what is optional
     module = found.program[0] if found.program else text.split()[0]
-    source = (ROOT / ELSEWHERE[module]).read_text() if module in ELSEWHERE else ''
-    missing = [name for name in re.findall(r'--([a-z_-]+)(?![\w.])', text) if f'--{name}' not in source]
+    flags = re.findall(r'--[a-z_-]+(?![\w.-])', text)
     config = re.search(r'--config (?:configs/)?(\w+)', text)
-    run = source and not missing and (config is None or f'{config[1]}.py' in source)
+    wanted = [*flags, f'{config[1]}.py'] if config else flags
+    run = any(all(word in source for word in wanted) for source in _sources(module))
     assert run, f'no test runs {found.text!r}: end it with "# no test runs this", or let a test run it'
 
 
