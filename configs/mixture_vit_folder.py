@@ -4,8 +4,8 @@
       --config.initial_weights.file=vit_tiny_patch16.safetensors --workdir runs/mine
 
 The encoder has seen labels of ImageNet. It is worth most where it knows things: streets, indoors; least from above.
-It should see things at the size of photographs: --config.model.magnify=2 or 4 enlarges small images. README.md says where weights
-are to be had; `common.vit` has the options of others.
+It should see things at the size of photographs: --config.model.magnify=2 or 4 enlarges small images. docs/label_maps.md says
+where weights are to be had; `common.vit` has the options of others.
 """
 
 from configs import common, mixture_folder

@@ -10,8 +10,8 @@ from ar_seg_jax.errors import UserError
 from ar_seg_jax.runs import assembly
 from configs import common
 from tests.support.commands import ROOT
+from tests.support.documents import PAGES
 
-PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
 OF_A_READER = re.compile(r'```python.*?```', re.DOTALL)  # files that the page shows how to write
 NAMED = re.compile(r'\b(?:ar_seg_jax|benchmarks|configs|docs|launch|tests)/[\w/]+\.(?:csv|json|md|png|py|sh)\b')
 
@@ -57,10 +57,10 @@ def test_files_that_a_page_names_are_there(page):
     assert not [name for name in named if not (ROOT / name).exists()]
 
 
-def test_another_optimiser_is_chosen_as_the_readme_says():
+def test_another_optimiser_is_chosen_as_docs_options_says():
     config = common.get_config()
     before = config.to_dict()['optimizer']
-    (lines,) = re.findall(r'(?:^    config\.optimizer.*\n)+', (ROOT / 'README.md').read_text(), re.MULTILINE)
+    (lines,) = re.findall(r'(?:^    config\.optimizer.*\n)+', (ROOT / 'docs' / 'options.md').read_text(), re.MULTILINE)
     exec('\n'.join(line.strip() for line in lines.splitlines()), {'common': common, 'config': config})
     found = config.to_dict()
     assert found['optimizer']['name'] == 'adamw' and found['optimizer']['schedule'] == {'name': 'cosine', 'final': 0.1}
@@ -68,9 +68,10 @@ def test_another_optimiser_is_chosen_as_the_readme_says():
     build.transformation(found, build.method(found), steps=10)
 
 
-def test_a_training_begins_with_published_weights_as_the_readme_says():
+def test_a_training_begins_with_published_weights_as_docs_weights_says():
     config = common.get_config()
-    lines = re.findall(r'^    (config\.(?:model|initial_weights|frozen)\b.*\n)', (ROOT / 'README.md').read_text(), re.MULTILINE)
+    page = (ROOT / 'docs' / 'weights.md').read_text()
+    lines = re.findall(r'^    (config\.(?:model|initial_weights|frozen)\b.*\n)', page, re.MULTILINE)
     exec(''.join(lines), {'common': common, 'config': config})
     found = config.to_dict()
     assert (found['model']['name'], found['frozen']) == ('resnet_fpn', ('resnet',))

@@ -95,7 +95,7 @@ def builder(*, data_dir: str, root: str, side: int = 320) -> Cityscapes:
     is missing or does not fit. Prepared files depend on the options and on the names of the files, so a completed download is
     prepared anew.
     """
-    directory = existing_directory(root, 'set --config.data.root to the directory of Cityscapes, see the README')
+    directory = existing_directory(root, 'set --config.data.root to the directory of Cityscapes, see docs/data_sets.md')
     if side < 0:
         raise DataError(f'data.side is a number of pixels, or 0 to keep images as they are; found {side}')
     found = _splits(directory)

@@ -162,7 +162,7 @@ def builder(
         raise DataError(f"data.geometry 'picie' needs data.crop_size, the side of its squares in pixels; found {crop_size}")
     if unlabelled != 'void' and (unlabelled, num_classes) != ('sky', 3):
         raise DataError(f"data.unlabelled is 'void' or, for 3 classes, 'sky'; found {unlabelled!r} for {num_classes} classes")
-    directory = existing_directory(root, 'set --config.data.root to the directory of COCO, see the README')
+    directory = existing_directory(root, 'set --config.data.root to the directory of COCO, see docs/data_sets.md')
     lists = {'train': train_list, 'val': val_list}
     for path in filter(None, lists.values()):
         if not Path(path).is_file():

@@ -58,15 +58,20 @@ def open_image(path: Path, decode: bool = True) -> Iterator[Image.Image]:
 def read_image(path: Path) -> UInt8[np.ndarray, 'height width 3']:
     """An image as RGB; see the rules of this module."""
     with open_image(path) as image:
-        if image.mode not in _CONVERTIBLE:
-            raise DataError(
-                f'{path}: pixels of mode {image.mode!r} (more than 8 bits a channel) have no fixed conversion to 8 bits; '
-                'rescale them to 8 bits first, with one range for the whole data set'
-            )
         image.getexif()  # is kept, and the rest of the metadata can then do no harm: turning the image would write it anew
         image.info.clear()
-        # Dropping the alpha band, rather than compositing, keeps the colours stored below it.
-        return np.array(ImageOps.exif_transpose(image).convert('RGB'))
+        return rgb(image, str(path))
+
+
+def rgb(image: Image.Image, name: str) -> UInt8[np.ndarray, 'height width 3']:
+    """The pixels of an open image as RGB; DataError, which calls it `name`, where this module has no rule for its mode."""
+    if image.mode not in _CONVERTIBLE:
+        raise DataError(
+            f'{name}: pixels of mode {image.mode!r} (more than 8 bits a channel) have no fixed conversion to 8 bits; '
+            'rescale them to 8 bits first, with one range for the whole data set'
+        )
+    # Dropping the alpha band, rather than compositing, keeps the colours stored below it.
+    return np.array(ImageOps.exif_transpose(image).convert('RGB'))
 
 
 def read_size(path: Path) -> tuple[int, int]:

@@ -130,7 +130,7 @@ def builder(*, data_dir: str, root: str, num_classes: int = 6, lists: str = '', 
     """
     if num_classes not in _NAMES:
         raise DataError(f'Potsdam has 6 classes, or 3 merged ones, found data.num_classes={num_classes}')
-    directory = existing_directory(root, 'set --config.data.root to the ISPRS Potsdam download, see the README')
+    directory = existing_directory(root, 'set --config.data.root to the ISPRS Potsdam download, see docs/data_sets.md')
     prepared = (directory / 'imgs').is_dir()
     tiles = () if prepared else [path for files in _tiles(directory) for path in files.values()]
     stamps = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in tiles]

@@ -19,22 +19,24 @@ from ar_seg_jax.data.classes import objects as numbered_objects
 from ar_seg_jax.data.form import Form
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Method, ModelState, Outputs, predicted, sides
-from ar_seg_jax.prediction import objects, tiling
+from ar_seg_jax.prediction import given, objects, tiling
 from ar_seg_jax.prediction.objects import Objects
 from ar_seg_jax.runs import naming, workdir
 from ar_seg_jax.training.checkpoint import Checkpoints
 
 Image = Num[np.ndarray, 'height width channels']
-Images = Num[np.ndarray, '*batch height width channels']
+# Of numbers '*batch height width channels', or what `given.pixels` makes such of.
+Images = Any
 
 
 @dataclasses.dataclass(frozen=True)
 class Network:
     """What a run has learned, for new images.
 
-    Images are as the raw training images are, in depth and scale; they are brought to the scale of the training, or to the one
-    size that the method takes, and what is found for their pixels back to theirs. Threads may share a network: the devices serve
-    one at a time. Every new size of image, or of tile, is compiled first.
+    Images are as the raw training images are, in depth and scale: arrays of height x width x channels, or of a batch of them, or
+    what `given` takes for such. They are brought to the scale of the training, or to the one size that the method takes, and what
+    is found for their pixels back to theirs. Threads may share a network: the devices serve one at a time. Every new size of
+    image, or of tile, is compiled first.
 
     mapping: the class of each cluster, -1 for none. classes: their names and colours. Both are empty for methods that predict no
     clusters, and so have features only. form: of the raw images.
@@ -46,11 +48,12 @@ class Network:
     classes: tuple[Class, ...]
     form: Form
 
-    def segment(self, image: Images) -> UInt8[np.ndarray, '*batch height width']:
+    def segment(self, image: Images) -> UInt8[Any, '*batch height width']:
         """The class of each pixel of an image, or of a batch of them; 255 for clusters without a class."""
-        return self._of_each(image, lambda one: classes_of(self.clusters(one), np.array(self.mapping)))
+        found = self._of_each(image, lambda one: classes_of(self.clusters(one), np.array(self.mapping)))
+        return given.like(image, found, 'labels')
 
-    def scores(self, image: Images) -> Float32[np.ndarray, '*batch height width clusters']:
+    def scores(self, image: Images) -> Float32[Any, '*batch height width clusters']:
         """Probabilities of the clusters at each pixel of an image, or of a batch of them, each of which must fit into memory."""
 
         def of_one(one: Image):
@@ -58,7 +61,7 @@ class Network:
             same = found.shape[:2] == one.shape[:2]
             return found if same else np.asarray(jax.image.resize(found, (*one.shape[:2], found.shape[-1]), 'bilinear'))
 
-        return self._of_each(image, of_one)
+        return given.like(image, self._of_each(image, of_one), 'scores', 'cluster')
 
     def features(self, image: Images) -> Float32[np.ndarray, '*batch map_height map_width depth']:
         """A map of features, see the model, of an image or of a batch of them, each of which must fit into memory."""
@@ -111,7 +114,7 @@ class Network:
 
     def _of_each(self, image: Images, function: Callable[[Image], Any]) -> Any:
         """`function` of an image, or of each of a batch, whose arrays are put together; UserError for what is neither."""
-        image = np.asarray(image)
+        image = given.pixels(image, rgb=self.form.channels == 3 and not self.form.ranges)
         fits = image.dtype.kind in 'uif' if self.form.ranges else image.dtype == np.uint8
         if not fits or image.ndim not in (3, 4) or image.shape[-1] != self.form.channels or not image.size:
             raise UserError(
