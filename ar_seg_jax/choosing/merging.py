@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from ar_seg_jax.choosing.criteria import pairs
-
-_THIN = 0.8  # of the pixels of a cluster: so many near another one make it an outline, as in `evaluation.shapes`
+from ar_seg_jax.evaluation import shapes
+from ar_seg_jax.evaluation.shapes import Shape
 
 Joint = Float[np.ndarray, 'clusters clusters']
 
@@ -21,24 +21,25 @@ class Map(NamedTuple):
     counted: Bool[np.ndarray, 'height width']
 
 
-def groups(maps: Sequence[Map], thinness: Sequence[float | None], distance: int, count: int) -> list[int]:
+def groups(maps: Sequence[Map], found: Sequence[Shape], distance: int, count: int) -> list[int]:
     """The group of each cluster, 0 to `count` - 1, in the order of their first clusters.
 
-    Outlines (a thinness of more than 0.8) first join the cluster that they have most pairs of adjacent pixels with. Then two by
-    two become one, those whose difference tells least: the mutual information of the groups of pixels `distance` apart loses
+    Outlines (`shapes.is_outline`) first join the cluster that they have most pairs of adjacent pixels with. Then two by two
+    become one, those whose difference tells least: the mutual information of the groups of pixels `distance` apart loses
     least. The objective is that of AC, on the map itself in place of two views; merging by it is our own.
     """
-    found = np.arange(len(thinness))
-    touching = joint(maps, 1, len(thinness))
+    group = np.arange(len(found))
+    touching = joint(maps, 1, len(found))
     np.fill_diagonal(touching, 0)
-    for number, thin in enumerate(thinness):
-        if thin is not None and thin > _THIN and len(set(found)) > count and touching[number].any():
-            found[found == number] = found[int(touching[number].argmax())]
-    apart = joint(maps, distance, len(thinness))
-    while len(set(found)) > count:
-        one, other = max(itertools.combinations(sorted(set(found.tolist())), 2), key=lambda pair: _kept(apart, found, *pair))
-        found[found == other] = one
-    return np.unique(_by_first(found), return_inverse=True)[1].tolist()
+    for number, shape in enumerate(found):
+        outline = shapes.is_outline(shape, [*found[:number], *found[number + 1 :]])
+        if outline and len(set(group)) > count and touching[number].any():
+            group[group == number] = group[int(touching[number].argmax())]
+    apart = joint(maps, distance, len(found))
+    while len(set(group)) > count:
+        one, other = max(itertools.combinations(sorted(set(group.tolist())), 2), key=lambda pair: _kept(apart, group, *pair))
+        group[group == other] = one
+    return np.unique(_by_first(group), return_inverse=True)[1].tolist()
 
 
 def joint(maps: Sequence[Map], distance: int, count: int) -> Joint:
@@ -58,13 +59,13 @@ def information(joint: Joint) -> float:
     return float((shares[there] * np.log(shares[there] / product[there])).sum())
 
 
-def _kept(joint: Joint, found: Int[np.ndarray, 'clusters'], one: int, other: int) -> float:
+def _kept(joint: Joint, group: Int[np.ndarray, 'clusters'], one: int, other: int) -> float:
     """The information that is left if two groups become one."""
-    together = np.where(found == other, one, found)
+    together = np.where(group == other, one, group)
     member = together[None] == np.unique(together)[:, None]
     return information(member @ joint @ member.T)
 
 
-def _by_first(found: Int[np.ndarray, 'clusters']) -> Int[np.ndarray, 'clusters']:
+def _by_first(group: Int[np.ndarray, 'clusters']) -> Int[np.ndarray, 'clusters']:
     """Groups called by the first of their clusters."""
-    return np.array([int(np.flatnonzero(found == group)[0]) for group in found])
+    return np.array([int(np.flatnonzero(group == one)[0]) for one in group])

@@ -69,8 +69,7 @@ def merged(
     maps = [Map(trained.in_tiles(image), counted) for image, counted in _images(config, count, data_dir)]
     number = trained.method.num_clusters
     counts = sum(np.asarray(shapes.counts(one.clusters[None], one.counted[None], number)).astype(np.int64) for one in maps)
-    thinness = [shape.thinness for shape in shapes.of_clusters(counts)]
-    return int(trained.state.step), merging.groups(maps, thinness, distance, clusters)
+    return int(trained.state.step), merging.groups(maps, shapes.of_clusters(counts), distance, clusters)
 
 
 def _images_of(config: Mapping[str, Any]) -> dict[str, Any]:

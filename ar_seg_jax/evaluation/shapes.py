@@ -118,8 +118,7 @@ def _suspicion(shape: Shape, others: Sequence[Shape]) -> str:
     near = f'{border_share:.1f} times as many of its pixels as of all lie within {BORDER} pixels of the image border'
     if border_share > _AT_BORDER:
         return f'the image border: {near}'
-    rest = sum(other.share for other in others)
-    thinness_of_rest = sum(other.share * other.thinness for other in others if other.share) / rest if rest else 1
+    thinness_of_rest = _thinness(others)
     if shape.thinness < 2 * thinness_of_rest:
         return ''
     thin = f'{shape.thinness:.0%} of its pixels are within {REACH} pixels of another cluster'
@@ -128,6 +127,17 @@ def _suspicion(shape: Shape, others: Sequence[Shape]) -> str:
     if shape.thinness > _THIN_AT_BORDER and border_share > _OFTEN_AT_BORDER:
         return f'edges and the image border: {thin}, and {near}'
     return ''
+
+
+def is_outline(shape: Shape, others: Sequence[Shape]) -> bool:
+    """Whether a cluster is almost nothing but outline, and at least twice as thin as all others together."""
+    return bool(shape.share) and shape.thinness > _THIN and shape.thinness >= 2 * _thinness(others)
+
+
+def _thinness(shapes: Sequence[Shape]) -> float:
+    """Of clusters together; 1 of none."""
+    share = sum(one.share for one in shapes)
+    return sum(one.share * one.thinness for one in shapes if one.share) / share if share else 1.0
 
 
 def _in_words(shape: Shape) -> str:

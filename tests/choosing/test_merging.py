@@ -9,6 +9,7 @@ import pytest
 
 from ar_seg_jax.choosing import merging
 from ar_seg_jax.choosing.merging import Map
+from ar_seg_jax.evaluation.shapes import Shape
 from tests.support import commands
 
 RNG = np.random.default_rng(0)
@@ -16,6 +17,10 @@ RNG = np.random.default_rng(0)
 
 def _map(clusters):
     return Map(np.asarray(clusters, np.uint8), np.ones(np.shape(clusters), bool))
+
+
+def _shapes(thinness):
+    return [Shape(1 / len(thinness), one, 1.0) for one in thinness]
 
 
 def _halves():
@@ -39,7 +44,7 @@ def test_pairs_are_counted_along_rows_and_columns_in_both_orders():
 
 def test_clusters_that_tell_the_same_become_one_in_the_way_that_keeps_most():
     maps = [_map(_halves()) for _ in range(3)]
-    found = merging.groups(maps, [0.5] * 4, 3, 2)
+    found = merging.groups(maps, _shapes([0.5] * 4), 3, 2)
     assert found == [0, 1, 1, 0]
     joint = merging.joint(maps, 3, 4)
     ways = [way for way in itertools.product((0, 1), repeat=4) if len(set(way)) == 2]
@@ -62,12 +67,17 @@ def test_outlines_join_the_cluster_that_they_touch_most():
     clusters[:, 11] = 2  # between 0 (and 1) on the left and 1 (and 0) on the right
     clusters[:, :11], clusters[:, 12:] = 0, 1
     clusters[:6, 12] = 0
-    found = merging.groups([_map(clusters)], [0.1, 0.1, 0.9], 8, 2)
+    found = merging.groups([_map(clusters)], _shapes([0.1, 0.1, 0.9]), 8, 2)
     assert found == [0, 1, 0]
 
 
+def test_where_all_are_thin_none_is_an_outline():
+    maps = [_map(_halves()) for _ in range(3)]
+    assert merging.groups(maps, _shapes([0.9] * 4), 3, 2) == [0, 1, 1, 0]
+
+
 def test_no_more_is_merged_than_was_asked_for():
-    assert merging.groups([_map(_halves())], [0.9] * 4, 3, 4) == [0, 1, 2, 3]
+    assert merging.groups([_map(_halves())], _shapes([0.9] * 4), 3, 4) == [0, 1, 2, 3]
 
 
 def test_the_command_writes_names_that_predictions_follow(trained, tmp_path):
