@@ -19,7 +19,7 @@ from ar_seg_jax.config_files import config_file
 from ar_seg_jax.configuration import unknown
 from ar_seg_jax.errors import UserError, printable
 
-COMMANDS = ('train', 'evaluate', 'score', 'predict', 'report', 'sweep', 'figures', 'convert', 'clean', 'doctor')
+COMMANDS = ('train', 'evaluate', 'score', 'predict', 'report', 'export', 'sweep', 'figures', 'convert', 'clean', 'doctor')
 
 _OVERRIDE = re.compile(r'--?config\.(?P<key>[\w.]+)(=.*)?')
 

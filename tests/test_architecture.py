@@ -39,6 +39,7 @@ ALLOWED = {
     'prediction': {
         'build', 'configuration', 'data', 'errors', 'evaluation', 'files', 'interfaces', 'runs', 'sharding', 'training',
     },
+    'exporting': {'data', 'errors', 'interfaces', 'layers', 'prediction', 'training'},
     'sweeping': {'configuration', 'drawing', 'errors', 'processes', 'evaluation', 'files', 'runs', 'training'},
     'reporting': {'build', 'data', 'drawing', 'errors', 'evaluation', 'files', 'interfaces', 'runs', 'sharding', 'training'},
     'cli': {'config_files', 'configuration', 'errors', 'processes', 'training'},
@@ -47,6 +48,7 @@ ALLOWED = {
     'score': {'cli', 'data', 'evaluation', 'files'},
     'report': {'cli', 'errors', 'files', 'reporting', 'runs'},
     'predict': {'cli', 'data', 'drawing', 'errors', 'files', 'interfaces', 'prediction'},
+    'export': {'cli', 'exporting', 'files', 'prediction', 'runs'},
     'sweep': {'cli', 'errors', 'files', 'runs', 'sweeping'},
     'figures': {'cli', 'data', 'drawing', 'errors', 'files', 'prediction'},
     'doctor': {'cli', 'errors', 'runs'},
@@ -54,7 +56,7 @@ ALLOWED = {
     'clean': {'cli', 'data', 'errors', 'files', 'runs'},
     '__init__': {'prediction'},
 }  # fmt: skip
-COMMANDS = ('main', 'evaluate', 'score', 'predict', 'report', 'sweep', 'figures', 'convert', 'clean', 'doctor')
+COMMANDS = ('main', 'evaluate', 'score', 'predict', 'report', 'export', 'sweep', 'figures', 'convert', 'clean', 'doctor')
 # Whose import takes long; --help and wrong flags should not wait for it.
 HEAVY = {'jax', 'flax', 'grain', 'matplotlib', 'optax', 'orbax', 'tensorflow_datasets'}
 
