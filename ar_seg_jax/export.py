@@ -57,7 +57,7 @@ def main():
 def _stablehlo(network, found) -> bytes:
     from ar_seg_jax.exporting import stablehlo
 
-    content, sizes = stablehlo.exported(network, _TILE_SIZE.value)
+    content, sizes = stablehlo.serialized(network, _TILE_SIZE.value)
     found['input']['sizes'] = sizes.words
     found['platforms'] = stablehlo.PLATFORMS
     _logger.info('Sizes of images: %s', sizes.words)

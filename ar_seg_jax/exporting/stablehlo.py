@@ -25,23 +25,28 @@ class Sizes(NamedTuple):
     constraints: tuple[str, ...] = ()
 
 
-def exported(network: Network, side: int | None = None) -> tuple[bytes, Sizes]:
-    """The file, and which images it takes: batches of any number of images of any size, or of squares of one `side`.
-
-    A few models have to know that images are not tiny, or hold whole cells: the sizes then say so. UserError without the package
-    flatbuffers, and for a network that has to know the sizes themselves.
-    """
+def serialized(network: Network, side: int | None = None) -> tuple[bytes, Sizes]:
+    """The file, see `exported`; UserError without the package flatbuffers."""
     if importlib.util.find_spec('flatbuffers') is None:
         raise UserError("--format=stablehlo needs the package flatbuffers: pip install 'ar_seg_jax[export]'")
+    found, sizes = exported(network, side)
+    return bytes(found.serialize()), sizes
+
+
+def exported(network: Network, side: int | None = None) -> tuple[export.Exported, Sizes]:
+    """`program`, and which images it takes: batches of any number of images of any size, or of squares of one `side`.
+
+    A few models have to know that images are not tiny, or hold whole cells: the sizes then say so. UserError for a network that
+    has to know the sizes themselves.
+    """
     predict, channels = program(network), network.form.channels
     for sizes in _sizes(network.method.output_stride, channels, side):
         shape = export.symbolic_shape(sizes.shape, constraints=sizes.constraints)
         try:
             with layers.for_any_platform():
-                found = export.export(jax.jit(predict), platforms=PLATFORMS)(jax.ShapeDtypeStruct(shape, jnp.uint8))
-        except jax.core.InconclusiveDimensionOperation:
+                return export.export(jax.jit(predict), platforms=PLATFORMS)(jax.ShapeDtypeStruct(shape, jnp.uint8)), sizes
+        except jax.errors.InconclusiveDimensionOperation:
             continue  # the model asks for more than these sizes say
-        return bytes(found.serialize()), sizes
     raise UserError(f'{network.method.title} with this model has to know the size of images; give one by --tile_size')
 
 
