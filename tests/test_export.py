@@ -51,10 +51,17 @@ def export(trained, kind, output, *options):
 
 
 def network_of(method):
-    """With weights as they are drawn, but for statistics and biases, which are so that mistakes show."""
+    """With weights as they are drawn, but for what begins as zeros or equal for all clusters, where mistakes would not show."""
+
+    def moved(leaf):
+        return leaf + 0.1 * jnp.cos(jnp.arange(leaf.size, dtype=leaf.dtype)).reshape(leaf.shape)
+
     image = jnp.zeros((1, 32, 32, 3), jnp.uint8)
     params, extra = jax.jit(method.init, compiler_options=tiny.QUICK)(jax.random.key(0), image)
-    params = jax.tree.map(lambda leaf: leaf + 0.1 * jnp.cos(jnp.arange(leaf.size, dtype=leaf.dtype)).reshape(leaf.shape), params)
+    params, extra = jax.tree.map(moved, params), dict(extra)
+    if 'moments' in extra:
+        extra |= {name: jax.tree.map(moved, extra[name]) for name in ('projection', 'layout')}
+        extra['moments'] = extra['moments']._replace(first=moved(extra['moments'].first))
     classes = numbered('cluster', method.num_clusters)
     return Network(method, ModelState(jnp.int32(0), params, extra), range(method.num_clusters), classes, Form())
 
@@ -160,7 +167,7 @@ def test_a_network_that_has_to_know_sizes_is_refused(monkeypatch, as_users_have_
         stablehlo.exported(network)
 
 
-def test_methods_without_classes_of_pixels_are_refused():
+def test_methods_without_classes_of_pixels_are_refused(as_users_have_it):
     network = Network(scenes.method(), ModelState(jnp.int32(0), {}, {}), range(4), (), Form())
     with pytest.raises(UserError, match=r'AST finds objects, whose numbers are no classes; .* --format=safetensors'):
         program.program(network)
@@ -201,7 +208,7 @@ def tile_and_scores(monkeypatch):
     return tile, scores, runtime
 
 
-def test_onnx_that_is_not_what_jax_computes_is_refused(tile_and_scores):
+def test_onnx_that_is_not_what_jax_computes_is_refused(tile_and_scores, as_users_have_it):
     tile, scores, runtime = tile_and_scores
     network = SimpleNamespace(method=SimpleNamespace(title='AC'))
     runtime(5e-5)
@@ -212,7 +219,7 @@ def test_onnx_that_is_not_what_jax_computes_is_refused(tile_and_scores):
             deepness._check(network, b'', tile, scores)
 
 
-def test_what_is_not_installed_is_named(monkeypatch):
+def test_what_is_not_installed_is_named(monkeypatch, as_users_have_it):
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
     with pytest.raises(UserError, match=r"--format=stablehlo needs the package flatbuffers: pip install 'ar_seg_jax\[export\]'"):
         stablehlo.serialized(None)
