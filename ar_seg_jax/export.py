@@ -14,7 +14,7 @@ Classes are those of the run's evaluation of this step, or those of a file of na
 """
 
 import logging
-from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -35,45 +35,52 @@ _RESOLUTION = flags.DEFINE_float('resolution', None, 'Centimetres per pixel, for
 
 def main():
     from ar_seg_jax import files
-    from ar_seg_jax.exporting import program, weights
+    from ar_seg_jax.exporting import program
     from ar_seg_jax.prediction import network as networks
     from ar_seg_jax.runs import workdir
 
     directory = files.expanded(_WORKDIR.value)
     network = networks.load(directory, _STEP.value, _NAMES.value)
-    found = {'format': _FORMAT.value, **program.description(network)}
-    if _FORMAT.value == 'safetensors':
-        content = weights.exported(network)
-    elif _FORMAT.value == 'onnx':
-        content = _onnx(network, found)
-    else:
-        content = _stablehlo(network, found)
+    content, details = _FORMATS[_FORMAT.value](network)
     path = files.expanded(_OUTPUT.value) if _OUTPUT.value else directory / 'export' / f'model.{_FORMAT.value}'
+    told = {'format': _FORMAT.value, **details, **program.description(network), 'config': workdir.load_config(directory)}
     files.write(path, content)
-    files.write_json(Path(f'{path}.json'), {**found, 'config': workdir.load_config(directory)})
+    files.write_json(path.with_name(f'{path.name}.json'), told)
     _logger.info('%s (%.1f MB), and %s.json', path, len(content) / 1e6, path.name)
 
 
-def _stablehlo(network, found) -> bytes:
+def _stablehlo(network) -> tuple[bytes, dict[str, Any]]:
     from ar_seg_jax.exporting import stablehlo
 
     content, sizes = stablehlo.serialized(network, _TILE_SIZE.value)
-    found['input']['sizes'] = sizes.words
-    found['platforms'] = stablehlo.PLATFORMS
-    _logger.info('Sizes of images: %s', sizes.words)
-    return content
+    return content, {
+        'input': 'uint8: batch, height, width, bands',
+        'sizes': sizes.words,
+        'output': {'scores': 'float32: batch, height, width, clusters', 'labels': 'uint8: batch, height, width'},
+        'platforms': stablehlo.PLATFORMS,
+    }
 
 
-def _onnx(network, found) -> bytes:
+def _onnx(network) -> tuple[bytes, dict[str, Any]]:
     from ar_seg_jax.exporting import deepness
 
     side = _TILE_SIZE.value or deepness.SIDE
     content, names = deepness.exported(network, side, _RESOLUTION.value)
-    found['input'] |= {'type': 'float32: 8 bits divided by 255', 'layout': 'batch, bands, height, width'}
-    found['input']['sizes'] = f'{side} x {side} pixels, one at a time'
-    found['output'] = {'scores': 'float32: batch, channels, height, width'}
-    found['channels'] = names
-    return content
+    return content, {
+        'input': {'image': 'float32: 1, bands, height, width; 8 bits divided by 255'},
+        'sizes': f'{side} x {side} pixels',
+        'output': {'scores': 'float32: 1, channels, height, width'},
+        'channels': names,
+    }
+
+
+def _safetensors(network) -> tuple[bytes, dict[str, Any]]:
+    from ar_seg_jax.exporting import weights
+
+    return weights.exported(network), {}
+
+
+_FORMATS = {'stablehlo': _stablehlo, 'onnx': _onnx, 'safetensors': _safetensors}
 
 
 if __name__ == '__main__':

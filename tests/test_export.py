@@ -95,7 +95,7 @@ def test_stablehlo_runs_without_the_package_and_gives_its_scores_and_labels(trai
         assert np.mean(found[f'{name}_labels'] == network.segment(image)) > 0.999  # another compilation rounds differently
     road = next(place for place, entry in enumerate(told['classes']) if entry['name'] == 'road')
     assert told['class_of_cluster'] == [road, road, -1] and set(np.unique(found['two_labels'])) <= {road, VOID}
-    assert told['input']['sizes'] == 'any' and told['step'] == 6 and told['platforms'] == ['cpu', 'cuda', 'tpu']
+    assert told['sizes'] == 'any' and told['step'] == 6 and told['platforms'] == ['cpu', 'cuda', 'tpu']
     assert told['config'] == json.loads((trained.directory / 'config.json').read_text())
 
 

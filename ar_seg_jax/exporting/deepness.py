@@ -71,7 +71,7 @@ def _of_tiles(network: Network, classes: int):
     members = np.eye(classes, dtype=np.float32)[places]
 
     def of_tiles(tile: Tiles) -> Tiles:
-        image = jnp.round(jnp.moveaxis(tile, 1, -1) * 255)
+        image = jnp.round(jnp.moveaxis(tile, 1, -1) * 255).astype(jnp.uint8)
         scores = jnp.matmul(predict(image)['scores'], members, precision='highest')
         return jnp.moveaxis(scores, -1, 1)
 

@@ -40,14 +40,12 @@ def program(network: Network) -> Program:
 
 
 def description(network: Network) -> dict[str, Any]:
-    """What goes beside a file, for JSON: names and colours of classes, the class of each cluster, and what images are like."""
+    """What goes beside a file, for JSON: what images are like, names and colours of classes, and the class of each cluster."""
     form = network.form
     return {
         'method': network.method.title,
         'step': int(network.state.step),
-        'input': {
-            'type': 'uint8',
-            'layout': 'batch, height, width, bands',
+        'images': {
             'bands': form.channels,
             # Of each band, what becomes 0 and what becomes 255, in between linearly, rounded; none where images have 8 bits.
             'ranges': [list(of_band) for of_band in form.ranges],
@@ -56,7 +54,6 @@ def description(network: Network) -> dict[str, Any]:
             'shorter_side': form.shorter_side,
             'stride': network.method.output_stride,
         },
-        'output': {'scores': 'float32: batch, height, width, clusters', 'labels': 'uint8: batch, height, width'},
         'classes': [entry._asdict() for entry in network.classes],
         'class_of_cluster': [int(place) for place in network.mapping],  # -1 for none
         'no_class': VOID,
