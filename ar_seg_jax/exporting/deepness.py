@@ -46,11 +46,10 @@ def exported(network: Network, side: int = SIDE, resolution: float | None = None
     """
     _check_packages()
     names = [entry.name for entry in network.classes] + [NO_CLASS] * (UNMATCHED in network.mapping)
-    predict = _of_tiles(network, len(names))
     image = np.random.default_rng(0).integers(0, 256, (1, network.form.channels, side, side), np.uint8)
     tile = image * np.float32(1 / 255)
-    expected = np.asarray(jax.jit(predict)(tile))  # before jax2onnx, which changes functions of JAX
-    model = _converted(network, predict, tile.shape)
+    expected = np.asarray(jax.jit(_of_tiles(network, len(names)))(tile))
+    model = _converted(network, _of_tiles(network, len(names)), tile.shape)  # another function, of which JAX has kept no trace
     for key, value in _metadata(network, names, side, resolution).items():
         model.metadata_props.add(key=key, value=json.dumps(value))
     content = model.SerializeToString()

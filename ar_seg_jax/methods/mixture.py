@@ -248,7 +248,7 @@ def _smoothed(joint: Maps, radius: int) -> Maps:
     return scores
 
 
-def _window(length: int, radius: int) -> Float[np.ndarray, '{length}']:
+def _window(length: int, radius: int) -> Float[Array, '{length}']:
     """How many pixels of a side are at most so far from each of them."""
     places = jnp.arange(length)
     return (jnp.minimum(places + radius, length - 1) - jnp.maximum(places - radius, 0) + 1).astype(jnp.float32)
