@@ -116,7 +116,7 @@ def max_pool(
     On CPU these are copies of the map, shifted against one another: XLA's own windows take 7 to 30 times as long for the gradient
     (docs/performance.md). Cells of a window that are equal then share it, which elsewhere the first of them has alone.
     """
-    if platform() in ('gpu', 'tpu'):
+    if platform() not in ('cpu', 'any'):
         return nn.max_pool(x, (size, size), (stride, stride), padding)
     padded = jnp.pad(x, ((0, 0), *padding, (0, 0)), constant_values=-jnp.inf)
     if platform() == 'any':  # padded before, since jax2onnx loses the padding of a pooling
@@ -328,7 +328,7 @@ def upsample(
     return jnp.einsum('wc,bhcd->bhwd', columns, x, precision='highest')
 
 
-def _interpolation(cells: int, stride: int, first: float, length: int) -> Float[np.ndarray, 'length cells']:
+def _interpolation(cells: int, stride: int, first: float, length: int) -> Float[Array | np.ndarray, 'length cells']:
     """The share of each cell in each pixel along one axis: constants of the program, unless the sizes are symbolic."""
     xp = jnp if export.is_symbolic_dim(length) else np
     places = xp.clip((xp.arange(length) - first) / stride, 0, cells - 1)

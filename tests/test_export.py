@@ -212,11 +212,11 @@ def test_onnx_that_is_not_what_jax_computes_is_refused(tile_and_scores, as_users
     tile, scores, runtime = tile_and_scores
     network = SimpleNamespace(method=SimpleNamespace(title='AC'))
     runtime(5e-5)
-    deepness._check(network, b'', tile, scores)
+    deepness.check(network, b'', tile, scores)
     for more, words in ((2e-4, '0.0002'), (np.nan, 'nan')):
         runtime(more)
         with pytest.raises(UserError, match=f'jax2onnx converts AC with this model wrongly: its scores differ .* up to {words};'):
-            deepness._check(network, b'', tile, scores)
+            deepness.check(network, b'', tile, scores)
 
 
 def test_what_is_not_installed_is_named(monkeypatch, as_users_have_it):

@@ -53,7 +53,7 @@ def exported(network: Network, side: int = SIDE, resolution: float | None = None
     for key, value in _metadata(network, names, side, resolution).items():
         model.metadata_props.add(key=key, value=json.dumps(value))
     content = model.SerializeToString()
-    _check(network, content, tile, expected)
+    check(network, content, tile, expected)
     return content, names
 
 
@@ -97,7 +97,7 @@ def _converted(network: Network, predict, shape: tuple[int, ...]):
         ) from error
 
 
-def _check(network: Network, content: bytes, tile: Float32[np.ndarray, '...'], expected: Float32[np.ndarray, '...']):
+def check(network: Network, content: bytes, tile: Float32[np.ndarray, '...'], expected: Float32[np.ndarray, '...']):
     """UserError unless ONNX Runtime finds the scores that JAX finds."""
     import onnxruntime
 
