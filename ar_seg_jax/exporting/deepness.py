@@ -9,7 +9,6 @@ The converter is jax2onnx. It changes functions of JAX and Flax while it traces,
 without a word (version 0.17.1 loses the padding of poolings); so what it gives is compared before it is kept.
 """
 
-import importlib.util
 import json
 import math
 from typing import Any
@@ -58,9 +57,11 @@ def exported(network: Network, side: int = SIDE, resolution: float | None = None
 
 
 def _check_packages():
-    missing = [name for name in ('onnx', 'onnxruntime', 'jax2onnx') if importlib.util.find_spec(name) is None]
-    if missing:
-        raise UserError(f'--format=onnx needs {", ".join(missing)}; docs/export.md says how to install it')
+    try:
+        import jax2onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+    except ImportError as error:
+        raise UserError(f'--format=onnx needs the package {error.name}; docs/export.md says how to install it') from error
 
 
 def _of_tiles(network: Network, classes: int):

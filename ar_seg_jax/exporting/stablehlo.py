@@ -1,6 +1,5 @@
 """A network as StableHLO, in the format of `jax.export`: one file for CPU, CUDA and TPU, which runs without this package."""
 
-import importlib.util
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -27,8 +26,10 @@ class Sizes(NamedTuple):
 
 def serialized(network: Network, side: int | None = None) -> tuple[bytes, Sizes]:
     """The file, see `exported`; UserError without the package flatbuffers."""
-    if importlib.util.find_spec('flatbuffers') is None:
-        raise UserError("--format=stablehlo needs the package flatbuffers: pip install 'ar_seg_jax[export]'")
+    try:
+        import flatbuffers  # noqa: F401, which serialize() needs
+    except ImportError as error:
+        raise UserError("--format=stablehlo needs the package flatbuffers: pip install 'ar_seg_jax[export]'") from error
     found, sizes = exported(network, side)
     return bytes(found.serialize()), sizes
 
