@@ -20,8 +20,8 @@ from ar_seg_jax.configuration import unknown
 from ar_seg_jax.errors import UserError, printable
 
 COMMANDS = (
-    'train', 'evaluate', 'score', 'predict', 'report', 'sweep', 'select', 'merge', 'explore', 'figures', 'convert', 'clean',
-    'doctor',
+    'train', 'evaluate', 'score', 'predict', 'report', 'export', 'sweep', 'select', 'merge', 'explore', 'figures', 'convert',
+    'clean', 'doctor',
 )  # fmt: skip
 
 _OVERRIDE = re.compile(r'--?config\.(?P<key>[\w.]+)(=.*)?')

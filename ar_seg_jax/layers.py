@@ -4,16 +4,19 @@ Feature maps are in the frame of the ordering (`orderings.into_frame`), channels
 and once on exit; a layer only turns its weights. `ordering=None` is the full, centred layer of inference.
 """
 
+import contextlib
+import contextvars
 import functools
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import export
 from jaxtyping import Array, Float
 
 from ar_seg_jax import orderings, winograd
@@ -35,9 +38,24 @@ _ATTENTION_GROUPS = 4
 _WINOGRAD_CHANNELS = 32
 _WINOGRAD_POSITIONS = 2048
 
+_portable = contextvars.ContextVar('portable', default=False)
+
+
+@contextlib.contextmanager
+def for_any_platform() -> Iterator[None]:
+    """What is traced inside can be compiled for any platform, and for images of symbolic size: `platform` is 'any'."""
+    token = _portable.set(True)
+    try:
+        yield
+    finally:
+        _portable.reset(token)
+
 
 def platform() -> str:
-    """'cpu', 'gpu' or 'tpu', of the mesh in use (whose devices may be absent) or else of the default device."""
+    """'cpu', 'gpu' or 'tpu', of the mesh in use (whose devices may be absent) or else of the default device; 'any' in what is
+    traced `for_any_platform`."""
+    if _portable.get():
+        return 'any'
     device = jax.sharding.get_abstract_mesh().abstract_device
     return device.platform if device else jax.default_backend()
 
@@ -98,9 +116,11 @@ def max_pool(
     On CPU these are copies of the map, shifted against one another: XLA's own windows take 7 to 30 times as long for the gradient
     (docs/performance.md). Cells of a window that are equal then share it, which elsewhere the first of them has alone.
     """
-    if platform() != 'cpu':
+    if platform() not in ('cpu', 'any'):
         return nn.max_pool(x, (size, size), (stride, stride), padding)
     padded = jnp.pad(x, ((0, 0), *padding, (0, 0)), constant_values=-jnp.inf)
+    if platform() == 'any':  # padded before, since jax2onnx loses the padding of a pooling
+        return nn.max_pool(padded, window_shape=(size, size), strides=(stride, stride))
     height, width = (length - size + 1 for length in padded.shape[1:3])
     shifts = itertools.product(range(size), repeat=2)
     return functools.reduce(
@@ -193,15 +213,15 @@ class MaskedAttention(nn.Module):
         depth = channels // 2 // self.heads
         tokens = x.reshape(batch, height * width, channels)
         zigzag = False if ordering is None else ordering.zigzag
-        sequence = orderings.zigzag_sequence(height, width)
-        tokens = orderings.select(zigzag, lambda: tokens[:, sequence], lambda: tokens)
+        sequence = functools.partial(orderings.zigzag_sequence, height, width)
+        tokens = orderings.select(zigzag, lambda: tokens[:, sequence()], lambda: tokens)
 
         def project(name):
             return Pointwise(channels // 2, dtype=self.dtype, name=name)(tokens).reshape(batch, height * width, self.heads, depth)
 
         attended = attend(project('query'), project('key'), project('value'), causal=ordering is not None)
         attended = attended.reshape(batch, height * width, channels // 2)
-        attended = orderings.select(zigzag, lambda: attended[:, np.argsort(sequence)], lambda: attended)
+        attended = orderings.select(zigzag, lambda: attended[:, np.argsort(sequence())], lambda: attended)
         attended = Pointwise(channels, dtype=self.dtype, name='output')(attended).reshape(x.shape)
         x = x.astype(self.dtype)
         if self.merge == 'add':
@@ -221,6 +241,8 @@ def attend(
     elsewhere.
     """
     depth = query.shape[-1]
+    if platform() == 'any':  # all scores at once, since chunks of a symbolic number of tokens cannot be counted
+        return jax.nn.dot_product_attention(query, key, value, is_causal=causal)
     if platform() == 'gpu' and query.dtype.itemsize == 2 and depth <= 128 and depth % 8 == 0:
         return jax.nn.dot_product_attention(query, key, value, is_causal=causal, implementation='cudnn')
     return attend_in_chunks(query, key, value, causal)
@@ -306,10 +328,11 @@ def upsample(
     return jnp.einsum('wc,bhcd->bhwd', columns, x, precision='highest')
 
 
-def _interpolation(cells: int, stride: int, first: float, length: int) -> Float[np.ndarray, 'length cells']:
-    """The share of each cell in each pixel along one axis."""
-    places = np.clip((np.arange(length) - first) / stride, 0, cells - 1)
-    return np.maximum(0, 1 - np.abs(places[:, None] - np.arange(cells))).astype(np.float32)
+def _interpolation(cells: int, stride: int, first: float, length: int) -> Float[Array | np.ndarray, 'length cells']:
+    """The share of each cell in each pixel along one axis: constants of the program, unless the sizes are symbolic."""
+    xp = jnp if export.is_symbolic_dim(length) else np
+    places = xp.clip((xp.arange(length) - first) / stride, 0, cells - 1)
+    return xp.maximum(0, 1 - xp.abs(places[:, None] - xp.arange(cells)[None])).astype(np.float32)
 
 
 def as_rows(x: Float[Array, '*positions channels']) -> Float[Array, '... channels']:

@@ -39,6 +39,7 @@ ALLOWED = {
     'prediction': {
         'build', 'configuration', 'data', 'errors', 'evaluation', 'files', 'interfaces', 'runs', 'sharding', 'training',
     },
+    'exporting': {'data', 'errors', 'interfaces', 'layers', 'prediction', 'training'},
     'sweeping': {'configuration', 'drawing', 'errors', 'processes', 'evaluation', 'files', 'runs', 'training'},
     'reporting': {'build', 'data', 'drawing', 'errors', 'evaluation', 'files', 'interfaces', 'runs', 'sharding', 'training'},
     'choosing': {'configuration', 'data', 'errors', 'evaluation', 'files', 'interfaces', 'prediction', 'runs', 'sharding'},
@@ -48,6 +49,7 @@ ALLOWED = {
     'score': {'cli', 'data', 'evaluation', 'files'},
     'report': {'cli', 'errors', 'files', 'reporting', 'runs'},
     'predict': {'cli', 'data', 'drawing', 'errors', 'files', 'interfaces', 'prediction'},
+    'export': {'cli', 'exporting', 'files', 'prediction', 'runs'},
     'select': {'choosing', 'cli', 'errors', 'files'},
     'explore': {'choosing', 'cli', 'errors', 'files', 'processes', 'reporting', 'runs'},
     'merge': {'choosing', 'cli', 'errors', 'files', 'runs'},
@@ -59,8 +61,8 @@ ALLOWED = {
     '__init__': {'prediction'},
 }  # fmt: skip
 COMMANDS = (
-    'main', 'evaluate', 'score', 'predict', 'report', 'sweep', 'select', 'merge', 'explore', 'figures', 'convert', 'clean',
-    'doctor',
+    'main', 'evaluate', 'score', 'predict', 'report', 'export', 'sweep', 'select', 'merge', 'explore', 'figures', 'convert',
+    'clean', 'doctor',
 )  # fmt: skip
 # Whose import takes long; --help and wrong flags should not wait for it.
 HEAVY = {'jax', 'flax', 'grain', 'matplotlib', 'optax', 'orbax', 'tensorflow_datasets'}

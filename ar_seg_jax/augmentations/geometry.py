@@ -112,7 +112,7 @@ def _places(crops: Crop, source: Grid, target: Grid):
     """For rows and columns: where the cells of the target are among those of the source, and how far apart they are there."""
     for axis, (start, share) in enumerate(((crops.top, crops.height), (crops.left, crops.width))):
         pixels = target.first + target.stride * jnp.arange(target.cells[axis], dtype=jnp.float32)
-        pixels = jnp.broadcast_to(pixels, (len(start), len(pixels)))
+        pixels = jnp.broadcast_to(pixels, (*start.shape, *pixels.shape))
         if axis == 1:
             pixels = jnp.where(crops.flipped[:, None], target.image[axis] - 1 - pixels, pixels)
         scale = (share * source.image[axis] / target.image[axis])[:, None]

@@ -212,7 +212,7 @@ class Mixture(Method):
 
 
 def _boxes(batch: Batch) -> Boxes:
-    return batch['box'] if 'box' in batch else layouts.whole(len(batch['image']))
+    return batch['box'] if 'box' in batch else layouts.whole(batch['image'].shape[0])
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -248,10 +248,10 @@ def _smoothed(joint: Maps, radius: int) -> Maps:
     return scores
 
 
-def _window(length: int, radius: int) -> Float[np.ndarray, '{length}']:
+def _window(length: int, radius: int) -> Float[Array, '{length}']:
     """How many pixels of a side are at most so far from each of them."""
-    places = np.arange(length)
-    return (np.minimum(places + radius, length - 1) - np.maximum(places - radius, 0) + 1).astype(np.float32)
+    places = jnp.arange(length)
+    return (jnp.minimum(places + radius, length - 1) - jnp.maximum(places - radius, 0) + 1).astype(jnp.float32)
 
 
 def build(

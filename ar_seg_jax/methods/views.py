@@ -124,7 +124,7 @@ class PairedViews:
     def _shrunk(self, image):
         if self.shrink == 1:
             return image
-        one, zero = jnp.ones(len(image)), jnp.zeros(len(image))
+        one, zero = jnp.ones(image.shape[0]), jnp.zeros(image.shape[0])
         whole = Crop(top=zero, left=zero, height=one, width=one, flipped=zero > 0)
         return geometry.crop(image, whole, _pixels(image), self._shrunk_pixels(image))
 

@@ -262,7 +262,7 @@ class Decoder(nn.Module):
         """In the cells of the first stage, of which there are `stride` to one of x."""
         if self.interpolation == 'centred':
             return layers.upsample(x, stride, height, width).astype(self.dtype)
-        return jax.image.resize(x, (len(x), height, width, x.shape[-1]), 'linear', antialias=False)
+        return jax.image.resize(x, (x.shape[0], height, width, x.shape[-1]), 'linear', antialias=False)
 
 
 def _convolution(features: int, size: int, stride: int, padding: int, dtype: layers.Dtype, name: str) -> nn.Conv:

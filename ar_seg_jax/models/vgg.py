@@ -83,7 +83,7 @@ class VGG(nn.Module):
     def to_pixels(self, maps: Float[Array, 'batch map_height map_width channels'], height: int, width: int):
         """See `interfaces.Model`."""
         if self.geometry == 'paper':
-            return jax.image.resize(maps, (len(maps), height, width, maps.shape[-1]), 'linear', antialias=False)
+            return jax.image.resize(maps, (maps.shape[0], height, width, maps.shape[-1]), 'linear', antialias=False)
         return layers.upsample(maps, self.output_stride, height, width, first=self.first_cell)
 
 

@@ -1,12 +1,14 @@
 """A vision transformer as DINO, DINOv2 and timm have it."""
 
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import export
 from jaxtyping import Array, Float
 
 from ar_seg_jax import layers
@@ -208,26 +210,31 @@ def resampled(
         return position
     if resampling == 'antialias':
         return jax.image.resize(position, (height, width, position.shape[-1]), 'cubic', antialias=True)
-    rows, columns = _bicubic(grid, height), _bicubic(grid, width)
+    added = 0.1
+    if export.is_symbolic_dim(height):  # it may turn out to be that of the embedding, which then stays as it is
+        added = jnp.where((jnp.asarray(height) == grid) & (jnp.asarray(width) == grid), 0.0, added)
+    rows, columns = _bicubic(grid, height, added), _bicubic(grid, width, added)
     return jnp.einsum('hr,wc,rcd->hwd', rows, columns, position, precision='highest')
 
 
-def _bicubic(grid: int, cells: int) -> Float[np.ndarray, 'cells grid']:
-    """The share of each place of the embedding in each of the cells along one axis."""
-    places = (np.arange(cells) + 0.5) * grid / (cells + 0.1) - 0.5
-    before = np.floor(places).astype(int)
-    shares = np.zeros((cells, grid))
-    for tap in range(-1, 3):
-        weight = _cubic(np.abs(places - before - tap))
-        np.add.at(shares, (np.arange(cells), np.clip(before + tap, 0, grid - 1)), weight)
-    return shares.astype(np.float32)
+def _bicubic(grid: int, cells: int, added: Float[Array, ''] | float) -> Float[Array | np.ndarray, 'cells grid']:
+    """The share of each place of the embedding in each of the cells along one axis: constants, unless cells are symbolic.
+
+    added: to the number of cells.
+    """
+    xp = jnp if export.is_symbolic_dim(cells) else np
+    places = (xp.arange(cells) + 0.5) * grid / (cells + added) - 0.5
+    taps = xp.floor(places)[:, None] + np.arange(-1, 3)[None]
+    weights = _cubic(xp, xp.abs(places[:, None] - taps))
+    inside = xp.clip(taps, 0, grid - 1)[..., None] == np.arange(grid)[None, None]
+    return xp.sum(weights[..., None] * inside, axis=1).astype(np.float32)
 
 
-def _cubic(distance: Float[np.ndarray, 'cells'], a: float = -0.75) -> Float[np.ndarray, 'cells']:
-    """The cubic convolution kernel (Keys 1981, Equation 15), for distances of at most 2."""
+def _cubic(xp: ModuleType, distance: Float[Array | np.ndarray, '*places'], a: float = -0.75):
+    """The cubic convolution kernel (Keys 1981, Equation 15), for distances of at most 2; xp: the NumPy that computes it."""
     near = ((a + 2) * distance - (a + 3)) * distance**2 + 1
     far = a * (((distance - 5) * distance + 8) * distance - 4)
-    return np.where(distance <= 1, near, far)
+    return xp.where(distance <= 1, near, far)
 
 
 def _normalised(name: str, dtype: layers.Dtype) -> nn.LayerNorm:

@@ -48,6 +48,11 @@ def as_key(leaf: Any, wanted: jax.Array | jax.ShapeDtypeStruct) -> Any:
     return jax.random.wrap_key_data(leaf) if is_key and leaf.dtype == np.uint32 else leaf
 
 
+def by_name(tree: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The leaves of a tree of arrays that are on the host, by their paths."""
+    return {name(path): np.asarray(leaf) for path, leaf in tree_leaves_with_path(tree)}
+
+
 def name(path) -> str:
     """Of a leaf, from its path in a tree: 'params/stem/conv/kernel'."""
     return keystr(path, simple=True, separator='/')

@@ -300,8 +300,7 @@ def read_arrays(directory: Path) -> dict[str, np.ndarray]:
     for array, checksum in arrays.checksums(model).items():
         if checksum != expected.get(array):
             raise UserError(f'{directory / str(step)} is damaged: the content of model/{array} is not what was saved')
-    collections = {'params': model['params'], **model['extra']}
-    return {arrays.name(path): np.asarray(leaf) for path, leaf in tree_leaves_with_path(collections)}
+    return arrays.by_name({'params': model['params'], **model['extra']})
 
 
 @contextlib.contextmanager
