@@ -1,7 +1,8 @@
 """Label maps as polygons, in a GeoPackage file (OGC 12-128r19) for QGIS and other programs of maps.
 
-The borders of polygons are those of pixels, so neighbours share them exactly. Areas of few pixels are given to their largest
-neighbour first, by GDAL's sieve; those whose neighbours are all as small stay. Pixels without a class are in no polygon.
+The borders of polygons are those of pixels, with a corner wherever three areas meet, so neighbours share them exactly. Areas of
+few pixels are given to their largest neighbour first, by GDAL's sieve; those whose neighbours are all as small stay. Pixels
+without a class are in no polygon.
 """
 
 import contextlib
@@ -11,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int, Shaped, UInt8
 
 from ar_seg_jax.data import images, raster
 from ar_seg_jax.data.classes import Class
@@ -22,6 +23,7 @@ _SUFFIX = '.gpkg'
 _AT_ONCE = 10_000  # polygons that are written together
 _IN_PIXELS = 'pixels'  # the layer of images that lie nowhere
 
+Outlines = Shaped[np.ndarray, 'polygons']  # shapely's
 Matrix = tuple[tuple[float, float, float], tuple[float, float, float]]  # from columns and rows, and 1, to places
 _PIXELS: Matrix = ((1.0, 0.0, 0.0), (0.0, -1.0, 0.0))
 
@@ -44,7 +46,6 @@ class Layers:
 
         In memory there are a few bytes for each pixel of the map, and the polygons.
         """
-        import shapely
         from rasterio import features
 
         labels, matrix, system = _read(path)
@@ -53,7 +54,7 @@ class Layers:
             features.sieve(labels, self._least, out=labels, mask=known, connectivity=4)
         shapes, count = features.shapes(labels, mask=known, connectivity=4), 0
         while some := list(itertools.islice(shapes, _AT_ONCE)):
-            outlines = np.array([shapely.geometry.shape(shape) for shape, _ in some])
+            outlines = _with_shared_corners(_outlines([shape['coordinates'] for shape, _ in some]), labels)
             self._write(image, outlines, np.array([value for _, value in some], np.int32), matrix, system)
             count += len(some)
         return count
@@ -63,7 +64,7 @@ class Layers:
         if not self._layers:
             self._write('', np.empty(0, object), np.empty(0, np.int32), _PIXELS, None)
 
-    def _write(self, image: str, outlines: np.ndarray, numbers: np.ndarray, matrix: Matrix, system: str | None):
+    def _write(self, image: str, outlines: Outlines, numbers: Int[np.ndarray, 'polygons'], matrix: Matrix, system: str | None):
         """outlines: in columns and rows."""
         import pyogrio
         import shapely
@@ -135,6 +136,40 @@ def opened(path: Path, classes: Sequence[Class], least: int) -> Iterator[Layers]
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _outlines(shapes: Sequence[Sequence[Sequence[tuple[float, float]]]]) -> Outlines:
+    """Polygons from their rings, as GeoJSON has them."""
+    import shapely
+
+    rings = [ring for shape in shapes for ring in shape]
+    ends = (np.cumsum([0, *map(len, rings)]), np.cumsum([0, *map(len, shapes)]))
+    return shapely.from_ragged_array(shapely.GeometryType.POLYGON, np.array(list(itertools.chain.from_iterable(rings))), ends)
+
+
+def _with_shared_corners(outlines: Outlines, labels: UInt8[np.ndarray, 'height width']) -> Outlines:
+    """With a corner on a straight border too where two others begin behind it: polygons then are a valid coverage."""
+    import shapely
+
+    kind, points, (rings, polygons) = shapely.to_ragged_array(shapely.segmentize(outlines, 1.0))
+    points = points.round().astype(int)  # at all corners of pixels that a border passes
+    ends = np.zeros(len(points), bool)
+    ends[rings[:-1]] = ends[rings[1:] - 1] = True
+    turns = (np.roll(points, -1, axis=0) - points != points - np.roll(points, 1, axis=0)).any(axis=1)
+    around = np.sort([_labels_at(labels, points[:, 1] - up, points[:, 0] - left) for up in (0, 1) for left in (0, 1)], axis=0)
+    shared = (np.diff(around, axis=0) != 0).sum(axis=0) > 1
+    kept = ends | turns | shared
+    rings = np.concatenate([[0], np.cumsum(kept)])[rings]
+    return shapely.from_ragged_array(kind, points[kept].astype(float), (rings, polygons))
+
+
+def _labels_at(
+    labels: UInt8[np.ndarray, 'height width'], rows: Int[np.ndarray, 'points'], columns: Int[np.ndarray, 'points']
+) -> UInt8[np.ndarray, 'points']:
+    """VOID outside of the map."""
+    height, width = labels.shape
+    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    return np.where(inside, labels[rows.clip(0, height - 1), columns.clip(0, width - 1)], VOID).astype(np.uint8)
 
 
 def _read(path: Path) -> tuple[UInt8[np.ndarray, 'height width'], Matrix, str | None]:
