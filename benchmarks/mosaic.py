@@ -1,18 +1,21 @@
 """`predict` on a raster larger than memory: its time, its memory, a kill in the middle, and the polygons of the map.
 
-    python -m benchmarks.mosaic --workdir RUN [--side 20000] [--small 10000]
+    python -m benchmarks.mosaic --workdir RUN [--side 20000] [--small 9600]
 
-The run is one of python -m ar_seg_jax.main whose images have three channels. A GeoTIFF of `side` x `side` pixels is made here,
-in compressed tiles, of collages of textures under a light that changes from place to place, with a collar without data. It is
-segmented once without a break; then again, killed with SIGKILL when half of its rows of windows are done, and gone on with: both
-maps are compared byte by byte. A raster of `small` pixels a side says how the memory depends on the size. Then the map is turned
-into polygons. Every call is a process of its own, and its memory is the most that the process ever had. Writes
-benchmarks/results/mosaic_<side>_<platform>.json; the exit status is 1 if the maps differ.
+The run is one of python -m ar_seg_jax.main whose images have three channels. GeoTIFF files of `side` x `side` and of `small` x
+`small` pixels are made here, in compressed tiles, of collages of textures under a light that changes from place to place, with a
+corner without data. Both are segmented; together they say how time and memory depend on the size. The small one is segmented
+again, killed with SIGKILL when half of its rows of windows are done, and gone on with: both maps are compared byte by byte. The
+large map is turned into polygons. Every call is a process of its own; `cpu_seconds` are those of all its threads, whatever else
+the machine does, and its memory is the most that the process ever had. Writes benchmarks/results/mosaic_<side>_<platform>.json;
+the exit status is 1 if the maps differ.
 """
 
 import argparse
 import multiprocessing
+import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,8 +26,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import photographs, prediction, report
+from ar_seg_jax.prediction.tiling import TILE
+from benchmarks import photographs, report
 
+ROOT = Path(__file__).parents[1]
 _STRIP = 1024  # rows that are made at once
 _LEAST = 64  # pixels of a polygon
 
@@ -47,69 +52,90 @@ def make(path: Path, side: int) -> int:
     return path.stat().st_size
 
 
-def kill_half_way(workdir: Path, source: Path, output: Path, side: int) -> dict[str, Any]:
-    """Starts predict, and kills it when half of the rows of windows are done: how many, and its seconds."""
-    from ar_seg_jax.prediction import tiling
+def predict(workdir: Path, source: Path, output: Path, kill_at: int | None = None) -> dict[str, float]:
+    """A call: seconds, and the peak of resident memory, bytes. Raises RuntimeError if it failed.
 
-    partial, half = output / f'.{source.stem}_labels.tif.partial', side // tiling.TILE // 2
+    kill_at: so many rows of windows that are finished when it is killed.
+    """
     options = (f'--workdir={workdir}', f'--input={source}', f'--output={output}')
-    line = [sys.executable, '-m', 'ar_seg_jax.predict', *options]
+    partial = output / f'.{source.stem}_labels.tif.partial'
     start = time.perf_counter()
-    process = subprocess.Popen(line, cwd=prediction.ROOT, stderr=subprocess.DEVNULL)
-    while process.poll() is None and len(list(partial.glob('*.npz'))) < half:
-        time.sleep(0.01)
-    process.kill()
-    process.wait()
-    return {'rows_done': len(list(partial.glob('*.npz'))), 'seconds': time.perf_counter() - start}
+    process = subprocess.Popen([sys.executable, '-m', 'ar_seg_jax.predict', *options], cwd=ROOT, stderr=subprocess.DEVNULL)
+    if kill_at:
+        while len(list(partial.glob('*.npz'))) < kill_at:
+            time.sleep(0.1)
+        process.kill()
+    _, status, used = os.wait4(process.pid, 0)
+    if os.waitstatus_to_exitcode(status) != (-signal.SIGKILL if kill_at else 0):
+        raise RuntimeError(f'predict ended with status {os.waitstatus_to_exitcode(status)}: {options}')
+    return {
+        'seconds': time.perf_counter() - start,
+        'cpu_seconds': used.ru_utime + used.ru_stime,
+        'peak_bytes': used.ru_maxrss * 1024,  # which Linux counts in KiB
+        'rows_left': len(list(partial.glob('*.npz'))),
+    }
 
 
 def polygonise(labels: Path, path: Path) -> dict[str, float]:
-    """Seconds, and the peak of this process, of turning a map into polygons; their number and the bytes of their file."""
+    """The same of turning a map into polygons; their number, and the bytes of their file."""
     from ar_seg_jax.data.classes import numbered
     from ar_seg_jax.prediction import polygons
 
     start = time.perf_counter()
     with polygons.opened(path, numbered('class', 255), _LEAST) as layers:
         count = layers.add(labels.name, labels)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {'seconds': time.perf_counter() - start, 'peak_bytes': peak, 'polygons': count, 'bytes': path.stat().st_size}
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return {
+        'seconds': time.perf_counter() - start,
+        'cpu_seconds': used.ru_utime + used.ru_stime,
+        'peak_bytes': used.ru_maxrss * 1024,
+        'polygons': count,
+        'bytes': path.stat().st_size,
+    }
 
 
 def measure(arguments: argparse.Namespace, directory: Path) -> dict[str, Any]:
     """Everything, with inputs and outputs in a directory meanwhile."""
     large, small = directory / 'large.tif', directory / 'small.tif'
-    found: dict[str, Any] = {'bytes': make(large, arguments.side)}
-    make(small, arguments.small)
-    found['small'] = prediction.predict(arguments.workdir, small, directory / 'small')
-    found['whole'] = prediction.predict(arguments.workdir, large, directory / 'whole')
-    found['killed'] = kill_half_way(arguments.workdir, large, directory / 'killed', arguments.side)
-    found['resumed'] = prediction.predict(arguments.workdir, large, directory / 'killed')
-    whole, resumed = ((directory / name / 'large_labels.tif').read_bytes() for name in ('whole', 'killed'))
-    found |= {'map_bytes': len(whole), 'same_bytes': whole == resumed}
+    whole, killed = directory / 'whole', directory / 'killed'
+    found: dict[str, Any] = {'small_bytes': make(small, arguments.small)}
+    found['small'] = predict(arguments.workdir, small, whole)
+    found['killed'] = predict(arguments.workdir, small, killed, arguments.small // TILE // 2)
+    found['resumed'] = predict(arguments.workdir, small, killed)
+    found['same_bytes'] = len({(output / 'small_labels.tif').read_bytes() for output in (whole, killed)}) == 1
+    found['large_bytes'] = make(large, arguments.side)
+    found['large'] = predict(arguments.workdir, large, whole)
+    labels = whole / 'large_labels.tif'
+    found['map_bytes'] = labels.stat().st_size
     with ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as process:
-        found['polygons'] = process.submit(
-            polygonise, directory / 'whole' / 'large_labels.tif', directory / 'areas.gpkg'
-        ).result()
+        found['polygons'] = process.submit(polygonise, labels, directory / 'areas.gpkg').result()
     return found
 
 
 def show(found: dict[str, Any], arguments: argparse.Namespace):
     calls = {
-        f'{arguments.small} x {arguments.small}': found['small'],
-        f'{arguments.side} x {arguments.side}': found['whole'],
-        f'the rest after a kill, with {found["killed"]["rows_done"]} rows of windows done': found['resumed'],
-        f'{found["polygons"]["polygons"]} polygons': found['polygons'],
+        f'{arguments.small} x {arguments.small} pixels': found['small'],
+        f'killed with {found["killed"]["rows_left"]} rows of windows done': found['killed'],
+        'gone on with': found['resumed'],
+        f'{arguments.side} x {arguments.side} pixels': found['large'],
+        f'its {found["polygons"]["polygons"]} polygons': found['polygons'],
     }
-    rows = [(name, f'{call["seconds"]:.0f}', f'{call["peak_bytes"] / 1e9:.2f}') for name, call in calls.items()]
-    print(report.table(('raster', 'seconds', 'peak, GB'), rows))
-    print(f'\nthe same bytes after the kill: {found["same_bytes"]}; raster {found["bytes"]} bytes, map {found["map_bytes"]}')
+    rows = [
+        (name, f'{call["seconds"]:.0f}', f'{call["cpu_seconds"]:.0f}', f'{call["peak_bytes"] / 1e9:.2f}')
+        for name, call in calls.items()
+    ]
+    print(report.table(('', 'seconds', 'seconds of a core', 'peak, GB'), rows))
+    print(f'\nthe same bytes after the kill: {found["same_bytes"]}')
+    print(
+        f'bytes of the large raster {found["large_bytes"]}, its map {found["map_bytes"]}, polygons {found["polygons"]["bytes"]}'
+    )
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--workdir', type=Path, required=True)
     parser.add_argument('--side', type=int, default=20_000, help='pixels; default: %(default)s')
-    parser.add_argument('--small', type=int, default=10_000, help='pixels; default: %(default)s')
+    parser.add_argument('--small', type=int, default=9600, help='pixels, more than are read whole; default: %(default)s')
     parser.add_argument('--directory', type=Path, help='for the files meanwhile; default: a temporary one')
     arguments = parser.parse_args()
     arguments.workdir = arguments.workdir.absolute()

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int32, UInt8
 from PIL import Image, ImageOps
 
 from ar_seg_jax.data import limits, tiff
@@ -182,6 +182,12 @@ def resize(
     if image.ndim == 3 and image.shape[2] != 3:  # of four bands Pillow would premultiply the last as alpha
         return np.stack([np.array(Image.fromarray(band).resize(size, method, box)) for band in np.moveaxis(image, 2, 0)], axis=2)
     return np.array(Image.fromarray(image).resize(size, method, box))
+
+
+def places(before: int, after: int) -> Int32[np.ndarray, '{after}']:
+    """The pixel of a label map, `before` pixels long, that each pixel becomes when `resize` brings it to the length `after`."""
+    line = Image.fromarray(np.arange(before, dtype=np.int32)[None])
+    return np.array(line.resize((after, 1), Image.Resampling.NEAREST))[0]
 
 
 def nearest(image: UInt8[np.ndarray, '...'], height: int, width: int) -> UInt8[np.ndarray, '...']:

@@ -83,19 +83,13 @@ class Layers:
             'area': shapely.area(placed),
         }
         begun = system in self._layers
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # that pixels have no coordinate system
-            pyogrio.raw.write(
-                self._path,
-                shapely.to_wkb(placed),
-                list(values.values()),
-                list(values),
-                layer=self._layer(system),
-                driver='GPKG',
-                geometry_type='Polygon',
-                crs=system or None,
-                append=begun,
-            )
+        kind = {'driver': 'GPKG', 'layer': self._layer(system), 'geometry_type': 'Polygon', 'crs': system or None}
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter('ignore')  # that pixels have no coordinate system
+                pyogrio.raw.write(self._path, shapely.to_wkb(placed), list(values.values()), list(values), append=begun, **kind)
+        except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
+            raise UserError(f'{self._path}: polygons cannot be written ({error}); make room there, or choose another') from error
 
     def _layer(self, system: str | None) -> str:
         """The name of the layer of a coordinate system, '' for one that nobody named."""

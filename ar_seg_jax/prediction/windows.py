@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int, Num, UInt8
+from jaxtyping import Bool, Num, UInt8
 
 from ar_seg_jax.data import images
 from ar_seg_jax.data.classes import classes_of
@@ -35,10 +35,6 @@ class Side(NamedTuple):
         start, end = self.box(span)
         around = 0 if self.scaled == self.length else max(1, self.length / self.scaled) + 1
         return slice(max(0, math.floor(start - around)), min(self.length, math.ceil(end + around)))
-
-    def seen(self) -> Int[np.ndarray, 'length']:
-        """The pixel of the network that each pixel of the raster gets its label from, the one at its centre."""
-        return np.minimum(np.floor((np.arange(self.length) + 0.5) * (self.scaled / self.length)), self.scaled - 1).astype(int)
 
 
 class Strip(NamedTuple):
@@ -71,7 +67,7 @@ class Windows:
 
         And what a picture of the whole raster shows of this row: three channels of every `step`-th pixel.
         """
-        seen_rows, seen_columns = (side.seen() for side in self._sides)
+        seen_rows, seen_columns = (images.places(side.scaled, side.length) for side in self._sides)
         form, mapping = self._network.form, np.array(self._network.mapping)
         for span, clusters in self._network.rows(self._tile, (self._sides[0].scaled, self._sides[1].scaled), begin):
             first, last = map(int, np.searchsorted(seen_rows, (span.first, span.last)))

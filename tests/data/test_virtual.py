@@ -32,6 +32,21 @@ def test_a_mosaic_is_read_like_its_files(tmp_path, source):
     assert raster.stamps(path) == [(str(one), one.stat().st_size, one.stat().st_mtime_ns) for one in (path, source)]
 
 
+def test_a_mosaic_that_gdal_made_is_read_with_its_mask(tmp_path):
+    rasterio = pytest.importorskip('rasterio', reason='rasterio, of the extra geo, is not installed')
+    shutil = pytest.importorskip('rasterio.shutil')
+    mask = np.arange(SIZE[0] * SIZE[1]).reshape(SIZE) % 7 > 0
+    options = {'driver': 'GTiff', 'height': SIZE[0], 'width': SIZE[1], 'count': 3, 'dtype': 'uint8', 'photometric': 'RGB'}
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(tmp_path / 'a.tif', 'w', **options) as file:
+        file.write(np.moveaxis(PIXELS, 2, 0))
+        file.write_mask(mask)
+    shutil.copy(tmp_path / 'a.tif', tmp_path / 'a.vrt', driver='VRT')
+    with raster.opened(tmp_path / 'a.vrt', Form()) as opened:
+        part, covered = opened.read(slice(0, 40), slice(0, 50))
+    np.testing.assert_array_equal(part, PIXELS)
+    np.testing.assert_array_equal(covered, mask)
+
+
 def test_what_gdal_is_told_names_the_files_that_were_looked_at(tmp_path, source):
     (tmp_path / 'deeper').mkdir()
     (tmp_path / 'deeper' / 'link.tif').symlink_to(source)
