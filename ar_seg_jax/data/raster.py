@@ -22,6 +22,7 @@ from ar_seg_jax.data.prepared import Source
 
 MAX_BYTES = 2**46  # of a file
 _MAX_SIDE = 2**18  # pixels; parts that are in memory are as wide as the raster
+_BYTES_OF_A_BYTE = 10_000  # in a file, at most: a tenth of that is the most that deflate has, and parts may be empty
 _MAX_BLOCK = 2**28  # bytes of what is decoded at once
 _OPTIONS = {
     'GDAL_DISABLE_READDIR_ON_OPEN': 'EMPTY_DIR',
@@ -152,7 +153,10 @@ class Raster:
 
 
 def needs_parts(path: Path) -> bool:
-    """Whether a file is a virtual mosaic, or a TIFF file too large to be read whole; who reads a damaged one tells of it."""
+    """Whether a file is a virtual mosaic, or a TIFF file too large to be read whole.
+
+    Not one that is damaged, or says that it is larger than it can be: who reads that as an image tells of it.
+    """
     if path.suffix.lower() == virtual.SUFFIX:
         return True
     try:
@@ -161,9 +165,11 @@ def needs_parts(path: Path) -> bool:
         found = tiff.header(path)
     except DataError:
         return False
-    pixels, side = found.height * found.width, max(found.height, found.width)
-    large = pixels > Image.MAX_IMAGE_PIXELS or side > limits.MAX_SIDE
-    return large or found.bytes > tiff.MAX_BYTES or path.stat().st_size > limits.MAX_BYTES
+    size = path.stat().st_size
+    if max(found.height, found.width) > _MAX_SIDE or found.bytes > _BYTES_OF_A_BYTE * size:
+        return False
+    large = found.height * found.width > Image.MAX_IMAGE_PIXELS or max(found.height, found.width) > limits.MAX_SIDE
+    return large or found.bytes > tiff.MAX_BYTES or size > limits.MAX_BYTES
 
 
 @contextlib.contextmanager

@@ -101,6 +101,8 @@ def test_what_is_too_large_to_be_read_whole_goes_through_in_parts(tmp_path, monk
             monkeypatch.setattr(raster.limits, 'MAX_BYTES', 10_000)
     assert raster.needs_parts(path)
     assert not raster.needs_parts(tmp_path / 'a.png') and not raster.needs_parts(tmp_path / 'broken.tif')
+    monkeypatch.setattr(raster, '_BYTES_OF_A_BYTE', 0.5)
+    assert not raster.needs_parts(path)
 
 
 def test_files_that_lie_beside_a_raster_are_not_read(tmp_path):
