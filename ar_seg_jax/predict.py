@@ -10,11 +10,17 @@ of the run's evaluation of this step, or those of a file of names: --names, or n
 either, clusters have numbers. A file that cannot be read is reported and left out, and the exit status is then 1; so is one whose
 output would lie outside of --output or replace an input. Output of an earlier call is replaced.
 
+Larger TIFF files, and virtual mosaics (.vrt) of any size, go through in windows: of them there are <name>_labels.tif, and
+<name>_overlay.png of at most 2048 pixels a side. If this is interrupted, the same command goes on where it was. --polygons=FILE
+also writes the areas of all label maps as polygons (docs/maps_of_mosaics.md). Both need the packages of the extra `geo`.
+
 Where a method finds objects, ids are their numbers, 0 the background, and images of any size are brought to the one that it
 takes. There also is <name>_objects.png for every image, which shows its background, its reconstruction, boxes, and the glimpse
 of each object; and once instances.json with masks, boxes and areas, in the format of COCO (uncompressed run lengths).
 """
 
+import contextlib
+import dataclasses
 import json
 import logging
 import os
@@ -34,6 +40,10 @@ _WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the run.', require
 _INPUT = flags.DEFINE_string('input', None, 'An image, or a directory of images.', required=True)
 _OUTPUT = flags.DEFINE_string('output', None, 'Directory for the label maps.', required=True)
 _STEP = flags.DEFINE_integer('step', None, 'Step of the checkpoint; the last one if not given.')
+_POLYGONS = flags.DEFINE_string('polygons', None, 'A GeoPackage file (.gpkg) for the areas of all label maps as polygons.')
+_MIN_AREA = flags.DEFINE_integer(
+    'min_area', 64, 'Pixels of a polygon; smaller areas are given to their largest neighbour.', lower_bound=1
+)
 _NAMES = flags.DEFINE_string('names', None, 'File with names of the clusters; names.json of the run if there is one.')
 
 _AHEAD = 3  # images that are in memory: one is read, one is segmented, one is painted
@@ -48,47 +58,109 @@ class Made(NamedTuple):
     objects: list[dict[str, Any]]
 
 
+@dataclasses.dataclass
+class Written:
+    """What has been made.
+
+    taken: the files that are not to be replaced, by identity, and whose they are: inputs, and what was made of them. found: size
+    and objects of the images, by their names below `root`. layers: for polygons, if these are wanted. reading: who holds it reads
+    files or writes lines, since reading silences the warnings of all threads, and libtiff complains in pieces that would tear the
+    lines of others.
+    """
+
+    root: Path
+    directory: Path
+    taken: dict[tuple[int, int], Path]
+    layers: Any
+    found: dict[str, tuple[tuple[int, int], list[dict[str, Any]]]] = dataclasses.field(default_factory=dict)
+    reading: threading.Lock = dataclasses.field(default_factory=threading.Lock)
+
+    def tell(self, level: int, text: str):
+        from ar_seg_jax.errors import printable
+
+        with self.reading:
+            _logger.log(level, '%s', printable(text))
+
+    def add(self, path: Path, made: Made, targets: dict[str, Path]):
+        """An image whose files are written."""
+        name, words = path.relative_to(self.root).as_posix(), made.words
+        self.taken |= {_identity(target.stat()): path for target in targets.values()}
+        if self.layers:
+            with self.reading:
+                count = self.layers.add(name, targets.get('labels.tif') or targets['labels.png'])
+            words += f'; {count} polygons'
+        self.tell(logging.INFO, f'{path}: {words}')
+        self.found[name] = made.size, made.objects
+
+
 def main() -> int:
     from ar_seg_jax import files
-    from ar_seg_jax.data.limits import DataError
-    from ar_seg_jax.errors import printable
-    from ar_seg_jax.prediction import coco, lookahead, network
+    from ar_seg_jax.data import raster
+    from ar_seg_jax.prediction import coco, network, polygons
 
-    source, output = Path(_INPUT.value), Path(_OUTPUT.value)
+    source, output, areas = Path(_INPUT.value), Path(_OUTPUT.value), _POLYGONS.value and Path(_POLYGONS.value)
     inputs = _inputs(source, output)
-    root = source if source.is_dir() else source.parent
+    if areas:
+        polygons.check(areas)
     trained = network.load(Path(_WORKDIR.value), _STEP.value, _NAMES.value)
     trained.require_clusters()
     output.mkdir(parents=True, exist_ok=True)
     files.write_json(output / 'classes.json', {'classes': [entry._asdict() for entry in trained.classes]})
 
     taken = {_identity(path.stat()): path for path in inputs.values() if path.exists()}
-    # Reading silences the warnings of all threads, and libtiff complains in pieces that would tear the lines of others.
-    reading = threading.Lock()
+    large = {name: path for name, path in inputs.items() if raster.needs_parts(path)}
+    layers = polygons.opened(areas, trained.classes, _MIN_AREA.value) if areas else contextlib.nullcontext()
+    with layers as layers:
+        made = Written(source if source.is_dir() else source.parent, output, taken, layers)
+        _whole({name: path for name, path in inputs.items() if name not in large}, trained, made)
+        _in_parts(large, trained, made)
+    if trained.finds_objects:
+        content = coco.document(made.found, f'found by {trained.method.title} after step {int(trained.state.step)}')
+        files.write(output / 'instances.json', json.dumps(content).encode())
+    failed = len(inputs) - len(made.found)
+    _logger.info('%d label maps in %s, %d files could not be read', len(made.found), output, failed)
+    return 1 if failed else 0
 
-    def tell(level: int, text: str):
-        with reading:
-            _logger.log(level, '%s', printable(text))
 
-    found = {}
-    for (name, path), result in lookahead.in_order(lambda item: _made(item[1], trained, reading), inputs.items(), _AHEAD):
+def _whole(inputs: dict[str, Path], trained, written: Written):
+    """Images that fit into memory, by the names of their written."""
+    from ar_seg_jax import files
+    from ar_seg_jax.data.limits import DataError
+    from ar_seg_jax.prediction import lookahead
+
+    for (name, path), result in lookahead.in_order(lambda item: _made(item[1], trained, written.reading), inputs.items(), _AHEAD):
         try:
             made = result()
-            targets = _targets(output, name, path, made.files, taken)
+            targets = _targets(written, name, path, made.files)
         except DataError as error:
-            tell(logging.ERROR, str(error))
+            written.tell(logging.ERROR, str(error))
             continue
-        for target, content in zip(targets, made.files.values(), strict=True):
-            files.write(target, content)
-            taken[_identity(target.stat())] = path
-        tell(logging.INFO, f'{path}: {made.words}')
-        found[path.relative_to(root).as_posix()] = made.size, made.objects
-    if trained.finds_objects:
-        content = coco.document(found, f'found by {trained.method.title} after step {int(trained.state.step)}')
-        files.write(output / 'instances.json', json.dumps(content).encode())
-    failed = len(inputs) - len(found)
-    _logger.info('%d label maps in %s, %d files could not be read', len(found), output, failed)
-    return 1 if failed else 0
+        for end, target in targets.items():
+            files.write(target, made.files[end])
+        written.add(path, made, targets)
+
+
+def _in_parts(inputs: dict[str, Path], trained, written: Written):
+    """Larger rasters, one at a time."""
+    from PIL import Image
+
+    from ar_seg_jax import files
+    from ar_seg_jax.data.classes import counts_in_words
+    from ar_seg_jax.data.limits import DataError
+    from ar_seg_jax.drawing import label_maps
+    from ar_seg_jax.prediction import mosaic
+
+    for name, path in inputs.items():
+        try:
+            targets = _targets(written, name, path, ('labels.tif', 'overlay.png'))
+            found = mosaic.segment(trained, path, targets['labels.tif'], Path(_WORKDIR.value))
+        except DataError as error:
+            written.tell(logging.ERROR, str(error))
+            continue
+        picture = label_maps.overlay(found.seen, label_maps.paint(found.labels, trained.classes))
+        files.write(targets['overlay.png'], label_maps.png(Image.fromarray(picture)))
+        words = counts_in_words(found.counts[: len(trained.classes)].tolist(), int(found.counts.sum()), trained.classes)
+        written.add(path, Made(words, {}, found.size, []), targets)
 
 
 def _made(path: Path, trained, reading: threading.Lock) -> Made:
@@ -128,38 +200,40 @@ def _made(path: Path, trained, reading: threading.Lock) -> Made:
 
 def _inputs(path: Path, output: Path) -> dict[str, Path]:
     """Image files by the name of their output: the path below the input, with its ending only where that tells two apart."""
-    from ar_seg_jax.data import limits
+    from ar_seg_jax.data import images, limits, raster, virtual
     from ar_seg_jax.data.folder import find_images
 
     if not path.exists():
         raise limits.DataError(f'{path}: no such file or directory; --input is an image or a directory of images')
     if not path.is_dir():
-        limits.check_file(path)
+        limits.check_file(path, raster.MAX_BYTES)
         return {path.stem: path}
     if _real(output).is_relative_to(_real(path)):
         raise limits.DataError(
             f'--output {output} lies inside --input {path}, where its label maps would become input; choose another'
         )
-    whole = {file: file.relative_to(path) for file in find_images(path)}
+    whole = {file: file.relative_to(path) for file in find_images(path, (*images.SUFFIXES, virtual.SUFFIX))}
     names = {file: name.with_suffix('').as_posix() for file, name in whole.items()}
     while shared := {name for name, count in Counter(names.values()).items() if count > 1}:
         names = {file: whole[file].as_posix() if name in shared else name for file, name in names.items()}
     return {name: file for file, name in names.items()}
 
 
-def _targets(output: Path, name: str, path: Path, ends: Iterable[str], taken: dict[tuple[int, int], Path]) -> list[Path]:
+def _targets(written: Written, name: str, path: Path, ends: Iterable[str]) -> dict[str, Path]:
     """Where what is made of an image goes, by the ends of the names; makes the directory.
 
-    DataError if that is outside of the output, cannot be written, or is one of the files `taken`: an input, or the output
-    for another image. Files are compared by identity, since some file systems take different names for the same.
+    DataError if that is outside of the output, cannot be written, or is one of the files that are taken. Files are compared by
+    identity, since some file systems take different names for the same.
     """
     from ar_seg_jax.data.limits import DataError
 
-    targets = [output / f'{name}_{end}' for end in ends]
-    parent = targets[0].parent
-    if not _real(parent).is_relative_to(_real(output)):
-        raise DataError(f'{path}: {parent} leads out of --output {output}; remove that link or choose another directory')
-    for target in targets:
+    targets = {end: written.directory / f'{name}_{end}' for end in ends}
+    parent = next(iter(targets.values())).parent
+    if not _real(parent).is_relative_to(_real(written.directory)):
+        raise DataError(
+            f'{path}: {parent} leads out of --output {written.directory}; remove that link or choose another directory'
+        )
+    for target in targets.values():
         try:
             parent.mkdir(parents=True, exist_ok=True)
             status = target.lstat()
@@ -169,8 +243,8 @@ def _targets(output: Path, name: str, path: Path, ends: Iterable[str], taken: di
             raise DataError(f'{path}: cannot write {target} ({error.strerror})') from error
         if target.is_dir() and not target.is_symlink():
             raise DataError(f'{path}: cannot write {target}, which is a directory; choose another --output')
-        if _identity(status) in taken:
-            other = taken[_identity(status)]
+        if _identity(status) in written.taken:
+            other = written.taken[_identity(status)]
             raise DataError(f'{path}: {target} would replace {other}, or what was made for it; rename one of the two')
     return targets
 

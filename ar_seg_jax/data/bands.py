@@ -29,11 +29,19 @@ def read(path: Path, channels: int) -> Num[np.ndarray, 'height width {channels}'
     With 3 channels an alpha band is dropped, and the last of fewer bands repeated, as that of greyscale images. DataError unless
     it then has so many bands, of real numbers of at most 32 bits.
     """
-    stored = tiff.read(path) if tiff.is_tiff(path) else _through_pillow(path)
+    if tiff.is_tiff(path):
+        return fitting(tiff.read(path), channels, tiff.has_alpha(path), path)
+    return fitting(_through_pillow(path), channels, True, path)
+
+
+def fitting(
+    stored: Shaped[np.ndarray, 'height width _'], channels: int, alpha: bool, path: Path
+) -> Num[np.ndarray, 'height width {channels}']:
+    """All bands of an image as `read` has them. alpha: whether the last one says how opaque pixels are."""
     if stored.dtype.kind not in 'uif' or stored.dtype.itemsize > 4:
         raise DataError(f'{path}: expected numbers of 8, 16 or 32 bits, found {stored.dtype}; convert the image first')
     if channels == _COLOURS:
-        stored = _three(stored, path)
+        stored = _three(stored, alpha)
     if stored.shape[2] != channels:
         advice = f'set --config.data.channels={stored.shape[2]}' if _COLOURS <= stored.shape[2] <= MOST else 'remove some'
         raise DataError(
@@ -92,9 +100,9 @@ def to_8_bits(stored: Num[np.ndarray, '*size channels'], ranges: Ranges) -> UInt
     return found
 
 
-def _three(stored: Shaped[np.ndarray, 'height width _'], path: Path) -> Shaped[np.ndarray, 'height width _']:
+def _three(stored: Shaped[np.ndarray, 'height width _'], alpha: bool) -> Shaped[np.ndarray, 'height width _']:
     count = stored.shape[2]
-    if count in (2, 4) and (not tiff.is_tiff(path) or tiff.has_alpha(path)):
+    if count in (2, 4) and alpha:
         count -= 1
     return stored[..., np.minimum(np.arange(max(count, _COLOURS)), count - 1)]
 

@@ -55,7 +55,12 @@ def classes_of(clusters: Integer[np.ndarray, '*shape'], mapping: Integer[np.ndar
 
 def in_words(labels: Integer[np.ndarray, 'height width'], classes: Sequence[Class]) -> str:
     """Share of the pixels of each class, the largest first."""
-    shares = sorted(((float((labels == index).mean()), entry.name) for index, entry in enumerate(classes)), reverse=True)
+    return counts_in_words([int((labels == index).sum()) for index in range(len(classes))], labels.size, classes)
+
+
+def counts_in_words(counts: Sequence[int], pixels: int, classes: Sequence[Class]) -> str:
+    """The same, of a label map with so many pixels, and so many of each class."""
+    shares = sorted(((count / pixels, entry.name) for count, entry in zip(counts, classes, strict=True)), reverse=True)
     return ', '.join(f'{name} {share:.0%}' for share, name in shares if share)
 
 

@@ -1,5 +1,6 @@
 """Where a file has no data: collars of mosaics, clouds that were cut out, transparent pixels."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,21 +14,29 @@ from ar_seg_jax.data.limits import DataError
 def covered(path: Path, image: Num[np.ndarray, 'height width channels']) -> Bool[np.ndarray, 'height width'] | None:
     """Whether the pixels of an image, as `Form.read` has it, show anything; None if all of them do.
 
-    They do not where they are fully transparent, where all bands have the value that GDAL calls nodata, or where one of them is
-    no number. DataError for a damaged file.
+    They do not where they are fully transparent, where the mask in a TIFF file says so, where all bands have the value that GDAL
+    calls nodata, or where one of them is no number. DataError for a damaged file.
     """
-    known = [~np.isnan(image).any(axis=-1)] if image.dtype.kind == 'f' else []
     if tiff.is_tiff(path):
-        if (value := tiff.nodata(path)) is not None:
-            known.append((image != value).any(axis=-1))
+        known = with_values(image, tiff.nodata(path))
         if tiff.has_alpha(path) and image.shape[2] == 3:
             known.append(tiff.read(path)[..., -1] > 0)
+        if (mask := tiff.mask(path)) is not None:
+            known.append(mask)
     else:
-        known += _opaque(path)
+        known = _opaque(path)
     if any(one.shape != image.shape[:2] for one in known):
-        raise DataError(f'{path}: an alpha band of another size than the image; rewrite the file')
+        raise DataError(f'{path}: an alpha band or a mask of another size than the image; rewrite the file')
     every = np.logical_and.reduce(known) if known else np.array(True)
     return None if every.all() else every
+
+
+def with_values(
+    image: Num[np.ndarray, 'height width channels'], nodata: float | Sequence[float] | None
+) -> list[Bool[np.ndarray, 'height width']]:
+    """Whether pixels are numbers, and whether they are not `nodata`, of the image or of each band; empty if all must be."""
+    known = [~np.isnan(image).any(axis=-1)] if image.dtype.kind == 'f' else []
+    return known if nodata is None else [*known, (image != np.asarray(nodata)).any(axis=-1)]
 
 
 def _opaque(path: Path) -> list[Bool[np.ndarray, 'height width']]:

@@ -231,7 +231,7 @@ def _tell_bands(path: Path, channels: int):
             _logger.warning('%s has %d bands, of which three are read; --config.data.channels=%d reads all', path, found, found)
 
 
-def find_images(directory: Path) -> list[Path]:
+def find_images(directory: Path, suffixes: Sequence[str] = images.SUFFIXES) -> list[Path]:
     """What is called like an image below a directory, sorted, hidden ones left out; DataError if there is none.
 
     Links to nowhere and pipes are found too, so that whoever reads them says what is wrong with them.
@@ -239,10 +239,10 @@ def find_images(directory: Path) -> list[Path]:
     found = sorted(
         path
         for path in directory.rglob('*')
-        if path.suffix.lower() in images.SUFFIXES and not path.is_dir() and not _hidden(path, directory)
+        if path.suffix.lower() in suffixes and not path.is_dir() and not _hidden(path, directory)
     )
     if not found:
-        raise DataError(f'{directory}: no images found; expected files ending in {", ".join(images.SUFFIXES)}')
+        raise DataError(f'{directory}: no images found; expected files ending in {", ".join(suffixes)}')
     return found
 
 

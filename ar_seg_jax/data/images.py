@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int32, UInt8
 from PIL import Image, ImageOps
 
 from ar_seg_jax.data import limits, tiff
@@ -22,12 +22,13 @@ from ar_seg_jax.data.limits import DataError
 from ar_seg_jax.interfaces import VOID
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.tif', '.tiff', '.bmp', '.webp')
+Box = tuple[float, float, float, float]  # left, top, right and bottom, in pixels
 _CONVERTIBLE = ('1', 'L', 'LA', 'P', 'PA', 'RGB', 'RGBA', 'RGBX', 'CMYK', 'YCbCr', 'LAB', 'HSV')
 
 
 def check_rescaled(path: Path, image: np.ndarray, factor: float, shorter_side: int = 0):
     """DataError if the image is too large to be worked on at the scale that `rescale` would bring it to."""
-    width, height = _rescaled(image, factor, shorter_side)
+    height, width = rescaled_size(*image.shape[:2], factor, shorter_side)
     scale = f'with {shorter_side} pixels on its shorter side' if shorter_side else f'at {factor} times its size'
     limits.check_size(f'{path} {scale}', height, width)
 
@@ -157,8 +158,7 @@ def rescale(
 
     shorter_side: pixels that the shorter side gets instead, if not 0.
     """
-    width, height = _rescaled(image, factor, shorter_side)
-    return resize(image, height, width, label)
+    return resize(image, *rescaled_size(*image.shape[:2], factor, shorter_side), label)
 
 
 def square(image: UInt8[np.ndarray, '...'], side: int, label: bool = False) -> UInt8[np.ndarray, '...']:
@@ -176,15 +176,23 @@ def middle(image: UInt8[np.ndarray, '...'], side: int) -> UInt8[np.ndarray, '...
     return image[row : row + side, column : column + side]
 
 
-def resize(image: UInt8[np.ndarray, '...'], height: int, width: int, label: bool = False) -> UInt8[np.ndarray, '...']:
-    """The same at a given size."""
-    if image.shape[:2] == (height, width):
+def resize(
+    image: UInt8[np.ndarray, '...'], height: int, width: int, label: bool = False, box: Box | None = None
+) -> UInt8[np.ndarray, '...']:
+    """The same at a given size; or a part of it, with antialiasing by what is beside it."""
+    if image.shape[:2] == (height, width) and box in (None, (0, 0, width, height)):
         return image
     size = width, height
     method = Image.Resampling.NEAREST if label else Image.Resampling.BILINEAR
     if image.ndim == 3 and image.shape[2] != 3:  # of four bands Pillow would premultiply the last as alpha
-        return np.stack([np.array(Image.fromarray(band).resize(size, method)) for band in np.moveaxis(image, 2, 0)], axis=2)
-    return np.array(Image.fromarray(image).resize(size, method))
+        return np.stack([np.array(Image.fromarray(band).resize(size, method, box)) for band in np.moveaxis(image, 2, 0)], axis=2)
+    return np.array(Image.fromarray(image).resize(size, method, box))
+
+
+def places(before: int, after: int) -> Int32[np.ndarray, '{after}']:
+    """The pixel of a label map, `before` pixels long, that each pixel becomes when `resize` brings it to the length `after`."""
+    line = Image.fromarray(np.arange(before, dtype=np.int32)[None])
+    return np.array(line.resize((after, 1), Image.Resampling.NEAREST))[0]
 
 
 def nearest(image: UInt8[np.ndarray, '...'], height: int, width: int) -> UInt8[np.ndarray, '...']:
@@ -202,7 +210,7 @@ def resample(image: UInt8[np.ndarray, '...'], factor: float, label: bool = False
     Pixel i of the result is centred at (i + 1/2) / factor - 1/2 for images, and is pixel floor(i / factor) of label maps.
     OpenCV's fixed-point weights can differ by one level.
     """
-    width, height = _rescaled(image, factor)
+    height, width = rescaled_size(*image.shape[:2], factor)
     if label:
         rows, columns = (np.minimum(np.floor(np.arange(size) / factor), last - 1).astype(int)
                          for size, last in zip((height, width), image.shape, strict=False))  # fmt: skip
@@ -217,12 +225,11 @@ def resample(image: UInt8[np.ndarray, '...'], factor: float, label: bool = False
     return np.round(blended).astype(np.uint8)
 
 
-def _rescaled(image: np.ndarray, factor: float, shorter_side: int = 0) -> tuple[int, int]:
-    """Width and height at `factor` times the size or, if not 0, with a `shorter_side`; the longer is then rounded down."""
+def rescaled_size(height: int, width: int, factor: float, shorter_side: int = 0) -> tuple[int, int]:
+    """Height and width at `factor` times the size or, if not 0, with a `shorter_side`; the longer is then rounded down."""
     if shorter_side:
-        height, width = image.shape[:2]
-        return shorter_side * width // min(height, width), shorter_side * height // min(height, width)
-    return max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor))
+        return shorter_side * height // min(height, width), shorter_side * width // min(height, width)
+    return max(1, round(height * factor)), max(1, round(width * factor))
 
 
 def encode_png(array: UInt8[np.ndarray, '...']) -> bytes:

@@ -17,7 +17,7 @@ from ar_seg_jax.errors import UserError
 # Whatever a file is called. Pillow knows dozens more, each a parser to trust, and for EPS it starts Ghostscript.
 FORMATS = ('JPEG', 'PNG', 'TIFF', 'BMP', 'WEBP')
 MAX_SIDE = 65_535  # pixels, the most that JPEG has; the work on a needle grows with its length, not with its pixels
-_MAX_BYTES = 2**31  # of a file; parsers read parts of it, or all, at once
+MAX_BYTES = 2**31  # of a file; parsers read parts of it, or all, at once
 _PIXELS_OF_A_BYTE = 512  # of a JPEG at most: each 8 x 8 of them take a bit at least, since Huffman codes do
 _MAX_SCANS = 100  # of a progressive JPEG, libtiff's limit; each goes over all pixels and may take a few bytes of the file
 
@@ -52,7 +52,7 @@ class DataError(UserError):
     """An input file or folder that cannot be used; the message names it, what was found and what to do."""
 
 
-def check_file(path: Path, most: int = _MAX_BYTES):
+def check_file(path: Path, most: int = MAX_BYTES):
     """DataError unless this is a regular file, of at most so many bytes: a pipe would be waited for, a device never end."""
     try:
         status = path.stat()

@@ -92,12 +92,30 @@ class Network:
 
     def in_tiles(self, image: Image) -> UInt8[np.ndarray, 'height width']:
         """The same of an image that is at the scale of the training already."""
-        if self.method.image_size or not self.method.tiled:
+        if not self.takes_tiles:
             return self._compiled('clusters')(image)
-        reach, stride = self.method.reach, self.method.output_stride
-        if reach is None or reach > tiling.MARGIN:
-            return tiling.blend(self._compiled('scores'), image, stride)
-        return tiling.segment(self._compiled('clusters'), image, stride)
+        if self._blended:
+            return tiling.blend(self._compiled('scores'), image, self.method.output_stride)
+        return tiling.segment(self._compiled('clusters'), image, self.method.output_stride)
+
+    def rows(self, read: tiling.Read, size: tuple[int, int], begin: int = 0) -> tiling.Rows:
+        """The same of an image of some height and width that need not fit into memory, row of tiles by row of tiles, from one on.
+
+        `read` gives what a tile sees, at the scale of the training. Only for a network that `takes_tiles`.
+        """
+        if self._blended:
+            return tiling.blend_rows(self._compiled('scores'), read, size, self.method.output_stride, begin)
+        return tiling.segment_rows(self._compiled('clusters'), read, size, self.method.output_stride, begin)
+
+    @property
+    def takes_tiles(self) -> bool:
+        """Whether it segments large images in parts; other networks want to see them whole."""
+        return not self.method.image_size and self.method.tiled
+
+    @property
+    def _blended(self) -> bool:
+        """Whether it looks further than the margin of a tile."""
+        return self.method.reach is None or self.method.reach > tiling.MARGIN
 
     def require_clusters(self):
         """UserError if the method predicts none."""
