@@ -26,6 +26,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from ar_seg_jax import cli, processes
+from ar_seg_jax.config_files import config_file
 from ar_seg_jax.errors import UserError
 
 _logger = logging.getLogger('ar_seg_jax.explore')  # the module itself runs as __main__
@@ -36,7 +37,7 @@ _CLUSTERS = flags.DEFINE_list('clusters', ['2', '3', '4', '5', '6'], 'Numbers of
 _SEEDS = flags.DEFINE_integer('seeds', 2, 'Runs of each number, from other random numbers; two can be compared.', lower_bound=1)
 _MINUTES = flags.DEFINE_float('minutes', 10, 'What all runs may take.', lower_bound=0)
 _CONFIG = config_flags.DEFINE_config_file(
-    'config', 'configs/mixture_folder.py', 'Config of the runs; --config.key=value sets a key.'
+    'config', str(config_file('mixture_folder')), 'Config of the runs; --config.key=value sets a key.'
 )
 _IMAGES = 40  # that runs are ranked by
 
@@ -55,7 +56,7 @@ class _Run(NamedTuple):
 def main() -> int:
     numbers = _numbers(_CLUSTERS.value)
     if set(overrides := config_flags.get_override_values(flags.FLAGS['config'])) & {'seed', 'method.num_clusters', 'data.root'}:
-        raise UserError('--config.seed, .method.num_clusters and .data.root are set here: take --seeds, --clusters and --root')
+        raise UserError('--config.seed, .method.num_clusters and .data.root are set here; give --seeds, --clusters and --root')
     directory = Path(_WORKDIR.value)
     # The first seed of all numbers comes first, so that an early end leaves one of each.
     wanted = [_Run(number, seed) for seed, number in itertools.product(range(_SEEDS.value), numbers)]
@@ -64,6 +65,8 @@ def main() -> int:
             trained = _train(wanted, directory, overrides, children)
     except processes.Stopped:
         return os.EX_TEMPFAIL
+    if len(trained) < 2:
+        raise UserError(f'one run fits into --minutes={_MINUTES.value:g}, and two can be compared; give it more time')
     _show(trained, directory)
     return 0
 

@@ -51,7 +51,7 @@ ALLOWED = {
     'predict': {'cli', 'data', 'drawing', 'errors', 'files', 'interfaces', 'prediction'},
     'export': {'cli', 'exporting', 'files', 'prediction', 'runs'},
     'select': {'choosing', 'cli', 'errors', 'files'},
-    'explore': {'choosing', 'cli', 'errors', 'files', 'processes', 'reporting', 'runs'},
+    'explore': {'choosing', 'cli', 'config_files', 'errors', 'files', 'processes', 'reporting', 'runs'},
     'merge': {'choosing', 'cli', 'errors', 'files', 'runs'},
     'sweep': {'cli', 'errors', 'files', 'processes', 'runs', 'sweeping'},
     'figures': {'cli', 'data', 'drawing', 'errors', 'files', 'prediction'},
