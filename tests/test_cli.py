@@ -37,10 +37,8 @@ def test_ar_seg_alone_names_its_commands(monkeypatch, capsys, arguments, status)
     with pytest.raises(SystemExit) as ended:
         cli.ar_seg()
     assert ended.value.code == status
-    assert (
-        capsys.readouterr().out
-        == 'usage: ar-seg {train,evaluate,score,predict,report,sweep,figures,convert,clean,doctor} --help\n'
-    )
+    names = 'train,evaluate,score,predict,report,export,sweep,select,merge,explore,figures,convert,clean,doctor'
+    assert capsys.readouterr().out == f'usage: ar-seg {{{names}}} --help\n'
 
 
 @pytest.mark.parametrize(
@@ -56,7 +54,7 @@ def test_an_unknown_command_is_refused_with_the_one_that_was_meant(monkeypatch, 
     with pytest.raises(SystemExit) as ended:
         cli.ar_seg()
     assert ended.value.code == 2
-    names = 'clean, convert, doctor, evaluate, figures, predict, report, score, sweep, train'
+    names = 'clean, convert, doctor, evaluate, explore, export, figures, merge, predict, report, score, select, sweep, train'
     assert capsys.readouterr().err == f'error: ar-seg: there is no {name!r}, the names are {names}{meant}\n'
 
 
