@@ -27,6 +27,7 @@ from ml_collections import config_flags
 
 from ar_seg_jax import cli, processes
 from ar_seg_jax.config_files import config_file
+from ar_seg_jax.configuration import differences, in_words
 from ar_seg_jax.errors import UserError
 
 _logger = logging.getLogger('ar_seg_jax.explore')  # the module itself runs as __main__
@@ -39,6 +40,7 @@ _MINUTES = flags.DEFINE_float('minutes', 10, 'What all runs may take.', lower_bo
 _CONFIG = config_flags.DEFINE_config_file(
     'config', str(config_file('mixture_folder')), 'Config of the runs; --config.key=value sets a key.'
 )
+_OWN = {'seed', 'method.num_clusters', 'data.root', 'data.labels'}  # keys that are set here
 _IMAGES = 40  # that runs are ranked by
 
 
@@ -55,11 +57,14 @@ class _Run(NamedTuple):
 
 def main() -> int:
     numbers = _numbers(_CLUSTERS.value)
-    if set(overrides := config_flags.get_override_values(flags.FLAGS['config'])) & {'seed', 'method.num_clusters', 'data.root'}:
-        raise UserError('--config.seed, .method.num_clusters and .data.root are set here; give --seeds, --clusters and --root')
+    overrides = config_flags.get_override_values(flags.FLAGS['config'])
+    if found := sorted(_OWN.intersection(overrides)):
+        raise UserError(f'--config.{found[0]} is set by explore: give --seeds, --clusters and --root; label maps are not read')
     directory = Path(_WORKDIR.value)
     # The first seed of all numbers comes first, so that an early end leaves one of each.
     wanted = [_Run(number, seed) for seed, number in itertools.product(range(_SEEDS.value), numbers)]
+    if len(wanted) < 2:
+        raise UserError('one run cannot be compared with others: give more numbers of --clusters, or --seeds=2')
     try:
         with processes.Children() as children:
             trained = _train(wanted, directory, overrides, children)
@@ -101,7 +106,7 @@ def _run(one: _Run, directory: Path, overrides: Mapping[str, object], children: 
     if status := children.run(command, log):
         lines = [line for line in log.read_text(errors='replace').splitlines() if line.strip()]
         raise UserError(f'{one.name} ended with status {status}, see {log}: {(lines or ["it is empty"])[-1]}')
-    files.write_json(_done(one, directory), {'command': command})
+    files.write_json(_done(one, directory), _made(one, overrides))
 
 
 def _is_trained(one: _Run, directory: Path, overrides: Mapping[str, object]) -> bool:
@@ -111,8 +116,8 @@ def _is_trained(one: _Run, directory: Path, overrides: Mapping[str, object]) -> 
     done = _done(one, directory)
     if not done.exists():
         return False
-    if files.read_json(done).get('command') != _command(one, directory, overrides):
-        raise UserError(f'{directory}: {one.name} was made with other options; use another --workdir')
+    if unlike := differences(files.read_json(done), _made(one, overrides)):
+        raise UserError(f'{directory} holds another exploration: {in_words(unlike, one.name, "this one")}. Use another --workdir')
     return True
 
 
@@ -121,10 +126,16 @@ def _done(one: _Run, directory: Path) -> Path:
     return directory / f'{one.name}.done.json'
 
 
-def _command(one: _Run, directory: Path, overrides: Mapping[str, object]) -> list[str]:
+def _made(one: _Run, overrides: Mapping[str, object]) -> dict[str, object]:
+    """How a run is made, for JSON."""
     chosen = {'data.root': str(Path(_ROOT.value).absolute()), 'data.labels': False, 'method.num_clusters': one.clusters}
-    options = [f'--config.{key}={value}' for key, value in ({**overrides, **chosen, 'seed': one.seed}).items()]
-    file = config_flags.get_config_filename(flags.FLAGS['config'])
+    options = {key: str(value) for key, value in {**overrides, **chosen, 'seed': one.seed}.items()}
+    return {'config': Path(config_flags.get_config_filename(flags.FLAGS['config'])).name, **options}
+
+
+def _command(one: _Run, directory: Path, overrides: Mapping[str, object]) -> list[str]:
+    made, file = _made(one, overrides), config_flags.get_config_filename(flags.FLAGS['config'])
+    options = [f'--config.{key}={value}' for key, value in made.items() if key != 'config']
     return [sys.executable, '-m', 'ar_seg_jax.main', '--config', file, *options, '--workdir', str(directory / one.name)]
 
 

@@ -19,6 +19,7 @@ from typing import Any
 from absl import flags
 
 from ar_seg_jax import cli
+from ar_seg_jax.errors import UserError
 
 _logger = logging.getLogger('ar_seg_jax.export')  # the module itself runs as __main__
 
@@ -39,6 +40,7 @@ def main():
     from ar_seg_jax.prediction import network as networks
     from ar_seg_jax.runs import workdir
 
+    _refuse_idle_flags()
     directory = files.expanded(_WORKDIR.value)
     network = networks.load(directory, _STEP.value, _NAMES.value)
     content, details = _FORMATS[_FORMAT.value](network)
@@ -47,6 +49,15 @@ def main():
     files.write(path, content)
     files.write_json(path.with_name(f'{path.name}.json'), told)
     _logger.info('%s (%.1f MB), and %s.json', path, len(content) / 1e6, path.name)
+
+
+def _refuse_idle_flags():
+    """UserError for what another format would need."""
+    idle = {'stablehlo': {'--resolution': _RESOLUTION.value}, 'onnx': {},
+            'safetensors': {'--resolution': _RESOLUTION.value, '--tile_size': _TILE_SIZE.value}}  # fmt: skip
+    for name, value in idle[_FORMAT.value].items():
+        if value is not None:
+            raise UserError(f'{name}={value} says nothing about --format={_FORMAT.value}; leave it out')
 
 
 def _stablehlo(network) -> tuple[bytes, dict[str, Any]]:

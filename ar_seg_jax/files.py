@@ -59,7 +59,9 @@ def read(path: Path) -> bytes:
 
 
 def require_plain(directory: Path):
-    """UserError if anything in a directory is neither a directory nor a regular file, as a link or a pipe is."""
+    """UserError if a directory is a link, or anything in it neither a directory nor a regular file, as a link or a pipe is."""
+    if directory.is_symlink():
+        raise UserError(f'{directory} is a link, which is not read; put the directory itself there')
     with os.scandir(directory) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
@@ -71,10 +73,16 @@ def require_plain(directory: Path):
 
 def _plain(path: Path, flags: int) -> int:
     """The descriptor of a regular file that is opened without following a link, or waiting for a pipe."""
-    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    try:
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    except OSError as error:
+        words = {errno.ELOOP: 'a link, which is not followed', errno.ENXIO: 'a pipe that nobody reads'}.get(error.errno)
+        if not words:
+            raise
+        raise OSError(error.errno, f'expected a regular file, found {words}; put the file itself there') from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError(errno.EINVAL, 'no regular file')
+        raise OSError(errno.EINVAL, 'expected a regular file, found a pipe or a device; put a file there')
     return descriptor
 
 

@@ -5,8 +5,9 @@
 
 Clusters that are outlines join their neighbour; then those become one whose difference says least about the cluster some pixels
 further (ar_seg_jax/choosing/merging.py), on images of the training split. The file is names.json in the directory of the run, or
---output: `predict`, `evaluate` and the page of the run then have the merged clusters, see docs/report.md. A file that is there is
-not replaced.
+--output: `predict`, exports and the page of the run then have the merged clusters, see docs/report.md. `evaluate` goes on with
+all clusters, since it scores names that labels have; `score --matching one-to-one` takes what `predict` wrote. A file that is
+there is not replaced.
 """
 
 from pathlib import Path

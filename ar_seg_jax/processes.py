@@ -76,7 +76,11 @@ class Children:
         with log.open('ab') as output:
             output.write(f'$ {shlex.join(command)}\n'.encode())
             output.flush()
-            status = self.wait(self.begin(command, output=output))
+            return self.ended(self.begin(command, output=output))
+
+    def ended(self, child: subprocess.Popen) -> int:
+        """The exit status of a child as `wait` gives it; raises Stopped as `run` does."""
+        status = self.wait(child)
         if status == os.EX_TEMPFAIL:
             self.stop(signal.SIGTERM)
         if status == os.EX_TEMPFAIL or (self._stopping and status):

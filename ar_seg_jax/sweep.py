@@ -76,7 +76,10 @@ def _make(table, sweep) -> tuple[bool, bool]:
     if complete and _PICTURES.value:
         _draw(table, sweep, seeds[0], outcomes)
     if complete and _SELECT.value:
-        failed |= _select(table, sweep, outcomes)
+        try:
+            failed |= _select(table, sweep, outcomes)
+        except processes.Stopped:
+            complete = False
     return complete, failed
 
 
@@ -107,14 +110,20 @@ def _draw(table, sweep, seed, outcomes):
 
 
 def _select(table, sweep, outcomes) -> bool:
-    """Ranks what was trained, in a process of its own, since this one leaves the devices to the runs; whether that failed."""
+    """Ranks what was trained, in a process of its own, since this one leaves the devices to the runs; whether that failed.
+
+    Raises Stopped if a signal asked for the end.
+    """
     from ar_seg_jax.sweeping import state
 
     trained = [str(state.directory_of(sweep.directory, key)) for key, outcome in outcomes.items() if not outcome.trained]
+    if len(trained) < 2:
+        _logger.warning('%s has fewer than two trained runs, so there is nothing to rank', table.name)
+        return False
     path = state.table(sweep.directory, f'{table.name}_select', 'md')
     arguments = [f'--output={path}', *(f'--workdir={directory}' for directory in sorted(trained))]
     with processes.Children() as children:
-        return bool(children.wait(children.begin([sys.executable, '-m', 'ar_seg_jax.select', *arguments])))
+        return bool(children.ended(children.begin([sys.executable, '-m', 'ar_seg_jax.select', *arguments])))
 
 
 def _load(overrides: Mapping[str, Any], file: str) -> dict[str, Any]:

@@ -34,6 +34,7 @@ def test_what_is_added_to_or_read_is_a_regular_file_and_no_link(tmp_path):
             with pytest.raises(OSError) as caught:
                 attempt(tmp_path / name)
             assert caught.value.filename == str(tmp_path / name)
+            assert caught.value.strerror.startswith(f'expected a regular file, found a {name}')
     assert files.read(tmp_path / 'victim') == b'kept'
     files.append(tmp_path / 'victim', b'more')
     assert files.read(tmp_path / 'victim') == b'keptmore'

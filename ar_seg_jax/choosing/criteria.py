@@ -11,8 +11,9 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from sklearn import metrics
 
+from ar_seg_jax.evaluation.shapes import REACH
+
 DISTANCE = 8  # pixels
-_REACH = 2  # pixels, across which another cluster makes a pixel thin, as in `evaluation.shapes`
 
 Masks = Sequence[Bool[np.ndarray, '_ _']]
 Maps = Sequence[UInt8[np.ndarray, '_ _']]  # of images of any sizes
@@ -23,14 +24,14 @@ class Look:
     """What a network makes of some images.
 
     counted: which of their pixels have data; the others are in no criterion. clusters: of their pixels. mirrored: those of the
-    images mirrored left to right, mirrored back. paled: those of the images with less contrast. features: of some places in all
-    images, one after another. places: the clusters there.
+    images mirrored left to right, mirrored back. low_contrast: those of the images with less contrast. features: of some places
+    in all images, one after another. places: the clusters there.
     """
 
     counted: Masks
     clusters: Maps
     mirrored: Maps
-    paled: Maps
+    low_contrast: Maps
     features: Float[np.ndarray, 'places depth']
     places: UInt8[np.ndarray, 'places']
 
@@ -40,8 +41,8 @@ class Criteria:
     """Of a run, on the same images as of all runs that it is compared with; 1 is the most that each can be.
 
     neighbours: mutual information of the clusters of pixels that are 8 pixels apart, as a share of their entropy.
-    mirrored, paled: agreement of the clusters of an image and of its mirror image, or of it with less contrast, beyond that by
-        chance (Cohen's kappa).
+    mirrored, low_contrast: agreement of the clusters of an image and of its mirror image, or of it with less contrast, beyond
+        that by chance (Cohen's kappa).
     compact: share of pixels with no other cluster within 2 pixels along rows and columns.
     silhouette: mean silhouette (Rousseeuw 1987) of features, by cluster; down to -1.
     seeds: mean agreement with the runs that differ in the seed only (adjusted Rand index), whatever their clusters are called;
@@ -50,7 +51,7 @@ class Criteria:
 
     neighbours: float
     mirrored: float
-    paled: float
+    low_contrast: float
     compact: float
     silhouette: float
     seeds: float | None = None
@@ -60,7 +61,7 @@ NAMES = tuple(field.name for field in dataclasses.fields(Criteria))
 TITLES = {
     'neighbours': f'what pixels {DISTANCE} apart tell of each other',
     'mirrored': 'same clusters in mirror images',
-    'paled': 'same clusters with less contrast',
+    'low_contrast': 'same clusters with less contrast',
     'compact': 'pixels away from other clusters',
     'silhouette': 'silhouette of features',
     'seeds': 'agreement of seeds',
@@ -69,11 +70,11 @@ TITLES = {
 
 def of_look(look: Look) -> Criteria:
     """All of them but `seeds`."""
-    several = len(np.unique(look.places)) > 1
+    several = 1 < len(np.unique(look.places)) < len(look.places)
     return Criteria(
         neighbours=_neighbours(look),
         mirrored=_kappa(_joined(look.clusters, look), _joined(look.mirrored, look)),
-        paled=_kappa(_joined(look.clusters, look), _joined(look.paled, look)),
+        low_contrast=_kappa(_joined(look.clusters, look), _joined(look.low_contrast, look)),
         compact=_compact(look),
         silhouette=float(metrics.silhouette_score(look.features, look.places)) if several else 0.0,
     )
@@ -114,7 +115,7 @@ def _compact(look: Look) -> float:
 def _alone(clusters: np.ndarray, counted: np.ndarray) -> Bool[np.ndarray, 'height width']:
     """Where no counted pixel of another cluster is near."""
     alone = np.ones(clusters.shape, bool)
-    for step in range(1, _REACH + 1):
+    for step in range(1, REACH + 1):
         for axis in (0, 1):
             of_axis, seen, found = (np.moveaxis(array, axis, 0) for array in (clusters, counted, alone))
             differs = (of_axis[step:] != of_axis[:-step]) & seen[step:] & seen[:-step]

@@ -15,7 +15,7 @@ from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Method, ModelState
 
 PLACES = 2000  # of all images together, whose features are compared
-_CONTRAST = 0.8  # of paled images: this share of the distance to a middle grey
+_CONTRAST = 0.8  # of images with less contrast: this share of the distance to a middle grey
 
 Image = UInt8[np.ndarray, 'height width channels']
 
@@ -36,14 +36,16 @@ def look(method: Method, state: ModelState, images: Sequence[Shown]) -> Look:
         raise UserError(f'{method.title} predicts no clusters, so there is nothing to choose by')
     predict = _predict(method, sharding.local(state))
     rng = np.random.default_rng(0)
-    seen = [predict(image) for image, _ in images]
-    each = -(-PLACES // len(images))
-    drawn = [_drawn(rng, counted, *found, each) for (_, counted), found in zip(images, seen, strict=True)]
+    maps, drawn = [], []
+    for image, counted in images:
+        clusters, features = predict(image)
+        maps.append(clusters)
+        drawn.append(_drawn(rng, counted, clusters, features, -(-PLACES // len(images))))
     return Look(
         [counted for _, counted in images],
-        [clusters for clusters, _ in seen],
+        maps,
         [predict(np.ascontiguousarray(image[:, ::-1]))[0][:, ::-1] for image, _ in images],
-        [predict(_paled(image))[0] for image, _ in images],
+        [predict(_with_low_contrast(image))[0] for image, _ in images],
         *(np.concatenate(parts) for parts in zip(*drawn, strict=True)),
     )
 
@@ -78,6 +80,6 @@ def _drawn(
     return features[rows, columns][there], clusters[middles][there]
 
 
-def _paled(image: Image) -> Image:
+def _with_low_contrast(image: Image) -> Image:
     middle = np.float32(127.5)
     return np.round(middle + _CONTRAST * (image - middle)).astype(np.uint8)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
+from scipy import special
 
 from ar_seg_jax.choosing.criteria import pairs
 from ar_seg_jax.evaluation import shapes
@@ -35,11 +36,39 @@ def groups(maps: Sequence[Map], found: Sequence[Shape], distance: int, count: in
         outline = shapes.is_outline(shape, [*found[:number], *found[number + 1 :]])
         if outline and len(set(group)) > count and touching[number].any():
             group[group == number] = group[int(touching[number].argmax())]
-    apart = joint(maps, distance, len(found))
-    while len(set(group)) > count:
-        one, other = max(itertools.combinations(sorted(set(group.tolist())), 2), key=lambda pair: _kept(apart, group, *pair))
-        group[group == other] = one
-    return np.unique(_by_first(group), return_inverse=True)[1].tolist()
+    member = group == np.unique(group)[:, None]
+    return _merged(member.astype(int), joint(maps, distance, len(found)), count).argmax(0).tolist()
+
+
+def _merged(member: Int[np.ndarray, 'groups clusters'], apart: Joint, count: int) -> Int[np.ndarray, '_ clusters']:
+    """Which clusters are in each of `count` groups, in the order of their first clusters."""
+    while len(member) > count:
+        one, other = _cheapest(member @ apart @ member.T / max(apart.sum(), 1))
+        member[one] += member[other]
+        member = np.delete(member, other, axis=0)
+    return member[np.argsort(member.argmax(1))]
+
+
+def _cheapest(shares: Joint) -> tuple[int, int]:
+    """The two groups whose union loses least information; only their rows and columns change."""
+    marginals = shares.sum(1)
+    losses = {}
+    for one, other in itertools.combinations(range(len(shares)), 2):
+        rest = np.delete(np.arange(len(shares)), (one, other))
+        pair = shares[[one, other]][:, [one, other]]
+        before = 2 * _entropy(shares[[one, other]][:, rest]) + _entropy(pair) - 2 * _entropy(marginals[[one, other]])
+        after = (
+            2 * _entropy(shares[one, rest] + shares[other, rest])
+            + _entropy(pair.sum())
+            - 2 * _entropy(marginals[[one, other]].sum())
+        )
+        losses[one, other] = after - before
+    return min(losses, key=losses.get)
+
+
+def _entropy(shares: Float[np.ndarray, '...'] | float) -> float:
+    """Of these terms alone, in nats."""
+    return float(special.entr(shares).sum())
 
 
 def joint(maps: Sequence[Map], distance: int, count: int) -> Joint:
@@ -57,15 +86,3 @@ def information(joint: Joint) -> float:
     product = shares.sum(1, keepdims=True) * shares.sum(0, keepdims=True)
     there = shares > 0
     return float((shares[there] * np.log(shares[there] / product[there])).sum())
-
-
-def _kept(joint: Joint, group: Int[np.ndarray, 'clusters'], one: int, other: int) -> float:
-    """The information that is left if two groups become one."""
-    together = np.where(group == other, one, group)
-    member = together[None] == np.unique(together)[:, None]
-    return information(member @ joint @ member.T)
-
-
-def _by_first(group: Int[np.ndarray, 'clusters']) -> Int[np.ndarray, 'clusters']:
-    """Groups called by the first of their clusters."""
-    return np.array([int(np.flatnonzero(group == one)[0]) for one in group])

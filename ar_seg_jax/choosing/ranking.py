@@ -29,9 +29,9 @@ class Ranking:
     candidates: Sequence[Candidate]
     places: Sequence[float]
 
-    def correlations(self) -> dict[str, tuple[float, float]]:
+    def correlations(self) -> dict[str, tuple[float | None, float]]:
         """Of each criterion, and of all together: the rank correlation (Spearman) with the scores, and the score of what it would
-        choose. Empty unless three candidates have scores."""
+        choose; a constant has no correlation. Empty unless three candidates have scores."""
         scored = [number for number, one in enumerate(self.candidates) if one.score is not None]
         if len(scored) < 3:
             return {}
@@ -72,7 +72,7 @@ class Ranking:
         if found := self.correlations():
             scores = [one.score for one in self.candidates if one.score is not None]
             lines += ['', _row('criterion', 'rank correlation with mIoU', 'mIoU of its choice'), '| --- | --- | --- |']
-            lines += [_row(name, f'{value:.2f}', f'{score:.3f}') for name, (value, score) in found.items()]
+            lines += [_row(name, _shown(_number(value)), f'{score:.3f}') for name, (value, score) in found.items()]
             lines += ['', f'mIoU of the best run: {max(scores):.3f}, of the median one: {np.median(scores):.3f}.']
         return '\n'.join(lines)
 
@@ -95,9 +95,9 @@ def with_seeds(criteria: Mapping[str, Criteria], agreements: Mapping[tuple[str, 
     return found
 
 
-def _correlation(values: np.ndarray, scores: np.ndarray) -> float:
+def _correlation(values: np.ndarray, scores: np.ndarray) -> float | None:
     constant = len(set(values.tolist())) < 2 or len(set(scores.tolist())) < 2
-    return float('nan') if constant else float(stats.spearmanr(values, scores).statistic)
+    return None if constant else float(stats.spearmanr(values, scores).statistic)
 
 
 def _number(value: float | None) -> float:

@@ -19,7 +19,8 @@ from ar_seg_jax.data import pipeline
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.evaluation import shapes
 from ar_seg_jax.prediction import network
-from ar_seg_jax.runs import assembly, older, workdir
+from ar_seg_jax.prediction.network import Network
+from ar_seg_jax.runs import assembly, workdir
 
 _logger = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ def choose(directories: Mapping[str, Path], count: int, data_dir: str | None = N
     data_dir: where these are prepared, if not where the first run has them.
     UserError unless all learned from images that were prepared in the same way, and two are left.
     """
-    configs = {name: older.completed(workdir.load_config(directory)) for name, directory in directories.items()}
+    configs = {name: workdir.load_config(directory) for name, directory in directories.items()}
     first, *others = directories
     for name in others:
         if unlike := differences(_images_of(configs[first]), _images_of(configs[name])):
@@ -40,7 +41,7 @@ def choose(directories: Mapping[str, Path], count: int, data_dir: str | None = N
     scores: dict[str, float | None] = {}
     for number, (name, directory) in enumerate(directories.items(), 1):
         try:
-            trained = network.load(directory)
+            trained = _of_classes(network.load(directory))
             looks[name] = looking.look(trained.method, trained.state, images)
         except UserError as error:
             _logger.warning('%s is left out: %s', name, error)
@@ -61,15 +62,22 @@ def merged(
 
     UserError unless it has more clusters than are to be left.
     """
-    trained = network.load(directory, step)
-    trained.require_clusters()
+    trained = _of_classes(network.load(directory, step))
     if trained.method.num_clusters <= clusters:
         raise UserError(f'{directory} has {trained.method.num_clusters} clusters; expected more than --clusters={clusters}')
-    config = older.completed(workdir.load_config(directory))
-    maps = [Map(trained.in_tiles(image), counted) for image, counted in _images(config, count, data_dir)]
+    images = _images(workdir.load_config(directory), count, data_dir)
+    maps = [Map(trained.in_tiles(image), counted) for image, counted in images]
     number = trained.method.num_clusters
     counts = sum(np.asarray(shapes.counts(one.clusters[None], one.counted[None], number)).astype(np.int64) for one in maps)
     return int(trained.state.step), merging.groups(maps, shapes.of_clusters(counts), distance, clusters)
+
+
+def _of_classes(trained: Network) -> Network:
+    """UserError unless clusters mean the same in all images."""
+    trained.require_clusters()
+    if trained.finds_objects:
+        raise UserError(f'{trained.method.title} finds objects, whose numbers mean nothing beyond their image')
+    return trained
 
 
 def _images_of(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,13 +101,15 @@ def _agreements(configs: Mapping[str, Mapping[str, Any]], looks: Mapping[str, Lo
     return {
         (one, other): criteria.agreement(looks[one], looks[other])
         for one, other in itertools.combinations(looks, 2)
-        if _without_seed(configs[one]) == _without_seed(configs[other])
+        if _differ_in_the_seed(configs[one], configs[other])
     }
 
 
-def _without_seed(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run was trained by; how it was evaluated is no part of it."""
-    return {key: value for key, value in config.items() if key not in ('seed', 'evaluation', 'evaluators')}
+def _differ_in_the_seed(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two runs were trained by the same config but for the seed, and what changes no training."""
+    free = (*(key for key in workdir.FREE if key not in ('steps', 'epochs')), 'data.labels')
+    keys = [key for key, *_ in differences(one, other)]
+    return all(key == 'seed' or any(key == place or key.startswith(f'{place}.') for place in free) for key in keys)
 
 
 def _score(path: Path) -> float | None:

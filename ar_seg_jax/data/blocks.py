@@ -36,10 +36,11 @@ def cut(
 
 def padded(
     image: Num[np.ndarray, 'height width channels'], label: UInt8[np.ndarray, 'height width'] | None, size: int
-) -> tuple[Num[np.ndarray, 'at_least at_least channels'], UInt8[np.ndarray, 'at_least at_least'] | None]:
+) -> tuple[Num[np.ndarray, '_ _ channels'], UInt8[np.ndarray, '_ _'] | None]:
     """An image and its label map, at least a block large: below and to the right their mirror image, labelled NODATA.
 
-    What a network sees there is like the image, so that no edge is made of what counts nowhere.
+    An image without a label map that is too small gets one, VOID where the image is. What a network sees in the added part is
+    like the image, so that no edge is made of what counts nowhere.
     """
     missing = [max(0, size - length) for length in image.shape[:2]]
     if not any(missing):

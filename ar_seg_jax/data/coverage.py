@@ -22,7 +22,7 @@ def covered(path: Path, image: Num[np.ndarray, 'height width channels']) -> Bool
         if tiff.has_alpha(path) and image.shape[2] == 3:
             known.append(tiff.read(path)[..., -1] > 0)
         if (mask := tiff.mask(path)) is not None:
-            known.append(mask)
+            known.append(_unturned(path, mask))
     else:
         known = _opaque(path)
     if any(one.shape != image.shape[:2] for one in known):
@@ -31,12 +31,22 @@ def covered(path: Path, image: Num[np.ndarray, 'height width channels']) -> Bool
     return None if every.all() else every
 
 
+def _unturned(path: Path, mask: Bool[np.ndarray, 'height width']) -> Bool[np.ndarray, 'height width']:
+    if (turned := tiff.header(path).orientation) != 1:
+        raise DataError(f'{path}: a mask and orientation {turned}, expected 1 of a file with a mask; turn it first')
+    return mask
+
+
 def with_values(
     image: Num[np.ndarray, 'height width channels'], nodata: float | Sequence[float] | None
 ) -> list[Bool[np.ndarray, 'height width']]:
     """Whether pixels are numbers, and whether they are not `nodata`, of the image or of each band; empty if all must be."""
     known = [~np.isnan(image).any(axis=-1)] if image.dtype.kind == 'f' else []
-    return known if nodata is None else [*known, (image != np.asarray(nodata)).any(axis=-1)]
+    if nodata is None:
+        return known
+    # A number of a file of 32-bit floats is one of them, which as a double is another one.
+    value = np.asarray(nodata, image.dtype if image.dtype.kind == 'f' else None)
+    return [*known, (image != value).any(axis=-1)]
 
 
 def _opaque(path: Path) -> list[Bool[np.ndarray, 'height width']]:

@@ -18,7 +18,7 @@ import dataclasses
 import logging
 import math
 import reprlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,6 +44,7 @@ from ar_seg_jax.interfaces import VOID
 _logger = logging.getLogger(__name__)
 
 _SHOWN = 20  # files of a message
+_LIKE_SPLITS = {'train', 'val', 'test'}  # names of directories that others take for splits
 
 
 class Contents(NamedTuple):
@@ -193,7 +194,7 @@ def builder(
 
 def contents(directory: Path, variant: str = '', labels: bool = True) -> Contents:
     """What `builder` makes a data set of; DataError for what does not fit together."""
-    found, label_files = manifest.read(directory) or _layout(directory)
+    found, label_files = manifest.read(directory) or _layout(directory, labels)
     label_files = label_files if labels else {}
     return Contents(found, label_files, annotation.found(directory, variant, label_files) if label_files else None)
 
@@ -262,14 +263,32 @@ def stamps(paths: Iterable[Path]) -> list[Source]:
     return [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
 
 
-def _layout(directory: Path) -> manifest.Manifest:
+def _layout(directory: Path, labels: bool) -> manifest.Manifest:
     """What is there where no table names it."""
     base = directory / 'images' if (directory / 'images').is_dir() else directory
-    by_id = by_identifier(base)
-    splits = split_table.read(directory / 'splits.csv', by_id, base) or {'train': list(by_id.items())}
-    labels = directory / 'labels'
-    found = (path for path in sorted(labels.rglob('*.*')) if not path.is_dir() and not _hidden(path, labels))
-    return manifest.Manifest(splits, {_identifier(path, labels): path for path in found})
+    by_id, table = by_identifier(base), directory / 'splits.csv'
+    splits = split_table.read(table, by_id, base)
+    if not splits and len(named := sorted({Path(key).parts[0] for key in by_id} & _LIKE_SPLITS)) > 1:
+        _logger.warning('%s: images in %s are all one split, train; %s can say otherwise', base, ' and '.join(named), table)
+    return manifest.Manifest(
+        splits or {'train': list(by_id.items())}, _label_files(directory / 'labels', by_id) if labels else {}
+    )
+
+
+def _label_files(directory: Path, by_id: Mapping[str, Path]) -> dict[str, Path]:
+    """Label maps by the ids of their images, others being told; DataError if none is called like an image."""
+    files = (path for path in sorted(directory.rglob('*.*')) if not path.is_dir() and not _hidden(path, directory))
+    found = {_identifier(path, directory): path for path in files}
+    others = [path for key, path in found.items() if key not in by_id]
+    if others and len(others) == len(found):
+        raise DataError(
+            f'{directory}: {len(found)} label files, none of which is called like an image; found {others[0]}, expected '
+            f'{directory / next(iter(by_id))}.png. Rename them, name them in images.csv, or do without: '
+            '--config.data.labels=False'
+        )
+    if others:
+        _logger.warning('%d of %d label files are called like no image and are not read: %s', len(others), len(found), others[0])
+    return {key: path for key, path in found.items() if key in by_id}
 
 
 def _identifier(path: Path, base: Path) -> str:

@@ -161,10 +161,11 @@ def evaluation_batches(
     own = grain.MapDataset.source(examples)[process_index::process_count].map(decode).map(lambda x: _centre(x, crop_size))
     rounds = -(-len(examples) // (process_count * batch_size))
     iterator = iter(own.to_iter_dataset())
-    size = None
+    first = None  # of all processes alike: what one batch has all have
     for _ in range(rounds):
         batch = list(itertools.islice(iterator, batch_size))
-        size = size or (batch[0]['image'].shape if batch else _centre(decode(examples[0]), crop_size)['image'].shape)
+        first = first or (batch[0] if batch else _centre(decode(examples[0]), crop_size))
+        size = first['image'].shape
         for element in batch:
             if element['image'].shape != size:
                 raise DataError(
@@ -174,9 +175,10 @@ def evaluation_batches(
         missing = batch_size - len(batch)
         images = [element['image'] for element in batch] + [np.zeros(size, np.uint8)] * missing
         labels = [element['label'] for element in batch] + [np.full(size[:2], VOID, np.uint8)] * missing
-        masks = [element['mask'] for element in batch if 'mask' in element]
-        covered = {'mask': np.stack(masks + [np.zeros(size[:2], bool)] * missing)} if masks else {}
-        yield {'image': np.stack(images), 'label': np.stack(labels), **covered}
+        found = {'image': np.stack(images), 'label': np.stack(labels)}
+        if 'mask' in first:
+            found['mask'] = np.stack([element['mask'] for element in batch] + [np.zeros(size[:2], bool)] * missing)
+        yield found
 
 
 def evaluation_places(count: int, *, batch_size: int, process_count: int = 1) -> Iterator[Int[np.ndarray, 'batch']]:

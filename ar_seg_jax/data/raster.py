@@ -192,7 +192,8 @@ def stamps(path: Path) -> list[Source]:
 def created(path: Path, **options: Any) -> Iterator[Any]:
     """A new GeoTIFF file, as rasterio's dataset; DataError where it cannot be written."""
     try:
-        with _open(path, str(path.absolute()), mode='w', driver='GTiff', **options) as dataset:
+        told = ('GDAL cannot create it', 'make room, or write elsewhere')
+        with _open(path, str(path.absolute()), told, mode='w', driver='GTiff', **options) as dataset:
             yield dataset
     except OSError as error:
         raise DataError(f'{path}: cannot be written ({error}); make room on the disk, and start again') from error
@@ -220,14 +221,17 @@ def _place(dataset: Any) -> Place:
 
 
 @contextlib.contextmanager
-def _open(path: Path, name: str, **options: Any) -> Iterator[Any]:
+def _open(
+    path: Path, name: str, told: tuple[str, str] = ('GDAL cannot open it', 'fetch it again'), **options: Any
+) -> Iterator[Any]:
+    """told: the problem and what to do, where it fails."""
     try:
         import rasterio
     except ImportError as error:
         raise DataError(f"{path}: large rasters and virtual mosaics need rasterio: pip install 'ar_seg_jax[geo]'") from error
     with contextlib.ExitStack() as stack:
         stack.enter_context(rasterio.Env(**_OPTIONS))
-        with limits.refusing(path, 'GDAL cannot open it', 'fetch it again'), warnings.catch_warnings():
+        with limits.refusing(path, *told), warnings.catch_warnings():
             warnings.simplefilter('ignore', rasterio.errors.NotGeoreferencedWarning)
             dataset = stack.enter_context(rasterio.open(name, **options))
         yield dataset

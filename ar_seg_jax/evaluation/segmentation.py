@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,8 @@ from ar_seg_jax.evaluation.evaluator import Batches, Column, Findings, Subject, 
 from ar_seg_jax.evaluation.protocols import Names, Protocol
 from ar_seg_jax.evaluation.scoring import Result
 from ar_seg_jax.interfaces import Batch, ModelState, counted
+
+_logger = logging.getLogger(__name__)
 
 
 class Segmentation:
@@ -46,6 +49,12 @@ class Segmentation:
         self._subject = subject
         self._protocols = [Protocol.parse(text, subject.split) for text in protocols] if classes else []
         self._baselines = baselines
+        if any(one.matching == 'one-to-one' for one in self._protocols) and method.num_clusters < len(classes):
+            _logger.warning(
+                '%d clusters for %d classes: matched one-to-one, at least %d classes have a score of 0; set '
+                '--config.method.num_clusters=%d, or choose the matching many-to-one',
+                method.num_clusters, len(classes), len(classes) - method.num_clusters, len(classes),
+            )  # fmt: skip
         self._segment, self._measure = jax.jit(segment), jax.jit(measure)
 
     def follow(self, state: ModelState, batches: Batches) -> Findings:

@@ -75,7 +75,7 @@ def of_clusters(counts: Counts) -> list[Shape]:
     total, border = pixels.sum(), at_border.sum()
     return [
         Shape(
-            share=float(own / total),
+            share=float(own / total) if total else 0.0,
             thinness=float(own_thin / own) if own else None,
             border_share=float(own_border * total / (border * own)) if own and border else None,
         )

@@ -40,10 +40,12 @@ def exported(network: Network, side: int = SIDE, resolution: float | None = None
     The score of a class is the sum of those of its clusters, as Deepness wants scores that sum to 1; clusters without a class
     have one together, the last one. `predict` takes the class of the likeliest cluster, which at times is another one.
 
-    resolution: centimetres per pixel, for Deepness, which otherwise asks. UserError without the packages, for a network that
-    jax2onnx cannot convert, and for one that it converts wrongly.
+    resolution: centimetres per pixel of the raw training images, for Deepness, which otherwise asks. UserError without the
+    packages, for images that Deepness cannot prepare, for a network that jax2onnx cannot convert, and for one that it converts
+    wrongly.
     """
     _check_packages()
+    _check_form(network)
     names = [entry.name for entry in network.classes] + [NO_CLASS] * (UNMATCHED in network.mapping)
     image = np.random.default_rng(0).integers(0, 256, (1, network.form.channels, side, side), np.uint8)
     tile = image * np.float32(1 / 255)
@@ -62,6 +64,22 @@ def _check_packages():
         import onnxruntime  # noqa: F401
     except ImportError as error:
         raise UserError(f'--format=onnx needs the package {error.name}; docs/export.md says how to install it') from error
+
+
+def _check_form(network: Network):
+    """Tiles have 8 bits, and one scale."""
+    problem = (
+        'more than 8 bits'
+        if network.form.ranges
+        else 'no scale of their own (data.shorter_side)'
+        if network.form.shorter_side
+        else ''
+    )
+    if problem:
+        raise UserError(
+            f'the images of this run have {problem}, which Deepness cannot bring to the form of the training; take '
+            '--format=stablehlo'
+        )
 
 
 def _of_tiles(network: Network, classes: int):
@@ -121,7 +139,7 @@ def _metadata(network: Network, names: list[str], side: int, resolution: float |
     return {
         'model_type': 'Segmentor',
         'class_names': {str(number): name for number, name in enumerate(names)},
-        **({'resolution': resolution} if resolution else {}),
+        **({'resolution': resolution / network.form.rescale} if resolution else {}),  # of what the network sees
         'tiles_size': side,
         'tile_size': side,  # as sources of the plugin call what its documentation calls tiles_size
         'tiles_overlap': min(_MOST_OVERLAP, math.ceil(200 * margin / side)),  # percent, half of it on either side

@@ -48,7 +48,8 @@ def exported(network: Network, side: int | None = None) -> tuple[export.Exported
                 return export.export(jax.jit(predict), platforms=PLATFORMS)(jax.ShapeDtypeStruct(shape, jnp.uint8)), sizes
         except jax.errors.InconclusiveDimensionOperation:
             continue  # the model asks for more than these sizes say
-    raise UserError(f'{network.method.title} with this model has to know the size of images; give one by --tile_size')
+    advice = f'{side} x {side} do not fit it; try another' if side else 'give one by'
+    raise UserError(f'{network.method.title} with this model has to know the size of images; {advice} --tile_size')
 
 
 def _sizes(stride: int, channels: int, side: int | None) -> Iterator[Sizes]:

@@ -123,9 +123,10 @@ def survey(
     classes: Sequence[Class],
     labelled: bool,
 ) -> Survey:
-    """Of up to COUNT images of a split, evenly spread, and of their commonest sizes only."""
+    """Of up to COUNT images of a split, evenly spread, and of their commonest sizes only; those without data are left out."""
     places = np.unique(np.linspace(0, len(examples) - 1, COUNT).round().astype(int)).tolist()
     sizes = {place: pipeline.decode(examples[place])['image'].shape for place in places}
     commonest = [size for size, _ in collections.Counter(sizes.values()).most_common(_SIZES)]
     chosen = [place for place in places if sizes[place] in commonest]
-    return Survey(examples, split, list(sight.look(examples, chosen)), mapping, classes, labelled)
+    seen = [one for one in sight.look(examples, chosen) if one.counted.any()]
+    return Survey(examples, split, seen, mapping, classes, labelled)

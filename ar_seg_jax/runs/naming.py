@@ -62,11 +62,15 @@ def evaluated(directory: Path, step: int, count: int) -> Naming | None:
 
 
 def as_labels(directory: Path, step: int, labels: Sequence[Class], count: int, names: Path | None = None) -> list[int] | None:
-    """The class of the labels that each cluster is called like, UNMATCHED for none; None where there is no file of names."""
+    """The class of the labels that each cluster is called like, UNMATCHED for none; None without a file of names, or where no
+    name is one of the labels."""
     if not _read(directory, step, names):
         return None
     found = of_clusters(directory, step, count, names)
     places = {entry.name: place for place, entry in enumerate(labels)}
+    if not any(place != UNMATCHED and found.classes[place].name in places for place in found.mapping):
+        _logger.info('The names of clusters are none of the labels: they are not scored')
+        return None
     return [UNMATCHED if place == UNMATCHED else places.get(found.classes[place].name, UNMATCHED) for place in found.mapping]
 
 

@@ -14,7 +14,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     """The records of a `metrics.jsonl`, see `training.metrics.MetricWriter`; none where there is no file.
 
     A last line that a killed run left half written does not count. Raises UserError, which names the file and the line, for
-    any other line that is no record.
+    any other line that is no record; OSError if the file is a link, or no regular file.
     """
     if not path.exists():
         return []

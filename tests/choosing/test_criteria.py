@@ -15,11 +15,11 @@ def _maps(count=3, clusters=3, size=(12, 15)):
     return [RNG.integers(0, clusters, size, dtype=np.uint8) for _ in range(count)]
 
 
-def _look(clusters, mirrored=None, paled=None, features=None, places=None, counted=None):
+def _look(clusters, mirrored=None, low_contrast=None, features=None, places=None, counted=None):
     places = np.array([0, 1, 0, 1], np.uint8) if places is None else places
     features = np.array([[0.0], [1], [0], [1]]) if features is None else features
     counted = [np.ones(one.shape, bool) for one in clusters] if counted is None else counted
-    return Look(counted, clusters, mirrored or clusters, paled or clusters, features, places)
+    return Look(counted, clusters, mirrored or clusters, low_contrast or clusters, features, places)
 
 
 def _pairs(one, other):
@@ -46,8 +46,8 @@ def test_agreement_of_two_looks_is_that_beyond_chance():
     pairs = _pairs(maps, others)
     by_chance = sum(np.mean([a == k for a, _ in pairs]) * np.mean([b == k for _, b in pairs]) for k in range(3))
     expected = (np.mean([a == b for a, b in pairs]) - by_chance) / (1 - by_chance)
-    found = criteria.of_look(_look(maps, mirrored=others, paled=maps))
-    assert found.mirrored == pytest.approx(expected) and found.paled == pytest.approx(1)
+    found = criteria.of_look(_look(maps, mirrored=others, low_contrast=maps))
+    assert found.mirrored == pytest.approx(expected) and found.low_contrast == pytest.approx(1)
 
 
 def test_compact_pixels_have_two_like_them_on_every_side():

@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ar_seg_jax.choosing import merging
 from ar_seg_jax.choosing.merging import Map
@@ -86,6 +87,13 @@ def test_the_command_writes_names_that_predictions_follow(trained, tmp_path):
     assert done.returncode == 0, done.stderr
     names = json.loads((directory / 'names.json').read_text())
     assert names['step'] == 6 and sorted(set(names['names'].values())) == ['group 0', 'group 1'] and len(names['names']) == 3
+    Image.fromarray(RNG.integers(0, 256, (40, 40, 3), np.uint8)).save(tmp_path / 'a.png')
+    line = (f'--workdir={directory}', f'--input={tmp_path / "a.png"}', f'--output={tmp_path / "maps"}')
+    assert commands.run('predict', *line).returncode == 0
+    told = json.loads((tmp_path / 'maps' / 'classes.json').read_text())['classes']
+    assert {'group 0', 'group 1'} <= {entry['name'] for entry in told}
+    own = np.asarray(Image.open(tmp_path / 'maps' / 'a_labels.png'))
+    assert {told[key]['name'] for key in np.unique(own)} <= {'group 0', 'group 1'}
     again = commands.run('merge', f'--workdir={directory}', '--clusters=2')
     assert again.returncode == 1 and 'names.json is there already; remove it' in again.stderr
     many = commands.run('merge', f'--workdir={directory}', '--clusters=3', f'--output={tmp_path / "other.json"}')

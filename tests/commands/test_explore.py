@@ -45,7 +45,8 @@ def test_runs_of_each_number_are_ranked_shown_side_by_side_and_gone_on_with(phot
 def test_what_cannot_be_explored_is_explained(photographs, tmp_path):
     for more, message in (
         (('--clusters=2,x',), '--clusters are different numbers from 2 to 254, such as 2,3,5; found 2,x'),
-        (('--config.seed=3',), '--config.seed, .method.num_clusters and .data.root are set here; give --seeds'),
+        (('--config.seed=3',), '--config.seed is set by explore: give --seeds, --clusters and --root'),
+        (('--clusters=3', '--seeds=1'), 'one run cannot be compared with others: give more numbers of --clusters'),
         (('--clusters=2,3', '--config.data.rescale=0.0'), 'clusters_2_seed_0 ended with status '),
     ):
         done = _explore(tmp_path, photographs, *more)

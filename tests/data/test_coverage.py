@@ -100,3 +100,11 @@ def test_training_leaves_them_out_and_no_score_counts_them(tmp_path, labelled, b
     assert batch['mask'].shape == (2, 5, 5) and batch['mask'].dtype == bool
     masked = pipeline.training_iterator(source, crop_size=5, batch_size=2, seed=0, mask_void=True)
     np.testing.assert_array_equal(next(masked)['mask'], batch['mask'] & (batch['label'] != VOID))
+
+
+@pytest.mark.parametrize('value', [0.1, -3.40282346638529e38, -9999.0])
+def test_the_nodata_of_floating_point_numbers_is_found_as_the_file_has_it(value):
+    image = np.ones((3, 4, 2), np.float32)
+    image[1, 2] = value
+    (numbers, there) = coverage.with_values(image, value)
+    assert numbers.all() and not there[1, 2] and there.sum() == 11

@@ -163,6 +163,28 @@ def test_images_smaller_than_a_block_are_mirrored_and_what_is_added_has_no_data(
     np.testing.assert_array_equal(found['mask'], inside)
 
 
+def test_label_files_that_are_called_like_no_image_are_told(labelled, tmp_path, caplog):
+    _write(labelled / 'labels' / 'd.png', np.zeros((40, 50), np.uint8))
+    with caplog.at_level('WARNING'):
+        assert folder.contents(labelled).label_files.keys() == {'a', 'b', 'c'}
+    assert '1 of 4 label files are called like no image and are not read: ' in caplog.text and 'd.png' in caplog.text
+    for path in list((labelled / 'labels').iterdir()):
+        path.rename(path.with_stem(f'{path.stem}_color'))
+    message = r'labels: 4 label files, none of which is called like an image; found .*a_color\.png, expected .*/labels/a\.png\.'
+    with pytest.raises(DataError, match=message):
+        folder.builder(data_dir=str(tmp_path), root=str(labelled))
+    assert folder.contents(labelled, labels=False).labels is None
+
+
+def test_directories_that_look_like_splits_are_told_to_be_none(tmp_path, caplog):
+    for name in ('train/a.png', 'val/b.png'):
+        _write(tmp_path / 'images' / name, _image())
+    with caplog.at_level('WARNING'):
+        found = folder.contents(tmp_path)
+    assert [key for key, _ in found.images['train']] == ['train/a', 'val/b']
+    assert 'images in train and val are all one split, train; ' in caplog.text and 'splits.csv can say otherwise' in caplog.text
+
+
 def test_an_interrupted_preparation_leaves_nothing_and_can_be_repeated(labelled, tmp_path, monkeypatch):
     whole = images.read_image
     calls = []

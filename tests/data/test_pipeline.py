@@ -141,6 +141,16 @@ def test_evaluation_reads_everything_once_and_fills_up_with_void():
     assert sorted(labelled) == list(range(7))
 
 
+def test_every_batch_of_data_with_gaps_has_a_mask_on_every_process():
+    records = [{**record, 'nodata': True} for record in _records(3)]
+    batches = [
+        batch
+        for index in range(2)
+        for batch in pipeline.evaluation_batches(records, crop_size=0, batch_size=1, process_index=index, process_count=2)
+    ]
+    assert [bool(batch['mask'].all()) for batch in batches] == [True, True, True, False]  # the last one is filled
+
+
 def test_evaluation_crops_are_central():
     (batch,) = pipeline.evaluation_batches(_records(1), crop_size=4, batch_size=1)
     np.testing.assert_array_equal(batch['label'][0], np.arange(144).reshape(12, 12)[4:8, 4:8])

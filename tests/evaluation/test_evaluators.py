@@ -10,6 +10,7 @@ from scipy import ndimage, stats
 
 from ar_seg_jax import build, sharding
 from ar_seg_jax.data import pipeline
+from ar_seg_jax.data.classes import Class
 from ar_seg_jax.data.limits import DataError
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.evaluation.evaluator import Findings, Subject
@@ -187,6 +188,15 @@ def test_several_processes_read_nothing_where_there_are_no_labels(subject, state
     segmentation = Segmentation(_with_classes(subject, ()), protocols=('one-to-one',), baselines=False)
     found = segmentation.report(state, pytest.fail)
     assert found.columns and not found.content and 'nothing was scored' in found.lines[-1]
+
+
+def test_classes_that_no_cluster_can_be_are_told_before_training(subject, caplog):
+    many = [Class(f'class {number}', (number, 0, 0)) for number in range(5)]
+    with caplog.at_level('WARNING'):
+        Segmentation(_with_classes(subject, many), protocols=('many-to-one:train',), baselines=False)
+        assert not caplog.text
+        Segmentation(_with_classes(subject, many), protocols=('one-to-one',), baselines=False)
+    assert '3 clusters for 5 classes: matched one-to-one, at least 2 classes have a score of 0; set ' in caplog.text
 
 
 def test_a_method_without_clusters_has_nothing_to_segment(subject):
