@@ -191,12 +191,12 @@ def test_several_processes_read_nothing_where_there_are_no_labels(subject, state
 
 
 def test_classes_that_no_cluster_can_be_are_told_before_training(subject, caplog):
-    many = [Class(f'class {number}', (number, 0, 0)) for number in range(5)]
+    many = [Class(f'class {number}', (number, 0, 0)) for number in range(9)]
     with caplog.at_level('WARNING'):
         Segmentation(_with_classes(subject, many), protocols=('many-to-one:train',), baselines=False)
         assert not caplog.text
         Segmentation(_with_classes(subject, many), protocols=('one-to-one',), baselines=False)
-    assert '3 clusters for 5 classes: matched one-to-one, at least 2 classes have a score of 0; set ' in caplog.text
+    assert '6 clusters for 9 classes: matched one-to-one, at least 3 classes have a score of 0; set ' in caplog.text
 
 
 def test_a_method_without_clusters_has_nothing_to_segment(subject):

@@ -16,14 +16,19 @@ def disk(monkeypatch):
     """`disk(errno.ENOSPC)` lets every file that is opened for writing fail so; `disk(0)` ends it."""
     state = {'error': 0}
 
-    opened = files.Path.open
+    opened, descriptor = files.Path.open, os.open
+
+    def fail():
+        raise OSError(state['error'], os.strerror(state['error']))  # without a name, as where writing fails
 
     def path_open(path, mode='r', *arguments, **options):
-        if state['error'] and mode[0] in 'wax':
-            raise OSError(state['error'], os.strerror(state['error']))  # without a name, as where writing fails
-        return opened(path, mode, *arguments, **options)
+        return fail() if state['error'] and mode[0] in 'wax' else opened(path, mode, *arguments, **options)
+
+    def os_open(path, flags, *arguments, **options):
+        return fail() if state['error'] and flags & os.O_CREAT else descriptor(path, flags, *arguments, **options)
 
     monkeypatch.setattr(files.Path, 'open', path_open)
+    monkeypatch.setattr(files.os, 'open', os_open)
     return lambda error: state.update(error=error)
 
 
