@@ -18,11 +18,15 @@ from ar_seg_jax import processes
 from ar_seg_jax.config_files import config_file
 from ar_seg_jax.configuration import unknown
 from ar_seg_jax.errors import UserError, printable
+from ar_seg_jax.files import expanded
 
 COMMANDS = (
     'train', 'evaluate', 'score', 'predict', 'report', 'export', 'sweep', 'select', 'merge', 'explore', 'figures', 'convert',
     'clean', 'doctor',
 )  # fmt: skip
+
+# Flags of the commands that name files and directories.
+_PATHS = ('workdir', 'input', 'output', 'names', 'polygons', 'tables', 'data_dir', 'root', 'labels', 'predictions', 'classes')
 
 _OVERRIDE = re.compile(r'--?config\.(?P<key>[\w.]+)(=.*)?')
 
@@ -138,7 +142,9 @@ def _mendable(error: Exception) -> bool:
 
 def _parse(arguments: Sequence[str]) -> list[str]:
     try:
-        return flags.FLAGS(_with_files(arguments))
+        found = flags.FLAGS(_with_files(arguments))
+        _expand_paths()
+        return found
     except UserError as error:
         sys.exit(_fail(2, str(error)))
     except flags.Error as error:
@@ -147,6 +153,16 @@ def _parse(arguments: Sequence[str]) -> list[str]:
         # ml_collections quotes its message, the wrong key and the one that was probably meant, like a string in a string.
         message = str(error.args[0]).replace('\\n', '. ').replace('\\', '').strip("'")
         sys.exit(_fail(2, f'wrong key or value in the config: {_wrong_key(arguments) or message}'))
+
+
+def _expand_paths():
+    """The home directory in place of ~, which a shell leaves as it is after a '='."""
+    for name in _PATHS:
+        if name not in flags.FLAGS or not flags.FLAGS[name].present:
+            continue
+        value = flags.FLAGS[name].value
+        many = isinstance(value, list)
+        flags.FLAGS[name].value = [str(expanded(one)) for one in value] if many else value and str(expanded(value))
 
 
 def _wrong_key(arguments: Sequence[str]) -> str:

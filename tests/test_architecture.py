@@ -43,7 +43,7 @@ ALLOWED = {
     'sweeping': {'configuration', 'drawing', 'errors', 'processes', 'evaluation', 'files', 'runs', 'training'},
     'reporting': {'build', 'data', 'drawing', 'errors', 'evaluation', 'files', 'interfaces', 'runs', 'sharding', 'training'},
     'choosing': {'configuration', 'data', 'errors', 'evaluation', 'files', 'interfaces', 'prediction', 'runs', 'sharding'},
-    'cli': {'config_files', 'configuration', 'errors', 'processes', 'training'},
+    'cli': {'config_files', 'configuration', 'errors', 'files', 'processes', 'training'},
     'main': {'build', 'cli', 'reporting', 'runs', 'training'},
     'evaluate': {'cli', 'errors', 'evaluation', 'files', 'prediction', 'runs'},
     'score': {'cli', 'data', 'evaluation', 'files'},

@@ -4,6 +4,7 @@ import re
 import runpy
 import subprocess
 import sys
+import textwrap
 
 import pytest
 
@@ -243,3 +244,18 @@ def test_a_process_of_several_tells_its_number_too(body, shown):
     done = run(body, **place)
     assert done.returncode == 1 and ('Traceback' in done.stderr and ', in main\n' in done.stderr) == shown
     assert done.stderr.splitlines()[-1] == 'error: process 0: no rows'
+
+
+def test_the_home_directory_stands_for_its_sign_in_every_path(tmp_path):
+    body = """
+        from absl import flags
+        from ar_seg_jax import cli
+        flags.DEFINE_string('output', None, '')
+        flags.DEFINE_string('names', None, '')
+        flags.DEFINE_multi_string('workdir', None, '')
+        cli.run(lambda: print(flags.FLAGS.output, flags.FLAGS.workdir, flags.FLAGS.names))
+    """
+    line = ['-c', textwrap.dedent(body), '--output=~/maps', '--workdir=~/a', '--workdir=b']
+    done = subprocess.run([sys.executable, *line], env=commands.environment(HOME=str(tmp_path), PYTHONPATH=str(commands.ROOT)),
+                          capture_output=True, text=True, timeout=60)  # fmt: skip
+    assert done.stdout.strip() == f"{tmp_path}/maps ['{tmp_path}/a', 'b'] None", done.stderr

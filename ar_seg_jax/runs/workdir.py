@@ -160,7 +160,9 @@ def is_foreign(workdir: Path) -> bool:
 
 
 def check_inside(workdir: Path):
-    """UserError if a part of the run's directory is a symbolic link to somewhere else, where results would then go."""
+    """UserError if the run's directory is a file, or a part of it a symbolic link to somewhere else, where results would go."""
+    if workdir.exists() and not workdir.is_dir():
+        raise UserError(f'{workdir} is a file; --workdir is the directory of a run, which is made if there is none')
     for part in _PARTS:
         target = Path(os.path.realpath(workdir / part))  # unlike Path.resolve this bears loops of links
         if not target.is_relative_to(workdir.resolve()):

@@ -231,3 +231,9 @@ def test_a_run_is_foreign_if_it_or_its_config_belongs_to_another_user(tmp_path, 
     assert not workdir.is_foreign(tmp_path)
     monkeypatch.setattr(os, 'geteuid', lambda: tmp_path.stat().st_uid + 1)
     assert workdir.is_foreign(tmp_path)
+
+
+def test_a_file_is_no_directory_of_a_run(tmp_path):
+    (tmp_path / 'run').touch()
+    with pytest.raises(UserError, match='run is a file; --workdir is the directory of a run'):
+        workdir.check_inside(tmp_path / 'run')
