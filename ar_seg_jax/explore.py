@@ -104,8 +104,7 @@ def _run(one: _Run, directory: Path, overrides: Mapping[str, object], children: 
 
     log, command = directory / f'{one.name}.log', _command(one, directory, overrides)
     if status := children.run(command, log):
-        lines = [line for line in log.read_text(errors='replace').splitlines() if line.strip()]
-        raise UserError(f'{one.name} ended with status {status}, see {log}: {(lines or ["it is empty"])[-1]}')
+        raise UserError(f'{one.name} ended with status {status}, see {log}: {processes.reason(log)}')
     files.write_json(_done(one, directory), _made(one, overrides))
 
 

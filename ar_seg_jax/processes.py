@@ -3,6 +3,7 @@
 import contextlib
 import multiprocessing
 import os
+import re
 import shlex
 import signal
 import socket
@@ -14,6 +15,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from ar_seg_jax.errors import printable
+
+_ERROR = re.compile(r'(error|[\w.]*(Error|Exception)): ')
 _PARENT = 'AR_SEG_JAX_PARENT'  # environment variable: descriptor of a pipe that only the parent could write to
 _GRACE = 300.0  # seconds that a process without its parent has to save
 
@@ -93,6 +97,13 @@ class Children:
             self._stopping = True
             for child in self._living:
                 child.send_signal(number)
+
+
+def reason(log: Path) -> str:
+    """Why a command failed: the last line of its log that names an error, since JAX says more after it, or else the last line."""
+    lines = [line for line in log.read_text(errors='replace').splitlines() if line.strip()]
+    naming = [line for line in lines if _ERROR.match(line)]
+    return printable((naming or lines or ['it is empty'])[-1])
 
 
 def stop_signals() -> tuple[signal.Signals, ...]:

@@ -14,7 +14,7 @@ ROOT = Path(ar_seg_jax.__file__).parent
 ALLOWED = {
     'errors': set(),
     'interfaces': {'errors'},
-    'processes': set(),
+    'processes': {'errors'},
     'configuration': {'errors'},
     'config_files': {'configuration', 'errors', 'files'},
     'files': {'errors'},

@@ -91,9 +91,8 @@ def _images(config: Mapping[str, Any], count: int, data_dir: str | None) -> Sequ
     data = assembly.dataset({**config, 'data': {**config['data'], **given}}, sharding.make_mesh())
     data = assembly.prepared(data, may_write=bool(data_dir))
     examples = data.examples(data.train_split)
-    places = np.unique(np.linspace(0, len(examples) - 1, count).round().astype(int)).tolist()
-    decoded = [pipeline.decode(examples[place]) for place in places]
-    return [Shown(one['image'], one.get('mask', np.ones(one['image'].shape[:2], bool))) for one in decoded]
+    decoded = [pipeline.decode(examples[place]) for place in pipeline.evenly_spread(len(examples), count)]
+    return [Shown(one['image'], pipeline.covered(one)) for one in decoded]
 
 
 def _agreements(configs: Mapping[str, Mapping[str, Any]], looks: Mapping[str, Look]) -> dict[tuple[str, str], float]:

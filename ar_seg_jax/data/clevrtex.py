@@ -16,8 +16,8 @@ from pathlib import Path
 
 from ar_seg_jax.data import images, instance_masks
 from ar_seg_jax.data.builder import SegmentationBuilder, SegmentationConfig, config_name, example, existing_directory
-from ar_seg_jax.data.folder import stamps
 from ar_seg_jax.data.limits import DataError
+from ar_seg_jax.data.prepared import stamps
 
 VARIANTS = ('full', 'outd', 'camo', 'pbg', 'vbg', 'grassbg')
 _HEIGHT = 240  # pixels, of the published images

@@ -18,13 +18,13 @@ import dataclasses
 import logging
 import math
 import reprlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ar_seg_jax.data import annotation, bands, blocks, coverage, images, manifest, split_table, tiff
+from ar_seg_jax.data import annotation, bands, blocks, coverage, images, manifest, prepared, split_table, tiff
 from ar_seg_jax.data.builder import (
     HAS_NODATA,
     NODATA,
@@ -38,7 +38,6 @@ from ar_seg_jax.data.builder import (
 )
 from ar_seg_jax.data.form import Form
 from ar_seg_jax.data.limits import DataError
-from ar_seg_jax.data.prepared import Source
 from ar_seg_jax.interfaces import VOID
 
 _logger = logging.getLogger(__name__)
@@ -166,7 +165,7 @@ def builder(
     files, label_files, reading = contents(directory, variant, labels)
     if variant and reading is None:
         raise DataError(f'{directory}: data.variant={variant!r} needs label maps, in labels/ or of images.csv; found none')
-    sources = stamps([*(path for pairs in files.values() for _, path in pairs), *label_files.values()])
+    sources = prepared.stamps([*(path for pairs in files.values() for _, path in pairs), *label_files.values()])
     name = config_name(
         f'{directory.name}-{variant}' if variant else directory.name,
         root=directory,
@@ -256,11 +255,6 @@ def by_identifier(base: Path) -> dict[str, Path]:
             raise DataError(f'{path}: same name as {found[identifier]} but for its ending; names of images must differ')
         found[identifier] = path
     return found
-
-
-def stamps(paths: Iterable[Path]) -> list[Source]:
-    """What changes when files change: names, sizes and times."""
-    return [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
 
 
 def _layout(directory: Path, labels: bool) -> manifest.Manifest:

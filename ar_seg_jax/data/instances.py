@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from ar_seg_jax.data import blocks, folder, images, instance_masks, split_table
+from ar_seg_jax.data import blocks, folder, images, instance_masks, prepared, split_table
 from ar_seg_jax.data.builder import SegmentationBuilder, SegmentationConfig, config_name, example, existing_directory
 from ar_seg_jax.data.limits import DataError
 from ar_seg_jax.interfaces import Size
@@ -87,7 +87,7 @@ def builder(*, data_dir: str, root: str, size: Size = 0, block_size: int = 0, va
     mask_files = [path for found in masks.values() for path in (found if isinstance(found, list) else [found])]
     side = numbers[0] if len(numbers) == 1 else 0
     options = {'size': side if len(numbers) == 1 else numbers, 'block_size': block_size}
-    stamps = folder.stamps([*files.values(), *mask_files])
+    stamps = prepared.stamps([*files.values(), *mask_files])
     name = config_name(
         directory.name,
         root=directory,

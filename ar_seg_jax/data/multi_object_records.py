@@ -15,8 +15,8 @@ from jaxtyping import UInt8
 
 from ar_seg_jax.data import images, records
 from ar_seg_jax.data.builder import SegmentationBuilder, SegmentationConfig, config_name, example, existing_directory
-from ar_seg_jax.data.folder import stamps
 from ar_seg_jax.data.limits import DataError
+from ar_seg_jax.data.prepared import stamps
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ import grain
 import numpy as np
 import tensorflow_datasets as tfds
 from google.protobuf.message import DecodeError
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from ar_seg_jax import processes
 from ar_seg_jax.data.builder import HAS_NODATA, NODATA, SegmentationBuilder
@@ -190,6 +190,16 @@ def evaluation_places(count: int, *, batch_size: int, process_count: int = 1) ->
         own = first + np.arange(batch_size)
         places = (own[None] * process_count + np.arange(process_count)[:, None]).reshape(-1)
         yield np.where(places < count, places, -1)
+
+
+def evenly_spread(count: int, most: int) -> list[int]:
+    """The places of up to `most` of so many examples, the first and the last among them."""
+    return np.unique(np.linspace(0, count - 1, most).round().astype(int)).tolist()
+
+
+def covered(example: Example) -> Bool[np.ndarray, 'height width']:
+    """Which pixels of a decoded example have data."""
+    return example['mask'] if 'mask' in example else np.ones(example['label'].shape, bool)
 
 
 def _with_mask(element: Example) -> Example:

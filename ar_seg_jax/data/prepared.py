@@ -13,7 +13,7 @@ import contextlib
 import json
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -62,6 +62,11 @@ def lock_to_read(directory: Path, may_write: bool):
     if path not in _read and (may_write or path.is_file()):
         with contextlib.suppress(OSError):
             _read[path] = files.lock(path, shared=True)
+
+
+def stamps(paths: Iterable[Path]) -> list[Source]:
+    """What changes when files change: names, sizes and times."""
+    return [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
 
 
 def write_sources(directory: Path, sources: Sequence[Source]):

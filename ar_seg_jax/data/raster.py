@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Num, UInt8
 from PIL import Image
 
-from ar_seg_jax.data import bands, coverage, folder, limits, tiff, virtual
+from ar_seg_jax.data import bands, coverage, limits, prepared, tiff, virtual
 from ar_seg_jax.data.form import Form
 from ar_seg_jax.data.limits import DataError
 from ar_seg_jax.data.prepared import Source
@@ -185,7 +185,7 @@ def opened(path: Path, form: Form) -> Iterator[Raster]:
 def stamps(path: Path) -> list[Source]:
     """What changes when a raster changes: names, sizes and times of its files."""
     sources = virtual.read(path).sources if path.suffix.lower() == virtual.SUFFIX else ()
-    return folder.stamps([Path(path).absolute(), *sources])
+    return prepared.stamps([Path(path).absolute(), *sources])
 
 
 @contextlib.contextmanager

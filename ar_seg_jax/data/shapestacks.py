@@ -18,8 +18,8 @@ from jaxtyping import UInt8
 
 from ar_seg_jax.data import images, instance_masks, limits
 from ar_seg_jax.data.builder import SegmentationBuilder, SegmentationConfig, config_name, example, existing_directory
-from ar_seg_jax.data.folder import stamps
 from ar_seg_jax.data.limits import DataError
+from ar_seg_jax.data.prepared import stamps
 
 _LISTS = {'train': 'train', 'val': 'eval', 'test': 'test'}  # file of each split
 _CROP = 196  # pixels of the square from the middle

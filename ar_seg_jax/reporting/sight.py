@@ -52,7 +52,7 @@ class Sight:
 
     def _seen(self, index: int, example: pipeline.Example) -> Seen:
         image, side = example['image'], window(*example['image'].shape[:2])
-        counted = example.get('mask', np.ones(image.shape[:2], bool))
+        counted = pipeline.covered(example)
         found = self._predict(self._state.params, self._state.extra, image, counted, side=side)
         clusters, certainty, counts, windows = jax.tree.map(np.asarray, found)
         colours = _sums(clusters[counted], image[counted][:, :3], self._method.num_clusters)

@@ -124,7 +124,7 @@ def survey(
     labelled: bool,
 ) -> Survey:
     """Of up to COUNT images of a split, evenly spread, and of their commonest sizes only; those without data are left out."""
-    places = np.unique(np.linspace(0, len(examples) - 1, COUNT).round().astype(int)).tolist()
+    places = pipeline.evenly_spread(len(examples), COUNT)
     sizes = {place: pipeline.decode(examples[place])['image'].shape for place in places}
     commonest = [size for size, _ in collections.Counter(sizes.values()).most_common(_SIZES)]
     chosen = [place for place in places if sizes[place] in commonest]

@@ -4,22 +4,18 @@ import dataclasses
 import json
 import logging
 import os
-import re
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from ar_seg_jax.errors import UserError, printable
-from ar_seg_jax.processes import Children, Stopped
+from ar_seg_jax.errors import UserError
+from ar_seg_jax.processes import Children, Stopped, reason
 from ar_seg_jax.sweeping import state
 from ar_seg_jax.sweeping.plan import BASE, Key, Sweep, Training, lookup, protocols
 
 _logger = logging.getLogger(__name__)
-
-_ERROR = re.compile(r'(error|[\w.]*(Error|Exception)): ')
 
 
 class Outcome(NamedTuple):
@@ -120,11 +116,4 @@ def _call(children: Children, sweep: Sweep, training: Training, command: Sequenc
     if not status:
         return ''
     how = f'exit status {status}' if status > 0 else f'ended by signal {-status}'
-    return f'{how}, see {log.relative_to(sweep.directory)}: {_reason(log)}'
-
-
-def _reason(log: Path) -> str:
-    """The last line of a log that names an error, since JAX says more after it, or else the last line."""
-    lines = [line for line in log.read_text(errors='replace').splitlines() if line.strip()]
-    naming = [line for line in lines if _ERROR.match(line)]
-    return printable((naming or lines or ['it is empty'])[-1])
+    return f'{how}, see {log.relative_to(sweep.directory)}: {reason(log)}'
