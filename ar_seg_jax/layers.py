@@ -96,7 +96,16 @@ def convolve(
     patches = [
         padded[:, row * dilation :, column * dilation :][:, :height:stride, :width:stride] for row, column in np.argwhere(taps)
     ]
-    return jnp.concatenate(patches, axis=-1) @ kernel[taps].reshape(-1, kernel.shape[-1])
+    return jnp.concatenate(patches, axis=-1) @ _marked(kernel, taps).reshape(-1, kernel.shape[-1])
+
+
+def _marked(kernel, taps: np.ndarray):
+    """The weights of the marked taps, one tap after the other. A run of taps is cut out, since XLA would copy what it gathers,
+    and scatter the gradient."""
+    places = np.flatnonzero(taps)
+    first, last = places[0], places[-1]
+    is_run = last - first + 1 == places.size
+    return kernel.reshape(-1, *kernel.shape[2:])[slice(first, last + 1) if is_run else places]
 
 
 def _winograd_pays(x, kernel, stride: int) -> bool:
@@ -113,19 +122,20 @@ def max_pool(
 ) -> Float[Array, 'batch _ _ channels']:
     """The largest of `size` x `size` cells, `stride` apart, on maps with a `padding` that counts nowhere.
 
-    On CPU these are copies of the map, shifted against one another: XLA's own windows take 7 to 30 times as long for the gradient
-    (docs/performance.md). Cells of a window that are equal then share it, which elsewhere the first of them has alone.
+    On CPU these are copies of the map, shifted against one another along one axis and then along the other: XLA's own windows
+    take 7 to 30 times as long for the gradient (docs/performance.md). Cells of a window that are equal then share it, which
+    elsewhere the first of them has alone.
     """
     if platform() not in ('cpu', 'any'):
         return nn.max_pool(x, (size, size), (stride, stride), padding)
     padded = jnp.pad(x, ((0, 0), *padding, (0, 0)), constant_values=-jnp.inf)
     if platform() == 'any':  # padded before, since jax2onnx loses the padding of a pooling
         return nn.max_pool(padded, window_shape=(size, size), strides=(stride, stride))
-    height, width = (length - size + 1 for length in padded.shape[1:3])
-    shifts = itertools.product(range(size), repeat=2)
-    return functools.reduce(
-        jnp.maximum, (padded[:, row : row + height : stride, column : column + width : stride] for row, column in shifts)
-    )
+    for axis in (1, 2):
+        cells = padded.shape[axis] - size + 1
+        shifted = (jax.lax.slice_in_dim(padded, first, first + cells, stride, axis) for first in range(size))
+        padded = functools.reduce(jnp.maximum, shifted)
+    return padded
 
 
 class Pointwise(nn.Module):
