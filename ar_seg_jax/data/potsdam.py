@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.io
 from jaxtyping import UInt8
 
 from ar_seg_jax.data import images
@@ -215,9 +214,11 @@ def _halved(image: UInt8[np.ndarray, 'height width channels']) -> UInt8[np.ndarr
 
 
 def _read_mat(path: Path, key: str) -> UInt8[np.ndarray, '...']:
+    from scipy import io  # which only the preparation of this data set needs
+
     try:
-        content: dict[str, Any] = scipy.io.loadmat(path)
-    except (OSError, ValueError, TypeError, LookupError, NotImplementedError, scipy.io.matlab.MatReadError) as error:
+        content: dict[str, Any] = io.loadmat(path)
+    except (OSError, ValueError, TypeError, LookupError, NotImplementedError, io.matlab.MatReadError) as error:
         raise DataError(f'{path}: not a readable MATLAB file ({error}); fetch it again') from error
     if key not in content:
         raise DataError(f'{path}: no variable {key!r}; found {[name for name in content if not name.startswith("_")]}')

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
-import scipy.fft
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float
 
@@ -102,7 +101,9 @@ def joint_distributions(
 
 def _correlations(p: Assignment, q: Assignment, displacement: int) -> Float[Array, 'displacements clusters clusters']:
     """For each displacement u the sum of p_k(x) q_l(x + u) over images and pixels x; outside the maps is zero."""
-    size = [scipy.fft.next_fast_len(length + displacement, real=True) for length in p.shape[1:3]]  # what wraps around is zero
+    from scipy import fft  # a tenth of a second, which only a reach beyond neighbours is to wait for
+
+    size = [fft.next_fast_len(length + displacement, real=True) for length in p.shape[1:3]]  # what wraps around is zero
     first, second = (jnp.fft.rfft2(jnp.moveaxis(maps, 3, 1), size) for maps in (p, q))
     spectrum = jnp.einsum('bkij,blij->klij', first.conj(), second, precision='highest')
     window = jnp.arange(-displacement, displacement + 1)
