@@ -102,6 +102,10 @@ def autoregressive() -> dict[str, Any]:
         'geometry': 'centred',  # where cells of the maps are taken to be: centred (where they are) or paper (1.5 pixels further)
         'dtype': 'float32',  # of the computation: float32 or bfloat16
         'remat': False,  # compute residual blocks again in the backward pass: less memory, more time
+        'normalise': 'none',  # the input: none (images in [0, 1]) or data (mean 0 and deviation 1 over the training images)
+        # what convolutions see beyond a map: zeros, replicate (cells of the border again, where no ordering masks) or partial
+        # (nothing; what is inside stands for all taps)
+        'borders': 'zeros',
     }
 
 

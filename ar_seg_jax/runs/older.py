@@ -20,6 +20,8 @@ _ADDED = (
     ('method', 'ast', 'smallest_object', 0.0),
     ('method', 'arl', 'common_taps_only', False),
     ('method', 'mixture', 'components', 0),
+    ('model', 'autoregressive', 'normalise', 'none'),
+    ('model', 'autoregressive', 'borders', 'zeros'),
     ('model', 'vit', 'magnify', 1),
     ('optimizer', '', 'warmup_power', 1.0),
 )
