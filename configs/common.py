@@ -202,6 +202,7 @@ def ac() -> dict[str, Any]:
         'entropy_steps': 0,  # steps over which lambda goes from 1 to its value
         'shares': (),  # of the pixels that classes have, roughly, where these are known: H(y) above theirs is not rewarded
         'margin': 0,  # pixels at the borders of crops that do not count
+        'regions': 0,  # mean size, in pixels, of the superpixels over which scores are averaged before MI; 0 for none
         **views(),
     }
 

@@ -15,6 +15,7 @@ _ADDED = (
     ('method', 'ac', 'common_taps_only', False),
     ('method', 'ac', 'shares', []),
     ('method', 'ac', 'margin', 0),
+    ('method', 'ac', 'regions', 0),
     ('method', 'iic', 'shares', []),
     ('method', 'iic', 'margin', 0),
     ('method', 'ast', 'smallest_object', 0.0),

@@ -69,7 +69,7 @@ def open_run(
     mesh = sharding.make_mesh()
     peers.require_same({'config': workdir.plain(config), 'workdir': str(directory.resolve()), 'jax': jax.__version__})
     method = build.method(config)
-    data = assembly.dataset(config, mesh, method.uses_place)
+    data = assembly.dataset(config, mesh, method.uses_place, method.region_size)
     binds = workdir.holds_state(directory)  # a start that failed before the first save does not
     checks.check(config, method, data, begins=training and not binds)
     workdir.check_inside(directory)

@@ -9,12 +9,12 @@ import numpy as np
 import optax
 import pytest
 
-from ar_seg_jax import orderings
+from ar_seg_jax import orderings, sharding
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import VOID, Time
 from ar_seg_jax.training import gradients, optimizer
 from configs import common
-from tests.support import tiny
+from tests.support import feeds, tiny
 
 
 @pytest.fixture(scope='module')
@@ -273,3 +273,61 @@ def test_the_entropy_weight_goes_from_one_to_its_value():
         expected, _ = tiny.information(displacement=2, entropy_weight=weight)(p, q)
         np.testing.assert_allclose(loss(step, entropy_steps), expected, rtol=1e-5)
     assert abs(loss(0, 10) - loss(4, 10)) > 0.1
+
+
+def _with_regions(batch, size=4):
+    """The batch with squares of `size` pixels, and a single pixel that is a region of its own."""
+    side = batch['image'].shape[1]
+    rows, columns = np.indices((side, side)) // size
+    regions = np.broadcast_to(rows * (side // size) + columns, batch['label'].shape).astype(np.int32)
+    regions = np.where((np.arange(side) == 5)[None, :, None] & (np.arange(side) == 6)[None, None], side * side - 1, regions)
+    return {**batch, 'regions': jnp.asarray(regions)}
+
+
+def test_with_regions_the_scores_of_both_heads_are_compared_region_by_region():
+    """The joint as a loop over images and regions; pixels near borders and void ones are in none."""
+    rng = np.random.default_rng(0)
+    scores = [np.float32(rng.dirichlet(np.ones(3), (2, 16, 16))) for _ in range(4)]
+    method = tiny.ac(regions=16, displacement=0, margin=2, auxiliary_clusters=3)
+    batch = _with_regions(tiny.with_void(tiny.random_batch(2)))
+    views = {'decoder': tuple(scores[:2]), 'auxiliary_decoder': tuple(scores[2:])}
+    loss, metrics = method.objective(views, batch, time=tiny.BEGINNING)
+    counted = np.array(batch['mask'])
+    counted[:, :2] = counted[:, -2:] = counted[:, :, :2] = counted[:, :, -2:] = False
+    total = 0
+    for p, q in (scores[:2], scores[2:]):
+        joint = np.zeros((3, 3))
+        for image, number in np.ndindex(2, 256):
+            inside = (np.asarray(batch['regions'][image]) == number) & counted[image]
+            if inside.any():
+                joint += inside.sum() * np.outer(p[image][inside].mean(0), q[image][inside].mean(0))
+        joint = (joint + joint.T) / 2 / counted.sum()
+        total -= np.sum(joint * np.log(joint / np.outer(joint.sum(0), joint.sum(1))))
+    np.testing.assert_allclose(loss, total, rtol=1e-3)
+    assert metrics['mutual_information'] > 1e-4
+
+
+@pytest.mark.parametrize('options', [{'regions': 16, 'displacement': 1}])
+def test_eight_devices_compute_the_regions_and_the_contrast_of_one(options):
+    method, batch = tiny.ac(transformations='turn', **options), _with_regions(tiny.random_batch())
+    start = jax.jit(method.init, compiler_options=tiny.QUICK)(jax.random.key(0), batch['image'])
+    step, key = tiny.stepper(method), jax.random.key(5)
+    (expected, _), gradients_of_one = step(*start, batch, key)
+    mesh = feeds.mesh_of(8)
+    start, key = (jax.device_put(one, sharding.replicated(mesh)) for one in (start, key))
+    with jax.set_mesh(mesh):
+        (loss, (_, metrics)), found = step(*start, jax.device_put(batch, sharding.split_batch(mesh)), key)
+    np.testing.assert_allclose(loss, expected, rtol=1e-4)
+    tiny.assert_trees_close(found, gradients_of_one, rtol=1e-2)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((metrics, found)))
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'regions': -1}, r'method\.regions is a number of pixels, or 0 for no superpixels; found -1'),
+    ],
+)
+def test_regions_and_contrast_have_values_that_can_be(options, message):
+    with pytest.raises(UserError, match=rf'^{message}$'):
+        tiny.ac(**options)
