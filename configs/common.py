@@ -203,6 +203,8 @@ def ac() -> dict[str, Any]:
         'shares': (),  # of the pixels that classes have, roughly, where these are known: H(y) above theirs is not rewarded
         'margin': 0,  # pixels at the borders of crops that do not count
         'regions': 0,  # mean size, in pixels, of the superpixels over which scores are averaged before MI; 0 for none
+        'contrast': 0.0,  # weight of InfoNCE between the places of one view and the clusters of the other
+        'temperature': 0.1,  # of it: cosines are divided by it
         **views(),
     }
 

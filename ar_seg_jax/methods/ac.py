@@ -1,6 +1,7 @@
 """Autoregressive clustering (AC): two scans of one image should give the same clusters."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 
 import flax.linen as nn
@@ -14,11 +15,14 @@ from ar_seg_jax.methods import clusters, void
 from ar_seg_jax.methods.scans import Sampling, ScanningModel, Views, scanning
 from ar_seg_jax.methods.transformations import Kind
 from ar_seg_jax.objectives import displacements, mutual_information, pooling
+from ar_seg_jax.objectives.cluster_contrast import ClusterContrast
 from ar_seg_jax.objectives.mutual_information import Assignment, InformationLoss
 
-Compared = dict[str, tuple[Assignment, Assignment]]  # the two views' clusters by each head
+# By each head the two views' clusters of pixels; for the contrast also their features, and their clusters, of cells.
+Compared = dict[str, tuple[jax.Array, jax.Array]]
 
 _MAIN, _AUXILIARY = 'decoder', 'auxiliary_decoder'
+_FEATURES, _OF_CELLS = 'features', 'clusters_of_cells'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +36,7 @@ class AC(Method):
     margin: pixels less than this far from a border of the image do not count in the loss, so that padding makes no cluster. Ours.
     regions: pixels of a superpixel on average; the scores of both views are averaged over superpixels before they are
         compared, as in InMARS, so that no thin cluster along edges can be sharp. 0 compares pixels, as the papers do.
+    contrast: the weight of `cluster_contrast`, for which 0 is none.
     """
 
     title = 'AC'
@@ -43,10 +48,14 @@ class AC(Method):
     entropy_steps: int
     margin: int
     regions: int
+    contrast: float
+    cluster_contrast: ClusterContrast
 
     def __post_init__(self):
         if self.regions < 0:
             raise UserError(f'method.regions is a number of pixels, or 0 for no superpixels; found {self.regions}')
+        if not 0 <= self.contrast < math.inf:
+            raise UserError(f'method.contrast is a weight of at least 0, found {self.contrast}')
 
     @property
     def num_clusters(self) -> int:
@@ -73,7 +82,10 @@ class AC(Method):
         size = batch['image'].shape[1:3]
 
         def read(maps):
-            return {head: nn.softmax(self.model.to_pixels(maps[head], *size, scanned=True)) for head in self.model.heads}
+            heads = {head: nn.softmax(self.model.to_pixels(maps[head], *size, scanned=True)) for head in self.model.heads}
+            if not self.contrast:
+                return heads
+            return {**heads, _FEATURES: maps['features'].astype(jnp.float32), _OF_CELLS: nn.softmax(maps[_MAIN])}
 
         def loss_of(first, second):
             return self._compare(self.information, first[_MAIN], second[_MAIN], batch)[0]
@@ -97,6 +109,11 @@ class AC(Method):
             auxiliary_loss, auxiliary = self._compare(even, *outputs[_AUXILIARY], batch)
             loss += auxiliary_loss
             metrics |= {f'auxiliary_{name}': value for name, value in auxiliary.items()}
+        if self.contrast:
+            contrast, metrics['contrast'] = self.cluster_contrast(
+                outputs[_FEATURES], outputs[_OF_CELLS], self._counted_cells(outputs, batch)
+            )
+            loss += self.contrast * contrast
         return loss, metrics
 
     def predict(self, params: Params, extra: Extra, image) -> Outputs:
@@ -116,6 +133,11 @@ class AC(Method):
             first, second = (pooling.over_regions(scores, batch['regions'], counted) for scores in (first, second))
         return information(first, second, counted)
 
+    def _counted_cells(self, outputs: Compared, batch: Batch) -> jax.Array:
+        counted = void.inside(batch, self.margin)
+        batch = batch if counted is None else {**batch, 'mask': counted}
+        return void.at_cells(batch, *outputs[_OF_CELLS][0].shape[1:3], self.first_cell)
+
     def _entropy_weight(self, step):
         final = self.information.entropy_weight
         return 1 + (final - 1) * jnp.minimum(step / self.entropy_steps, 1) if self.entropy_steps else final
@@ -134,6 +156,8 @@ def build(
     shares: Sequence[float],
     margin: int,
     regions: int,
+    contrast: float,
+    temperature: float,
     orderings: str,
     sampling: Sampling,
     candidates: int,
@@ -141,7 +165,10 @@ def build(
     sobel: bool,
     common_taps_only: bool,
 ) -> AC:
-    """AC from the options of config.method; see `AC`, `InformationLoss`, `clusters.entropy_target` and `Views`."""
+    """AC from the options of config.method; see `AC`, `InformationLoss`, `clusters.entropy_target` and `Views`.
+
+    temperature: of the `ClusterContrast`.
+    """
     clusters.check(num_clusters)
     clusters.check_auxiliary(auxiliary_clusters)
     heads = {_MAIN: num_clusters} | ({_AUXILIARY: auxiliary_clusters} if auxiliary_clusters else {})
@@ -152,4 +179,6 @@ def build(
         entropy_steps,
         margin,
         regions,
+        contrast,
+        ClusterContrast(temperature),
     )

@@ -16,6 +16,8 @@ _ADDED = (
     ('method', 'ac', 'shares', []),
     ('method', 'ac', 'margin', 0),
     ('method', 'ac', 'regions', 0),
+    ('method', 'ac', 'contrast', 0.0),
+    ('method', 'ac', 'temperature', 0.1),
     ('method', 'iic', 'shares', []),
     ('method', 'iic', 'margin', 0),
     ('method', 'ast', 'smallest_object', 0.0),

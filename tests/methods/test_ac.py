@@ -1,5 +1,6 @@
 """Autoregressive clustering as a whole: its gradient, its compilations, its heads, its prediction."""
 
+import dataclasses
 import functools
 import math
 
@@ -12,6 +13,7 @@ import pytest
 from ar_seg_jax import orderings, sharding
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import VOID, Time
+from ar_seg_jax.objectives.cluster_contrast import ClusterContrast
 from ar_seg_jax.training import gradients, optimizer
 from configs import common
 from tests.support import feeds, tiny
@@ -307,8 +309,32 @@ def test_with_regions_the_scores_of_both_heads_are_compared_region_by_region():
     assert metrics['mutual_information'] > 1e-4
 
 
-@pytest.mark.parametrize('options', [{'regions': 16, 'displacement': 1}])
+def test_the_contrast_is_that_of_the_cells_of_both_views_brought_back_to_the_image():
+    """Flips of the second view are known from the maps, which are those of the image flipped where nothing is masked."""
+    method = tiny.ac({'variant': 'F4'}, contrast=0.5, temperature=0.2, transformations='flip')
+    batch = tiny.with_void(tiny.random_batch(4))
+    params, extra = jax.jit(method.init, compiler_options=tiny.QUICK)(jax.random.key(0), batch['image'])
+    outputs, _ = jax.jit(lambda *given: method.forward(*given, key=jax.random.key(1), time=tiny.BEGINNING))(params, extra, batch)
+    features, clusters = outputs['features'], outputs['clusters_of_cells']
+    assert features[0].shape == (4, 4, 4, 128) and clusters[0].shape == (4, 4, 4, 3)
+    for one, of_cells in zip(features, clusters, strict=True):  # each where the other is
+        logits = one @ params['decoder']['kernel'] + params['decoder']['bias'][None, None, None]
+        np.testing.assert_allclose(jax.nn.softmax(logits), of_cells, rtol=1e-3, atol=1e-5)
+    counted = np.asarray(batch['mask'])[:, ::4, ::4]  # cell i is at pixel 4 i
+    expected, bound = ClusterContrast(0.2)(features, clusters, counted)
+    information, _ = method.information(*outputs['decoder'], batch['mask'])
+    loss, metrics = method.objective(outputs, batch, time=tiny.BEGINNING)
+    np.testing.assert_allclose(loss, information + 0.5 * expected, rtol=1e-4)
+    np.testing.assert_allclose(metrics['contrast'], bound, rtol=1e-5)
+    inner = dataclasses.replace(method, margin=5).objective(outputs, batch, time=tiny.BEGINNING)[1]['contrast']
+    counted = counted & (np.abs(4 * np.arange(4) - 7.5) < 3)[None, :, None] & (np.abs(4 * np.arange(4) - 7.5) < 3)[None, None]
+    assert 0 < counted.sum() < 16 * 4
+    np.testing.assert_allclose(inner, ClusterContrast(0.2)(features, clusters, counted)[1], rtol=1e-5)
+
+
+@pytest.mark.parametrize('options', [{'regions': 16, 'displacement': 1}, {'contrast': 1.0}])
 def test_eight_devices_compute_the_regions_and_the_contrast_of_one(options):
+    """The vectors of clusters are those of the images of all devices."""
     method, batch = tiny.ac(transformations='turn', **options), _with_regions(tiny.random_batch())
     start = jax.jit(method.init, compiler_options=tiny.QUICK)(jax.random.key(0), batch['image'])
     step, key = tiny.stepper(method), jax.random.key(5)
@@ -326,6 +352,9 @@ def test_eight_devices_compute_the_regions_and_the_contrast_of_one(options):
     ('options', 'message'),
     [
         ({'regions': -1}, r'method\.regions is a number of pixels, or 0 for no superpixels; found -1'),
+        ({'contrast': -0.5}, r'method\.contrast is a weight of at least 0, found -0\.5'),
+        ({'contrast': math.inf}, r'method\.contrast is a weight of at least 0, found inf'),
+        ({'temperature': 0.0}, r'method\.temperature is above 0, found 0\.0'),
     ],
 )
 def test_regions_and_contrast_have_values_that_can_be(options, message):

@@ -98,7 +98,7 @@ def _without(config, *names):
         (CONFIG | {'method': common.mixture()}, ('method.components',), ('method.components', 3, '0')),
         (CONFIG | {'model': common.vit()}, ('model.magnify',), ('model.magnify', 2, '1')),
         (CONFIG, ('model.normalise', 'model.borders'), ('model.normalise', 'data', "'none'")),
-        (CONFIG, ('method.regions',), ('method.regions', 64, '0')),
+        (CONFIG, ('method.regions', 'method.contrast', 'method.temperature'), ('method.regions', 64, '0')),
     ],
 )
 def test_an_older_run_goes_on_where_keys_that_it_did_not_know_say_what_it_did(tmp_path, config, names, other):

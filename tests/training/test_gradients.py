@@ -55,7 +55,7 @@ def _computed(method):
 
 @pytest.mark.parametrize(
     ('counts', 'options'),
-    [((2, 8), {}), ((4,), {'collapsed': False, 'entropy_weight': 0.8}), ((2,), {'regions': 9})],
+    [((2, 8), {}), ((4,), {'collapsed': False, 'entropy_weight': 0.8}), ((4,), {'contrast': 1.0}), ((2,), {'regions': 9})],
 )
 def test_loss_and_gradients_are_those_of_the_undivided_batch(counts, options):
     compute, start, batch = _computed(_ac(**options)), _start(), _batch()
