@@ -24,8 +24,8 @@ class ClusterContrast:
     InfoSeg, whose program is not published, maximises the information between local features of an image and features of the
     whole image, one for each class. What is ours: the vectors are of all images of the batch, so that the K clusters are all that
     there is to choose from, and mean the same in all images; they are of the other view; a place belongs to clusters as softly as
-    it is assigned to them; both views take both parts; the bound is InfoNCE, of cosines without critics; and all is one step, with
-    gradients through features, assignments and vectors, where InfoSeg alternates between two.
+    it is assigned to them; both views take both parts; the bound is InfoNCE, of cosines without critics; and all is one step,
+    with gradients through features, assignments and vectors, where InfoSeg alternates between two.
     """
 
     temperature: float
