@@ -312,7 +312,8 @@ def test_without_an_ordering_the_convolution_is_the_ordinary_one(size, stride, d
 @pytest.mark.parametrize('size, stride, dilation', [(3, 1, 1), (3, 2, 1), (5, 1, 2)])
 def test_replicated_borders_are_those_of_the_map_again(size, stride, dilation):
     x, kernel = np.asarray(normal(0, (9, 8))), np.asarray(normal(1, (size, size)))
-    found = masked_conv(jnp.asarray(kernel)[:, :, None, None], x, None, stride=stride, dilation=dilation, borders='replicate')
+    weights = jnp.asarray(kernel)[:, :, None, None]
+    found = masked_conv(weights, jnp.asarray(x), None, stride=stride, dilation=dilation, borders='replicate')
     spread = np.zeros(((size - 1) * dilation + 1,) * 2, np.float32)
     spread[::dilation, ::dilation] = kernel
     expected = ndimage.correlate(x, spread, mode='nearest')[::stride, ::stride]
