@@ -8,9 +8,9 @@ from typing import Any
 import jax
 from flax.core import FrozenDict
 
-from ar_seg_jax.configuration import check_type, check_types, choose
+from ar_seg_jax.configuration import check_type, check_types, choose, named
 from ar_seg_jax.errors import UserError
-from ar_seg_jax.interfaces import Method, Model
+from ar_seg_jax.interfaces import Method, Model, Normalisation
 from ar_seg_jax.methods import ac, arl, ast, clusters, deep_cluster, doersch, iic, isola, mixture, picie, supervised
 from ar_seg_jax.models.autoregressive import Autoregressive
 from ar_seg_jax.models.colours import Colours
@@ -63,12 +63,21 @@ _OPTIMIZER = {
 }
 
 
-def method(config: Config) -> Method:
-    """The method with its model."""
-    made = choose(METHODS, 'config.method', config['method'], make_model=functools.partial(_model, config))
+def method(config: Config, measured: Normalisation | None = None) -> Method:
+    """The method with its model.
+
+    measured: mean and deviation of the training images, for a model that `wants_measured`. Made without them, such a method can
+    be described and checked, but does not see its images as it should.
+    """
+    made = choose(METHODS, 'config.method', config['method'], make_model=functools.partial(_model, config, measured))
     if made.num_clusters:  # 0 is for methods that have none; those that have some refuse it themselves
         clusters.check(made.num_clusters)
     return made
+
+
+def wants_measured(config: Config) -> bool:
+    """Whether the model normalises images by the mean and deviation of those that it is trained on."""
+    return config['model'].get('normalise') == 'data'
 
 
 def check_channels(config: Config, channels: int):
@@ -122,9 +131,12 @@ def _optimizer(
     return optimizer.optimizer(**options, steps=steps, frozen=frozen, restarted=method.restarted)
 
 
-def _model(config: Config, heads: Mapping[str, int]) -> Model:
+def _model(config: Config, measured: Normalisation | None = None, *, heads: Mapping[str, int]) -> Model:
     options = {**_NEWER.get(config['model'].get('name'), {}), **config['model']}
-    made = choose(MODELS, 'config.model', options, heads=FrozenDict(heads))  # hashable, as all that jit closes over
+    make, options = named(MODELS, 'config.model', options, ('heads', 'measured'))
+    if measured and wants_measured(config):
+        options['measured'] = measured
+    made = make(heads=FrozenDict(heads), **options)  # hashable, as all that jit closes over
     if made.dtype == 'float64' and not jax.config.jax_enable_x64:
         raise UserError(
             "config.model.dtype 'float64' needs the environment variable JAX_ENABLE_X64=1; without it JAX computes in float32. "

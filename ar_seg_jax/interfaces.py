@@ -36,6 +36,8 @@ class Batch(TypedDict):
 
     mask: True where pixels count. What methods and baselines learn from, losses and k-means, leaves out all others, which are
         context only; absent where every pixel counts.
+    regions: the number of the superpixel of each pixel, for methods that use them, in training alone: from 0, and less than the
+        number of pixels, in each image.
     box: which part of its image a crop is, for methods that use it: top, left, height and width as shares of the image's; absent
         where images are whole.
     """
@@ -43,6 +45,7 @@ class Batch(TypedDict):
     image: UInt8[Array, 'batch height width channels']
     label: UInt8[Array, 'batch height width']
     mask: NotRequired[Bool[Array, 'batch height width']]
+    regions: NotRequired[Int[Array, 'batch height width']]
     box: NotRequired[Float[Array, 'batch 4']]
 
 
@@ -228,6 +231,7 @@ class Method(Protocol):
     title: what tables call it. loss_in_words: what the loss is, and its unit. num_clusters: of the scores of `predict`, 0
     where it predicts none. uses_labels: whether it is trained with them; the data then has as many classes as it has clusters.
     uses_place: whether it matters where in an image a pixel is; images are then seen whole, and crops of them have a `box`.
+    region_size: pixels, on average, of the superpixels that are the `regions` of training batches; 0 where they have none.
     image_size: height and width of the images that it takes; None for images of any size.
     reach: as that of a model, of the scores. output_stride and first_cell: as those of a model.
     refresh_when: before which steps `refresh` is called, None for never. restarted: the groups of parameters that `refresh` draws
@@ -247,6 +251,7 @@ class Method(Protocol):
     image_size: tuple[int, int] | None = None
     uses_labels: bool = False
     uses_place: bool = False
+    region_size: int = 0
     reach: int | None = None
     refresh_when: Cadence | None = None
     restarted: tuple[str, ...] = ()

@@ -27,6 +27,9 @@ Dtype = jax.typing.DTypeLike
 Precision = Literal['float32', 'bfloat16', 'float64']  # that models can compute in, the last one where JAX has it
 Lowering = Literal['auto', 'convolution', 'patches']
 Merge = Literal['concatenate', 'add']
+# What convolutions see beyond a map: zeros; its last rows and columns again; or nothing, what is inside standing for all of their
+# taps (partial convolution, Liu et al. 2018: the sum over the taps inside, times how many taps there are for each of these).
+Borders = Literal['zeros', 'replicate', 'partial']
 xavier = nn.initializers.xavier_normal()
 kaiming = nn.initializers.variance_scaling(2.0, 'fan_in', 'normal')  # as IIC draws all its convolutions
 
@@ -162,7 +165,10 @@ class MaskedConv(nn.Module):
     ablation (`methods.scans.Views`, common_taps_only). A tap that both views mask has a gradient of exactly zero; momentum of
     earlier steps moves it all the same, as in the paper's code, where the optimiser is not told to leave it (`keep_unused`).
 
-    Raises UserError for an even `size`, or if `zigzag_shift` names no shift.
+    `borders` 'replicate' is for layers that are called without an ordering: with one, what is repeated may be a later pixel.
+    'partial' keeps every ordering, since how many taps are inside says nothing about pixels.
+
+    Raises UserError for an even `size`, or if `zigzag_shift` names no shift, and for an ordering where borders are replicated.
     """
 
     features: int
@@ -171,6 +177,7 @@ class MaskedConv(nn.Module):
     dilation: int = 1
     zigzag_shift: orderings.Shift = 'corner'
     dtype: Dtype = jnp.float32
+    borders: Borders = 'zeros'
 
     @nn.compact
     def __call__(
@@ -182,8 +189,24 @@ class MaskedConv(nn.Module):
 
         if ordering is not None:
             kernel = orderings.into_frame(kernel, ordering, rows=0)
+        found = self._correlate(x, kernel, ordering)
+        if self.borders == 'partial':
+            found *= self._taps_per_tap_inside(x, ordering)
+        return found + bias[None, None, None]
+
+    def _correlate(self, x, kernel, ordering: Ordering | None):
         taps, x, kernel, padding = self._geometry(x, kernel, ordering)
-        return convolve(x, kernel, padding, self.stride, self.dilation, taps) + bias[None, None, None]
+        if self.borders == 'replicate':
+            if ordering is not None:
+                raise UserError('borders that are replicated may show what comes later in an ordering; take partial ones')
+            x, padding = jnp.pad(x, ((0, 0), *padding, (0, 0)), mode='edge'), ((0, 0), (0, 0))
+        return convolve(x, kernel, padding, self.stride, self.dilation, taps)
+
+    def _taps_per_tap_inside(self, x, ordering: Ordering | None) -> Float[Array, '1 out_height out_width 1']:
+        """How many taps there are for each one that is inside the map, which the current pixel always is."""
+        ones, taps = jnp.ones((1, *x.shape[1:3], 1), x.dtype), jnp.ones((self.size, self.size, 1, 1), x.dtype)
+        used, _, masked, _ = self._geometry(ones, taps, ordering)
+        return jnp.sum(masked * used[:, :, None, None]) / self._correlate(ones, taps, ordering)
 
     def _geometry(self, x, kernel, ordering: Ordering | None):
         """Taps, input, kernel and padding; a traced zigzag shifts the input and masks the kernel by selection."""
@@ -304,6 +327,7 @@ class ResidualBlock(nn.Module):
     dropout: float = 0.0
     zigzag_shift: orderings.Shift = 'corner'
     dtype: Dtype = jnp.float32
+    borders: Borders = 'zeros'
 
     @nn.compact
     def __call__(
@@ -314,7 +338,7 @@ class ResidualBlock(nn.Module):
         def pointwise(index: int) -> Pointwise:
             return Pointwise(channels, dtype=self.dtype, name=f'conv_{index}')
 
-        masked = MaskedConv(channels, zigzag_shift=self.zigzag_shift, dtype=self.dtype, name='conv_0')
+        masked = MaskedConv(channels, zigzag_shift=self.zigzag_shift, dtype=self.dtype, borders=self.borders, name='conv_0')
         firsts = [lambda x: masked(x, ordering), pointwise(2), pointwise(4)]
         shape = (*x.shape[:-1], channels)
         shortcut = as_rows(jnp.pad(x.astype(self.dtype), ((0, 0), (0, 0), (0, 0), (0, x.shape[-1]))))

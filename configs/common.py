@@ -102,6 +102,10 @@ def autoregressive() -> dict[str, Any]:
         'geometry': 'centred',  # where cells of the maps are taken to be: centred (where they are) or paper (1.5 pixels further)
         'dtype': 'float32',  # of the computation: float32 or bfloat16
         'remat': False,  # compute residual blocks again in the backward pass: less memory, more time
+        'normalise': 'none',  # the input: none (images in [0, 1]) or data (mean 0 and deviation 1 over the training images)
+        # what convolutions see beyond a map: zeros, replicate (cells of the border again, where no ordering masks) or partial
+        # (nothing; what is inside stands for all taps)
+        'borders': 'zeros',
     }
 
 
@@ -198,6 +202,9 @@ def ac() -> dict[str, Any]:
         'entropy_steps': 0,  # steps over which lambda goes from 1 to its value
         'shares': (),  # of the pixels that classes have, roughly, where these are known: H(y) above theirs is not rewarded
         'margin': 0,  # pixels at the borders of crops that do not count
+        'regions': 0,  # mean size, in pixels, of the superpixels over which scores are averaged before MI; 0 for none
+        'contrast': 0.0,  # weight of InfoNCE between the places of one view and the clusters of the other
+        'temperature': 0.1,  # of it: cosines are divided by it
         **views(),
     }
 

@@ -8,6 +8,7 @@ import pytest
 
 from ar_seg_jax import build
 from ar_seg_jax.errors import UserError
+from ar_seg_jax.interfaces import Normalisation
 from configs import common, textures
 from tests.support import tiny
 
@@ -33,6 +34,8 @@ def _config(**parts):
         ('model', 'dtype', 'float16', r"config\.model\.dtype is one of float32, bfloat16, float64; found 'float16'"),
         ('model', 'dtype', 'float23', r"config\.model\.dtype is one of float32, bfloat16, float64; found 'float23'"),
         ('model', 'dtype', 'float64', r"config\.model\.dtype 'float64' needs the environment variable JAX_ENABLE_X64=1; .*"),
+        ('model', 'normalise', 'half', r"config\.model\.normalise is one of none, data; found 'half'"),
+        ('model', 'borders', 'edge', r"config\.model\.borders is one of zeros, replicate, partial; found 'edge'"),
         ('model', 'geometry', 'left', r"config\.model\.geometry is one of centred, paper; found 'left'"),
         ('model', 'attention_merge', 'sum', r"config\.model\.attention_merge is one of concatenate, add; found 'sum'"),
         ('model', 'depth', 3, r"config\.model of 'autoregressive': there is no 'depth', the names are attention, .*"),
@@ -102,6 +105,18 @@ def test_a_normalisation_has_as_many_means_as_deviations(monkeypatch, read):
     message = r"^the normalisation of config\.model 'autoregressive' has 3 means and 2 deviations; it needs one of each for "
     with pytest.raises(UserError, match=message):
         read(_config())
+
+
+def test_a_model_that_wants_it_gets_what_was_measured():
+    measured = Normalisation((0.5, 0.4, 0.3), (0.2, 0.1, 0.3))
+    wanting, other = _config(model={'normalise': 'data'}), _config()
+    assert build.wants_measured(wanting) and not build.wants_measured(other)
+    assert build.method(wanting, measured).model.normalisation == measured
+    assert build.method(other, measured).model.normalisation == Normalisation()
+    with pytest.raises(UserError, match=r"^config\.model of 'autoregressive': there is no 'measured', the names are "):
+        build.method(_config(model={'measured': measured}))
+    with pytest.raises(UserError, match=r"^config\.model\.normalise is one of none, imagenet, half; found 'data'$"):
+        build.method(wanting | {'method': common.picie(), 'model': common.resnet_fpn() | {'normalise': 'data'}}, measured)
 
 
 @pytest.mark.parametrize(('wanted', 'found'), [(3, 3), (4, 4), (0, 3), (0, 4)])

@@ -309,6 +309,49 @@ def test_without_an_ordering_the_convolution_is_the_ordinary_one(size, stride, d
     np.testing.assert_allclose(found, expected + params['bias'][None, None, None], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize('size, stride, dilation', [(3, 1, 1), (3, 2, 1), (5, 1, 2)])
+def test_replicated_borders_are_those_of_the_map_again(size, stride, dilation):
+    x, kernel = np.asarray(normal(0, (9, 8))), np.asarray(normal(1, (size, size)))
+    weights = jnp.asarray(kernel)[:, :, None, None]
+    found = masked_conv(weights, jnp.asarray(x), None, stride=stride, dilation=dilation, borders='replicate')
+    spread = np.zeros(((size - 1) * dilation + 1,) * 2, np.float32)
+    spread[::dilation, ::dilation] = kernel
+    expected = ndimage.correlate(x, spread, mode='nearest')[::stride, ::stride]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_borders_are_not_replicated_under_an_ordering():
+    with pytest.raises(UserError, match=r'^borders that are replicated may show what comes later in an ordering; take partial'):
+        layers.MaskedConv(1, borders='replicate').init(jax.random.key(0), jnp.zeros((1, 5, 5, 1)), ORDERINGS['A1'])
+
+
+@pytest.mark.parametrize('shift', ['corner', 'top'])
+def test_partial_convolutions_weigh_what_is_inside_for_all_their_taps_and_see_no_later_pixel(shift):
+    kernel = positive(0, (3, 3, 1, 1))
+    of_all = jax.jit(
+        lambda: jax.lax.map(lambda one: conv_jacobian(kernel, 5, 5, one, zigzag_shift=shift, borders='partial'), STACK),
+        compiler_options=tiny.QUICK,
+    )()
+    for name, jacobian in zip(NAMES, of_all, strict=True):
+        ordering = ORDERINGS[name]
+        assert_autoregressive(jacobian, ordering)
+        taps, padding = orderings.support(ordering, 3, 1, shift)
+        expected = explicit_jacobian(kernel[:, :, 0, 0], 5, 5, taps, padding, 1)
+        expected *= taps.sum() / (expected != 0).sum((2, 3), keepdims=True)
+        np.testing.assert_allclose(jacobian, orderings.into_frame(expected, ordering, rows=0), rtol=1e-6, err_msg=name)
+        static = conv_jacobian(kernel, 5, 5, ordering, zigzag_shift=shift, borders='partial')
+        np.testing.assert_allclose(static, jacobian, rtol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize('stride', [1, 2])
+def test_a_partial_convolution_of_an_even_map_has_no_border(stride):
+    kernel = jnp.ones((3, 3, 1, 1))
+    found = masked_conv(kernel, jnp.full((6, 7), 2.0), None, stride=stride, borders='partial')
+    np.testing.assert_allclose(found, np.full(found.shape, 18.0), rtol=1e-6)
+    zeros = masked_conv(kernel, jnp.full((6, 7), 2.0), None, stride=stride)
+    assert zeros[0, 0] == 8
+
+
 def test_an_even_kernel_is_refused():
     with pytest.raises(UserError, match='odd size'):
         layers.MaskedConv(1, 4).init(jax.random.key(0), jnp.zeros((1, 5, 5, 1)), ORDERINGS['A1'])

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from jaxtyping import Int
 
 from ar_seg_jax import sharding
-from ar_seg_jax.data import pipeline
+from ar_seg_jax.data import pipeline, superpixels
 from ar_seg_jax.data.builder import SegmentationBuilder
 from ar_seg_jax.data.classes import Class
 from ar_seg_jax.interfaces import Batch, Epochs, Size, sides
@@ -26,7 +26,7 @@ class Dataset:
 
     options: of `pipeline.training_iterator`, `batch_size` and `crop_size` among them. evaluation_options: `batch_size`,
     where a split has so many images, and `crop_size` of evaluation. boxes: whether training batches say where their crops are
-    from.
+    from. region_size: pixels of superpixels, which training batches have, on average; 0 for none.
     """
 
     builder: SegmentationBuilder
@@ -36,6 +36,7 @@ class Dataset:
     mesh: Mesh
     seed: int
     boxes: bool = False
+    region_size: int = 0
 
     @property
     def classes(self) -> tuple[Class, ...]:
@@ -62,7 +63,8 @@ class Dataset:
 
     def training(self, start: int) -> Iterator[Batch]:
         """This process's batches, endlessly, from the one that follows step `start`; in parts, if the options say so."""
-        return self._batches(self.train_split, start=start, **_processes())
+        examples = superpixels.source(self.builder, self.train_split, self.region_size) if self.region_size else None
+        return self._batches(self.train_split, examples, start=start, **_processes())
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """The training batches with images of this pass, from 0, as global batches on the devices, read when asked for.
@@ -109,8 +111,9 @@ class Dataset:
     def _placed(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         return (sharding.place(batch, sharding.split_batch(self.mesh)) for batch in batches)
 
-    def _batches(self, split: str, **options: int) -> Iterator[Batch]:
-        return pipeline.training_iterator(self.examples(split), seed=self.seed, boxes=self.boxes, **{**self.options, **options})
+    def _batches(self, split: str, examples: Sequence[pipeline.Example] | None = None, **options: int) -> Iterator[Batch]:
+        examples = self.examples(split) if examples is None else examples
+        return pipeline.training_iterator(examples, seed=self.seed, boxes=self.boxes, **{**self.options, **options})
 
 
 def _processes() -> dict[str, int]:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int32, UInt8
+from jaxtyping import Int32, UInt8, UInt16
 from PIL import Image, ImageOps
 
 from ar_seg_jax.data import limits, tiff
@@ -84,7 +84,7 @@ def read_size(path: Path) -> tuple[int, int]:
         return image.height, image.width
 
 
-def decode_png(encoded: bytes, name: str, modes: Sequence[str]) -> UInt8[np.ndarray, '...']:
+def decode_png(encoded: bytes, name: str, modes: Sequence[str]) -> UInt8[np.ndarray, '...'] | UInt16[np.ndarray, '...']:
     """The pixels of an encoded PNG image as stored. DataError, which calls it `name`, unless its mode is one of `modes`."""
     with (
         limits.refusing(name, 'damaged image', 'prepare the data again'),
@@ -232,7 +232,7 @@ def rescaled_size(height: int, width: int, factor: float, shorter_side: int = 0)
     return max(1, round(height * factor)), max(1, round(width * factor))
 
 
-def encode_png(array: UInt8[np.ndarray, '...']) -> bytes:
+def encode_png(array: UInt8[np.ndarray, '...'] | UInt16[np.ndarray, 'height width']) -> bytes:
     """PNG bytes. Those of images are not compressed: the files of records compress all they hold, and decode it faster.
 
     Bands that PNG has no room for, more than four, lie side by side.

@@ -56,7 +56,8 @@ class Prepared(Sequence):
 
 
 def decode(record: Example) -> Example:
-    """id, image (height, width, channels) and label (height, width), 8 bits each; a mask, where there may be pixels without data.
+    """id, image (height, width, channels) and label (height, width), 8 bits each; a mask, where there may be pixels without data;
+    regions (height, width), where the record has them.
 
     Prepared data may come from anywhere: DataError names an example whose parts are missing, damaged or of different sizes.
     """
@@ -75,6 +76,10 @@ def decode(record: Example) -> Example:
             f'{image.shape[1]} x {image.shape[0]}; prepare the data again'
         )
     found = {'id': identifier, 'image': image, 'label': label}
+    if 'regions' in record:
+        found['regions'] = decode_png(record['regions'], f'{name}, its superpixels', ('I;16',))
+        if found['regions'].shape != label.shape:
+            raise DataError(f'{name}: its superpixels are of another size than its image; remove their file')
     if not record.get(HAS_NODATA):
         return found
     return {**found, 'label': np.where(label == NODATA, VOID, label).astype(np.uint8), 'mask': label != NODATA}
@@ -138,6 +143,7 @@ def training_iterator(
             f'{len(examples)} training examples are fewer than a batch of {batch_size}; lower --config.pipeline.batch_size'
         )
     data = grain.MapDataset.source(examples).seed(seed).shuffle().repeat().map(decode).random_map(RandomCrop(crop_size, boxes))
+    data = data.map(_numbered_anew)
     data = data.map(_with_mask) if mask_void else data
     # Batch number n is made of the parts n * parts to (n + 1) * parts - 1, and every process takes its own ones.
     data = data.batch(batch_size // (micro_batches * process_count), drop_remainder=True)
@@ -202,6 +208,14 @@ def covered(example: Example) -> Bool[np.ndarray, 'height width']:
     return example['mask'] if 'mask' in example else np.ones(example['label'].shape, bool)
 
 
+def _numbered_anew(element: Example) -> Example:
+    """With the regions of a crop numbered from 0, so that there are no more numbers than pixels."""
+    if 'regions' not in element:
+        return element
+    found = np.unique(element['regions'], return_inverse=True)[1]
+    return {**element, 'regions': found.reshape(element['regions'].shape).astype(np.int32)}
+
+
 def _with_mask(element: Example) -> Example:
     return {**element, 'mask': (element['label'] != VOID) & element.get('mask', True)}
 
@@ -216,7 +230,7 @@ def _centre(element: Example, size: Size) -> Example:
 
 def _cut(element: Example, row: int, column: int, height: int, width: int) -> Example:
     place = np.s_[row : row + height, column : column + width]
-    return {part: element[part][place] for part in ('image', 'label', 'mask') if part in element}
+    return {part: element[part][place] for part in ('image', 'label', 'mask', 'regions') if part in element}
 
 
 def _checked_size(element: Example, crop: tuple[int, int]) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """Autoregressive clustering (AC): two scans of one image should give the same clusters."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 
 import flax.linen as nn
@@ -8,16 +9,20 @@ import jax
 import jax.numpy as jnp
 
 from ar_seg_jax import orderings as scans
+from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Batch, Extra, Method, Metrics, Model, Outputs, Params, Time
 from ar_seg_jax.methods import clusters, void
 from ar_seg_jax.methods.scans import Sampling, ScanningModel, Views, scanning
 from ar_seg_jax.methods.transformations import Kind
-from ar_seg_jax.objectives import displacements, mutual_information
+from ar_seg_jax.objectives import displacements, mutual_information, pooling
+from ar_seg_jax.objectives.cluster_contrast import ClusterContrast
 from ar_seg_jax.objectives.mutual_information import Assignment, InformationLoss
 
-Heads = dict[str, tuple[Assignment, Assignment]]  # the two views' clusters by each head
+# By each head the two views' clusters of pixels; for the contrast also their features, and their clusters, of cells.
+Compared = dict[str, tuple[jax.Array, jax.Array]]
 
 _MAIN, _AUXILIARY = 'decoder', 'auxiliary_decoder'
+_FEATURES, _OF_CELLS = 'features', 'clusters_of_cells'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +34,9 @@ class AC(Method):
     entropy_steps: steps over which the entropy weight goes from 1 to that of `information`; 0 has it from the start. Weights
         below 1 allow clusters of uneven size, but from the first step they collapse an untrained network.
     margin: pixels less than this far from a border of the image do not count in the loss, so that padding makes no cluster. Ours.
+    regions: pixels of a superpixel on average; the scores of both views are averaged over superpixels before they are
+        compared, as in InMARS, so that no thin cluster along edges can be sharp. 0 compares pixels, as the papers do.
+    contrast: the weight of `cluster_contrast`, for which 0 is none.
     """
 
     title = 'AC'
@@ -39,10 +47,23 @@ class AC(Method):
     views: Views
     entropy_steps: int
     margin: int
+    regions: int
+    contrast: float
+    cluster_contrast: ClusterContrast
+
+    def __post_init__(self):
+        if self.regions < 0:
+            raise UserError(f'method.regions is a number of pixels, or 0 for no superpixels; found {self.regions}')
+        if not 0 <= self.contrast < math.inf:
+            raise UserError(f'method.contrast is a weight of at least 0, found {self.contrast}')
 
     @property
     def num_clusters(self) -> int:
         return self.model.heads[_MAIN]
+
+    @property
+    def region_size(self) -> int:
+        return self.regions
 
     @property
     def reach(self) -> int | None:
@@ -57,30 +78,42 @@ class AC(Method):
         variables = self.model.init(key, self.views.input(self.model, image))
         return variables['params'], {'batch_stats': variables.get('batch_stats', {})}
 
-    def forward(self, params: Params, extra: Extra, batch: Batch, *, key, time, part=0) -> tuple[Heads, Extra]:
+    def forward(self, params: Params, extra: Extra, batch: Batch, *, key, time, part=0) -> tuple[Compared, Extra]:
         size = batch['image'].shape[1:3]
+
+        def read(maps):
+            heads = {head: nn.softmax(self.model.to_pixels(maps[head], *size, scanned=True)) for head in self.model.heads}
+            if not self.contrast:
+                return heads
+            return {**heads, _FEATURES: maps['features'].astype(jnp.float32), _OF_CELLS: nn.softmax(maps[_MAIN])}
+
+        def loss_of(first, second):
+            return self._compare(self.information, first[_MAIN], second[_MAIN], batch)[0]
+
         first, second, updated = self.views.outputs(
             self.model,
             {'params': params, **extra},
             batch['image'],
-            read=lambda maps: {
-                head: nn.softmax(self.model.to_pixels(maps[head], *size, scanned=True)) for head in self.model.heads
-            },
-            loss_of=lambda first, second: self.information(first[_MAIN], second[_MAIN], void.inside(batch, self.margin))[0],
+            read=read,
+            loss_of=loss_of,
             key=key,
             part=part,
         )
-        return {head: (first[head], second[head]) for head in first}, {'batch_stats': updated.get('batch_stats', {})}
+        return {name: (first[name], second[name]) for name in first}, {'batch_stats': updated.get('batch_stats', {})}
 
-    def objective(self, outputs: Heads, batch: Batch, *, time: Time) -> tuple[jax.Array, Metrics]:
+    def objective(self, outputs: Compared, batch: Batch, *, time: Time) -> tuple[jax.Array, Metrics]:
         information = dataclasses.replace(self.information, entropy_weight=self._entropy_weight(time.step))
-        counted = void.inside(batch, self.margin)
-        loss, metrics = information(*outputs[_MAIN], counted)
+        loss, metrics = self._compare(information, *outputs[_MAIN], batch)
         if _AUXILIARY in outputs:
             even = dataclasses.replace(information, entropy_target=None)
-            auxiliary_loss, auxiliary = even(*outputs[_AUXILIARY], counted)
+            auxiliary_loss, auxiliary = self._compare(even, *outputs[_AUXILIARY], batch)
             loss += auxiliary_loss
             metrics |= {f'auxiliary_{name}': value for name, value in auxiliary.items()}
+        if self.contrast:
+            contrast, metrics['contrast'] = self.cluster_contrast(
+                outputs[_FEATURES], outputs[_OF_CELLS], self._counted_cells(outputs, batch)
+            )
+            loss += self.contrast * contrast
         return loss, metrics
 
     def predict(self, params: Params, extra: Extra, image) -> Outputs:
@@ -91,6 +124,19 @@ class AC(Method):
 
     def describe(self, metrics):
         return mutual_information.in_words(metrics)
+
+    def _compare(
+        self, information: InformationLoss, first: Assignment, second: Assignment, batch: Batch
+    ) -> tuple[jax.Array, Metrics]:
+        counted = void.inside(batch, self.margin)
+        if self.regions:
+            first, second = (pooling.over_regions(scores, batch['regions'], counted) for scores in (first, second))
+        return information(first, second, counted)
+
+    def _counted_cells(self, outputs: Compared, batch: Batch) -> jax.Array:
+        counted = void.inside(batch, self.margin)
+        batch = batch if counted is None else {**batch, 'mask': counted}
+        return void.at_cells(batch, *outputs[_OF_CELLS][0].shape[1:3], self.first_cell)
 
     def _entropy_weight(self, step):
         final = self.information.entropy_weight
@@ -109,6 +155,9 @@ def build(
     entropy_steps: int,
     shares: Sequence[float],
     margin: int,
+    regions: int,
+    contrast: float,
+    temperature: float,
     orderings: str,
     sampling: Sampling,
     candidates: int,
@@ -116,7 +165,10 @@ def build(
     sobel: bool,
     common_taps_only: bool,
 ) -> AC:
-    """AC from the options of config.method; see `AC`, `InformationLoss`, `clusters.entropy_target` and `Views`."""
+    """AC from the options of config.method; see `AC`, `InformationLoss`, `clusters.entropy_target` and `Views`.
+
+    temperature: of the `ClusterContrast`.
+    """
     clusters.check(num_clusters)
     clusters.check_auxiliary(auxiliary_clusters)
     heads = {_MAIN: num_clusters} | ({_AUXILIARY: auxiliary_clusters} if auxiliary_clusters else {})
@@ -126,4 +178,7 @@ def build(
         Views(scans.names(orderings), sampling, candidates, transformations, sobel, common_taps_only),
         entropy_steps,
         margin,
+        regions,
+        contrast,
+        ClusterContrast(temperature),
     )

@@ -17,6 +17,7 @@ from ar_seg_jax.orderings import Ordering
 Variant = Literal['F1', 'F2', 'F3', 'F4', 'F5']
 Zigzag = Literal['corner', 'alternate', 'raster']
 Geometry = Literal['centred', 'paper']
+Normalise = Literal['none', 'data']
 Maps = Mapping[str, Float[Array, 'batch map_height map_width _']]
 
 _STEM_CHANNELS = 64
@@ -52,7 +53,15 @@ class Autoregressive(nn.Module):
 
     `attention_merge` is how attention meets its input, see `layers.MaskedAttention`.
 
-    Computation is in `dtype`; parameters, batch statistics and heads are float32. Images are wanted in [0, 1].
+    `normalise` is the input: 'none', images in [0, 1], as the papers have it; or 'data', these minus the mean of the training
+    images and divided by their deviation, by channel, which are `measured`. The zeros that convolutions see beyond an image are
+    then an average pixel instead of a black one.
+
+    `borders` is what they see beyond a map, see `layers.Borders`. 'replicate' is for the layers that follow no ordering, the stem
+    and ordinary blocks: under an ordering the repeated row or column may be one that comes later. Masked blocks keep their zeros
+    then, in the unmasked network too. 'partial' shows no pixel to anybody, and is for all of them. The ResNet of F5 has zeros.
+
+    Computation is in `dtype`; parameters, batch statistics and heads are float32.
     """
 
     heads: Mapping[str, int]
@@ -67,8 +76,9 @@ class Autoregressive(nn.Module):
     geometry: Geometry
     dtype: layers.Precision
     remat: bool
-
-    normalisation = Normalisation()
+    normalise: Normalise
+    borders: layers.Borders
+    measured: Normalisation = Normalisation()
 
     def __post_init__(self):
         for name, value, known in (
@@ -81,7 +91,14 @@ class Autoregressive(nn.Module):
             raise UserError(f'model.dropout is a rate in [0, 1), found {self.dropout}')
         if self.attention and (self.blocks < 2 or self.variant == 'F5'):
             raise UserError('model.attention comes after the second residual block, which this model has not; set it to False')
+        if self.borders != 'zeros' and self.variant == 'F5':
+            raise UserError(f"model.borders of the ResNet of variant F5 is 'zeros', found {self.borders!r}; choose F1 to F4")
         super().__post_init__()
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """See `interfaces.Model`."""
+        return self.measured if self.normalise == 'data' else Normalisation()
 
     @property
     def reach(self) -> int | None:
@@ -101,13 +118,16 @@ class Autoregressive(nn.Module):
     def setup(self):
         variant, stride, dtype = self.variant, self.output_stride, self.dtype
         if variant == 'F1':
-            self.stem = MaskedStem(stride, self._shift(0), dtype)
+            self.stem = MaskedStem(stride, self._shift(0), dtype, self._borders(masked=True))
         elif variant != 'F5':
-            self.stem = Stem(stride, dtype)
+            self.stem = Stem(stride, dtype, self.borders)
         else:
             self.resnet = resnet.dilated(stride, dtype)
         total = 0 if variant == 'F5' else self.blocks
-        self.block = [layers.ResidualBlock(self.dropout, self._shift(index), dtype) for index in range(total)]
+        self.block = [
+            layers.ResidualBlock(self.dropout, self._shift(index), dtype, self._borders(masked=index >= self._unmasked))
+            for index in range(total)
+        ]
         if self.attention:
             self.attend = layers.MaskedAttention(self.attention_heads, self.attention_merge, dtype, name='attention')
         self.head = {name: layers.Pointwise(width, dtype, name=name) for name, width in self.heads.items()}
@@ -190,6 +210,10 @@ class Autoregressive(nn.Module):
     def _unmasked(self) -> int:
         return {'F3': 1, 'F4': self.blocks}.get(self.variant, 0)
 
+    def _borders(self, masked: bool) -> layers.Borders:
+        """Of a layer that is masked under orderings, or of one that never is."""
+        return 'zeros' if masked and self.borders == 'replicate' else self.borders
+
     def _shift(self, index: int) -> orderings.Shift:
         return ('top', 'left')[index % 2] if self.zigzag == 'alternate' else self.zigzag
 
@@ -199,12 +223,14 @@ class Stem(nn.Module):
 
     output_stride: int
     dtype: layers.Dtype
+    borders: layers.Borders
 
     @nn.compact
     def __call__(
         self, x: Float[Array, 'batch height width channels'], momentum: float, *, train: bool
     ) -> Float[Array, 'batch map_height map_width 64']:
-        x = layers.MaskedConv(_STEM_CHANNELS, stride=self.output_stride // 2, dtype=self.dtype, name='conv')(x)
+        stride = self.output_stride // 2
+        x = layers.MaskedConv(_STEM_CHANNELS, stride=stride, dtype=self.dtype, borders=self.borders, name='conv')(x)
         x = nn.BatchNorm(use_running_average=not train, momentum=momentum, dtype=self.dtype, name='norm')(x)
         return layers.max_pool(nn.relu(x), 3, 2, ((1, 1), (1, 1)))
 
@@ -219,13 +245,15 @@ class MaskedStem(nn.Module):
     output_stride: int
     zigzag_shift: orderings.Shift
     dtype: layers.Dtype
+    borders: layers.Borders
 
     @nn.compact
     def __call__(
         self, x: Float[Array, 'batch height width channels'], ordering: Ordering | None
     ) -> Float[Array, 'batch map_height map_width 64']:
         def conv(stride, name):
-            return layers.MaskedConv(_STEM_CHANNELS, stride=stride, zigzag_shift=self.zigzag_shift, dtype=self.dtype, name=name)
+            options = {'zigzag_shift': self.zigzag_shift, 'dtype': self.dtype, 'borders': self.borders}
+            return layers.MaskedConv(_STEM_CHANNELS, stride=stride, **options, name=name)
 
         x = nn.relu(conv(self.output_stride // 2, 'conv')(x, ordering))
         return conv(2, 'down')(x, ordering)

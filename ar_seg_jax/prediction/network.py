@@ -186,7 +186,7 @@ def load(directory: Path | str, step: int | None = None, names: Path | str | Non
     config = workdir.load_config(directory)
     form = workdir.load_form(directory)
     build.check_channels(config, form.channels)
-    method = build.method(config)
+    method = build.method(config, workdir.load_normalisation(directory) if build.wants_measured(config) else None)
     state = Checkpoints(workdir.checkpoints(directory)).restore_model(_shapes(method, config, form.channels), step)
     network = Network(method, state, (), (), form)
     if not method.num_clusters:

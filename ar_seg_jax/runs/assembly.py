@@ -51,13 +51,13 @@ DATASETS = {
 EVALUATORS = {'segmentation': Segmentation, 'probes': Probing, 'instances': InstanceSegmentation}
 
 
-def dataset(config: Config, mesh: Mesh, boxes: bool = False) -> Dataset:
-    """The data set of the options, which may still have to be prepared. boxes: see `Dataset`."""
+def dataset(config: Config, mesh: Mesh, boxes: bool = False, region_size: int = 0) -> Dataset:
+    """The data set of the options, which may still have to be prepared. boxes and region_size: see `Dataset`."""
     options = dict(config['data'])
     train_split, data_dir = options.pop('train_split'), str(files.expanded(options.pop('data_dir')))
     builder = choose(DATASETS, 'config.data', options, data_dir=data_dir)
     evaluation = {key: config['evaluation'][key] for key in ('batch_size', 'crop_size')}
-    return Dataset(builder, train_split, dict(config['pipeline']), evaluation, mesh, config['seed'], boxes)
+    return Dataset(builder, train_split, dict(config['pipeline']), evaluation, mesh, config['seed'], boxes, region_size)
 
 
 def prepared(data: Dataset, may_write: bool = True) -> Dataset:

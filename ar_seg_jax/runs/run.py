@@ -12,11 +12,12 @@ from typing import IO, Any
 import jax
 
 from ar_seg_jax import build, files, processes, sharding
+from ar_seg_jax.data import moments
 from ar_seg_jax.data.builder import form
 from ar_seg_jax.data.dataset import Dataset
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.evaluation.evaluator import Subject
-from ar_seg_jax.interfaces import Method, ModelState
+from ar_seg_jax.interfaces import Method, ModelState, Normalisation
 from ar_seg_jax.runs import assembly, changes, checks, naming, programs, workdir
 from ar_seg_jax.runs.report import Reporter
 from ar_seg_jax.training import loop, memory, peers
@@ -68,7 +69,7 @@ def open_run(
     mesh = sharding.make_mesh()
     peers.require_same({'config': workdir.plain(config), 'workdir': str(directory.resolve()), 'jax': jax.__version__})
     method = build.method(config)
-    data = assembly.dataset(config, mesh, method.uses_place)
+    data = assembly.dataset(config, mesh, method.uses_place, method.region_size)
     binds = workdir.holds_state(directory)  # a start that failed before the first save does not
     checks.check(config, method, data, begins=training and not binds)
     workdir.check_inside(directory)
@@ -78,6 +79,8 @@ def open_run(
     lock = workdir.claim(directory) if training and first else None
     programs.keep(config['compilation_cache'] if training else '')
     data = assembly.prepared(data, may_write=training or bool(data_dir))
+    measured = _measured(config, directory, data, binds)
+    method = build.method(config, measured)
     task = assembly.task(config, method, data, mesh)
     own_split = config['evaluation']['split']
     split = split or own_split
@@ -89,7 +92,7 @@ def open_run(
     if training and first:
         prepared = data.builder
         workdir.save_config(directory, config)
-        workdir.save_data(directory, form(prepared), data.classes, prepared.builder_config.name)
+        workdir.save_data(directory, form(prepared), data.classes, prepared.builder_config.name, measured)
     peers.wait('the directory of the run is ready')
     if not (directory / 'config.json').exists():
         raise UserError(f'{directory} of process 0 is not there; all processes need the same --workdir on a shared disk')
@@ -98,6 +101,15 @@ def open_run(
     outputs = Outputs(directory)
     reporter = Reporter(outputs, evaluators, data, split, config['evaluation']['pictures'], part)
     return Run(directory, config, task, reporter, checkpoints, outputs, lock)
+
+
+def _measured(config: Mapping[str, Any], directory: Path, data: Dataset, binds: bool) -> Normalisation | None:
+    """Of the training images, if the model wants that: what the run has been trained with, or, as it begins, what they have."""
+    if not build.wants_measured(config):
+        return None
+    found = workdir.load_normalisation(directory) if binds else moments.measured(data.examples(data.train_split))
+    peers.require_same({'mean and deviation of the training images': found})
+    return found
 
 
 def _names(directory: Path, method: Method, data: Dataset, names: Path | None) -> Callable[[int], Sequence[int] | None]:

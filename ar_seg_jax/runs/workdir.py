@@ -2,7 +2,8 @@
 
 config.json           the config, checked when the run is resumed
 versions.json         of this program and of what it is built on, when it was last trained
-data.json             form of the images, names, colours and groups of the classes, and which prepared data it was
+data.json             form of the images, names, colours and groups of the classes, which prepared data it was, and the mean and
+   deviation of the training images where the model wants them
 checkpoints/<step>/   the model, the rest of the state (Orbax), checksums of both
 damaged/<step>/       checkpoints that were found damaged, for whoever wants to look
 evaluations/<step>.json  what each evaluator found: scores with their protocols, the class of each cluster
@@ -21,6 +22,7 @@ lock                  held while a run lives; says which
 
 import dataclasses
 import json
+import math
 import os
 import socket
 from collections.abc import Mapping, Sequence
@@ -32,7 +34,7 @@ from ar_seg_jax.data import classes
 from ar_seg_jax.data.classes import Class
 from ar_seg_jax.data.form import Form
 from ar_seg_jax.errors import UserError
-from ar_seg_jax.interfaces import Size
+from ar_seg_jax.interfaces import Normalisation, Size
 from ar_seg_jax.runs import older
 from ar_seg_jax.training import optimizer, versions
 
@@ -82,6 +84,7 @@ _TYPES = {
     'evaluators': Mapping[str, Mapping],
 }
 _LENGTH = ('steps', 'epochs')
+_MEASURED = 'normalisation'  # in data.json
 _PARTS = (
     'checkpoints',
     'compilation.json',
@@ -227,16 +230,29 @@ def load_config(workdir: Path) -> dict[str, Any]:
     return config
 
 
-def save_data(workdir: Path, form: Form, named: tuple[Class, ...], variant: str):
-    """variant: the name of the prepared data, which changes with the files that it was made of."""
+def save_data(workdir: Path, form: Form, named: tuple[Class, ...], variant: str, measured: Normalisation | None = None):
+    """variant: the name of the prepared data, which changes with the files that it was made of. measured: mean and deviation of
+    the training images, where the model wants them."""
     content = {**dataclasses.asdict(form), 'prepared': variant, 'classes': [entry._asdict() for entry in named]}
-    files.write_json(workdir / 'data.json', content)
+    files.write_json(workdir / 'data.json', content | ({_MEASURED: measured._asdict()} if measured else {}))
 
 
 def load_form(workdir: Path) -> Form:
     """What the raw images are like that the run was trained on."""
     path = workdir / 'data.json'
     return Form.from_json(path, _load(path, 'channels', 'rescale'))
+
+
+def load_normalisation(workdir: Path) -> Normalisation:
+    """What was measured of the training images of a run; UserError if that is not there, or is none."""
+    path = workdir / 'data.json'
+    match _load(path, 'channels', _MEASURED):
+        case {'channels': int(channels), 'normalisation': {'mean': [*mean], 'deviation': [*deviation]}}:
+            numbers = [*mean, *deviation]
+            plain = all(type(number) in (int, float) and math.isfinite(number) for number in numbers)
+            if plain and len(mean) == len(deviation) == channels and min(deviation) > 0:
+                return Normalisation(tuple(map(float, mean)), tuple(map(float, deviation)))
+    raise UserError(f'{path}: expected a mean and a deviation above 0 of each channel in {_MEASURED!r}; restore it from a copy')
 
 
 def used_data(workdir: Path) -> tuple[str, str | None]:

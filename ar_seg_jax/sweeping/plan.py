@@ -1,6 +1,7 @@
 """From a table to the runs that it needs; rows that mean the same run share it, within a table and between tables."""
 
 import dataclasses
+import json
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -58,10 +59,13 @@ class Sweep:
         return Base(str(other), config)
 
     def available(self, table: Table) -> Table:
-        """The table as it is where optional rows lack their config, which is told."""
+        """The table as it is where optional rows lack their config, and others what they need; both are told."""
         return dataclasses.replace(table, rows=tuple(map(self._with_config, table.rows)))
 
     def _with_config(self, row: Row) -> Row:
+        if row.needs and not lookup(self.base.config, row.needs):
+            _logger.info('%s is not run: give --config.%s', row.name, row.needs)
+            return row.without_config()
         if not row.optional or self._file(row).is_file():
             return row
         _logger.info('%s is not run: there is no %s', row.name, self._file(row))
@@ -114,7 +118,12 @@ def key(row: Row, base: Base, seed: int) -> Key:
 def resolve(row: Row, base: Base, seed: int) -> dict[str, Any]:
     """A row's overrides for a seed, less those that its config has already."""
     values = {name: _value(value, base.config, seed) for name, value in row.overrides.items()}
-    return {name: value for name, value in sorted(values.items()) if lookup(base.config, name) != value}
+    return {name: value for name, value in sorted(values.items()) if not same(lookup(base.config, name), value)}
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two values are equal in JSON, which has no tuples."""
+    return json.loads(json.dumps(one)) == json.loads(json.dumps(other))
 
 
 def choices(row: Row, seeds: Sequence[int]) -> list[str]:
@@ -208,5 +217,5 @@ def _value(value: Any, config: Config, seed: int) -> Any:
     if isinstance(value, list):
         return value[seed % len(value)]
     if isinstance(value, Mapping):
-        return value['times'] * lookup(config, value['of'])
+        return tuple(value['list']) if 'list' in value else value['times'] * lookup(config, value['of'])
     return value

@@ -1,7 +1,6 @@
 """Runs what a table needs and is not there yet."""
 
 import dataclasses
-import json
 import logging
 import os
 import signal
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.processes import Children, Stopped, reason
 from ar_seg_jax.sweeping import state
-from ar_seg_jax.sweeping.plan import BASE, Key, Sweep, Training, lookup, protocols
+from ar_seg_jax.sweeping.plan import BASE, Key, Sweep, Training, lookup, protocols, same
 
 _logger = logging.getLogger(__name__)
 
@@ -82,12 +81,7 @@ def _evaluation(training: Training) -> dict[str, Any]:
     known = {name: lookup(training.base.config, name) for name in values}
     if known['evaluators.segmentation.protocols'] is not None:
         known['evaluators.segmentation.protocols'] = [one.short for one in protocols(training.base.config)]
-    return {name: value for name, value in values.items() if known[name] is not None and not _same(known[name], value)}
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Whether two values are equal in JSON, which has no tuples."""
-    return json.dumps(one) == json.dumps(other)
+    return {name: value for name, value in values.items() if known[name] is not None and not same(known[name], value)}
 
 
 def _run(sweep: Sweep, training: Training, children: Children) -> Outcome:

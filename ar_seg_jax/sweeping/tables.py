@@ -26,7 +26,10 @@ class Row:
         evaluation of the base run holds under the name `method`; 'no config', with the paper's number only.
     config: another config beside that of the sweep, with '{base}' for its name: 'arl_{base}' of configs/coco3.py is
         configs/arl_coco3.py. '' starts from that of the sweep.
-    overrides: values by 'part.key'. A list is a choice by seed; {'times': n, 'of': key} is n times the base config's value.
+    overrides: values by 'part.key'. A list is a choice by seed; {'times': n, 'of': key} is n times the base config's value;
+        {'list': [...]} is a list.
+    needs: a key for which the base config has to have a value, such as the shares of classes; without one, the row is of the kind
+        'no config'.
     optional: whether the table can do without the row where there is no such other config; it then is of the kind 'no config'.
     matching: 'many-to-one' for a score with that matching; '' for the first protocol of the config.
     paper: accuracy in percent by measure and data set (`column`); a pair is mean and standard deviation.
@@ -37,6 +40,7 @@ class Row:
     overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     config: str = ''
     optional: bool = False
+    needs: str = ''
     matching: str = ''
     method: str = ''
     paper: Mapping[str, Mapping[str, float | list[float]]] = dataclasses.field(default_factory=dict)

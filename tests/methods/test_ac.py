@@ -1,5 +1,6 @@
 """Autoregressive clustering as a whole: its gradient, its compilations, its heads, its prediction."""
 
+import dataclasses
 import functools
 import math
 
@@ -9,12 +10,13 @@ import numpy as np
 import optax
 import pytest
 
-from ar_seg_jax import orderings
+from ar_seg_jax import orderings, sharding
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import VOID, Time
+from ar_seg_jax.objectives.cluster_contrast import ClusterContrast
 from ar_seg_jax.training import gradients, optimizer
 from configs import common
-from tests.support import tiny
+from tests.support import feeds, tiny
 
 
 @pytest.fixture(scope='module')
@@ -273,3 +275,89 @@ def test_the_entropy_weight_goes_from_one_to_its_value():
         expected, _ = tiny.information(displacement=2, entropy_weight=weight)(p, q)
         np.testing.assert_allclose(loss(step, entropy_steps), expected, rtol=1e-5)
     assert abs(loss(0, 10) - loss(4, 10)) > 0.1
+
+
+def _with_regions(batch, size=4):
+    """The batch with squares of `size` pixels, and a single pixel that is a region of its own."""
+    side = batch['image'].shape[1]
+    rows, columns = np.indices((side, side)) // size
+    regions = np.broadcast_to(rows * (side // size) + columns, batch['label'].shape).astype(np.int32)
+    regions = np.where((np.arange(side) == 5)[None, :, None] & (np.arange(side) == 6)[None, None], side * side - 1, regions)
+    return {**batch, 'regions': jnp.asarray(regions)}
+
+
+def test_with_regions_the_scores_of_both_heads_are_compared_region_by_region():
+    """The joint as a loop over images and regions; pixels near borders and void ones are in none."""
+    rng = np.random.default_rng(0)
+    method = tiny.ac(regions=16, displacement=0, margin=2, auxiliary_clusters=3)
+    batch = _with_regions(tiny.with_void(tiny.random_batch(2)))
+    alike = 2 * rng.normal(size=(256, 3))[np.asarray(batch['regions'])]
+    scores = [jax.nn.softmax(jnp.float32(alike + rng.normal(size=alike.shape))) for _ in range(4)]
+    views = {'decoder': tuple(scores[:2]), 'auxiliary_decoder': tuple(scores[2:])}
+    loss, metrics = method.objective(views, batch, time=tiny.BEGINNING)
+    counted = np.array(batch['mask'])
+    counted[:, :2] = counted[:, -2:] = counted[:, :, :2] = counted[:, :, -2:] = False
+    total = 0
+    for p, q in np.asarray(scores).reshape(2, 2, 2, 16, 16, 3):
+        joint = np.zeros((3, 3))
+        for image, number in np.ndindex(2, 256):
+            inside = (np.asarray(batch['regions'][image]) == number) & counted[image]
+            if inside.any():
+                joint += inside.sum() * np.outer(p[image][inside].mean(0), q[image][inside].mean(0))
+        joint = (joint + joint.T) / 2 / counted.sum()
+        total -= np.sum(joint * np.log(joint / np.outer(joint.sum(0), joint.sum(1))))
+    np.testing.assert_allclose(loss, total, rtol=1e-4)
+    assert metrics['mutual_information'] > 0.02
+
+
+def test_the_contrast_is_that_of_the_features_and_clusters_of_cells_which_count_where_their_pixel_does():
+    method = tiny.ac({'variant': 'F4'}, contrast=0.5, temperature=0.2, transformations='flip')
+    batch = tiny.with_void(tiny.random_batch(4))
+    params, extra = jax.jit(method.init, compiler_options=tiny.QUICK)(jax.random.key(0), batch['image'])
+    outputs, _ = jax.jit(lambda *given: method.forward(*given, key=jax.random.key(1), time=tiny.BEGINNING))(params, extra, batch)
+    features, clusters = outputs['features'], outputs['clusters_of_cells']
+    assert features[0].shape == (4, 4, 4, 128) and clusters[0].shape == (4, 4, 4, 3)
+    for one, of_cells in zip(features, clusters, strict=True):  # each where the other is
+        logits = one @ params['decoder']['kernel'] + params['decoder']['bias'][None, None, None]
+        np.testing.assert_allclose(jax.nn.softmax(logits), of_cells, rtol=1e-3, atol=1e-5)
+    counted = batch['mask'][:, ::4, ::4]  # cell i is at pixel 4 i
+    expected, bound = ClusterContrast(0.2)(features, clusters, counted)
+    information, _ = method.information(*outputs['decoder'], batch['mask'])
+    loss, metrics = method.objective(outputs, batch, time=tiny.BEGINNING)
+    np.testing.assert_allclose(loss, information + 0.5 * expected, rtol=1e-4)
+    np.testing.assert_allclose(metrics['contrast'], bound, rtol=1e-5)
+    inner = dataclasses.replace(method, margin=5).objective(outputs, batch, time=tiny.BEGINNING)[1]['contrast']
+    within = jnp.abs(4 * jnp.arange(4) - 7.5) < 3
+    counted = counted & within[None, :, None] & within[None, None]
+    assert 0 < counted.sum() < 16 * 4
+    np.testing.assert_allclose(inner, ClusterContrast(0.2)(features, clusters, counted)[1], rtol=1e-5)
+
+
+@pytest.mark.parametrize('options', [{'regions': 16, 'displacement': 1}, {'contrast': 1.0}])
+def test_eight_devices_compute_the_regions_and_the_contrast_of_one(options):
+    """The vectors of clusters are those of the images of all devices."""
+    method, batch = tiny.ac(transformations='turn', **options), _with_regions(tiny.random_batch())
+    start = jax.jit(method.init, compiler_options=tiny.QUICK)(jax.random.key(0), batch['image'])
+    step, key = tiny.stepper(method), jax.random.key(5)
+    (expected, _), gradients_of_one = step(*start, batch, key)
+    mesh = feeds.mesh_of(8)
+    start, key = (jax.device_put(one, sharding.replicated(mesh)) for one in (start, key))
+    with jax.set_mesh(mesh):
+        (loss, (_, metrics)), found = step(*start, jax.device_put(batch, sharding.split_batch(mesh)), key)
+    np.testing.assert_allclose(loss, expected, rtol=1e-4)
+    tiny.assert_trees_close(found, gradients_of_one, rtol=1e-2)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((metrics, found)))
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'regions': -1}, r'method\.regions is a number of pixels, or 0 for no superpixels; found -1'),
+        ({'contrast': -0.5}, r'method\.contrast is a weight of at least 0, found -0\.5'),
+        ({'contrast': math.inf}, r'method\.contrast is a weight of at least 0, found inf'),
+        ({'temperature': 0.0}, r'method\.temperature is above 0, found 0\.0'),
+    ],
+)
+def test_regions_and_contrast_have_values_that_can_be(options, message):
+    with pytest.raises(UserError, match=rf'^{message}$'):
+        tiny.ac(**options)

@@ -175,10 +175,10 @@ def test_a_view_does_not_depend_on_the_other_views_of_the_call(variant):
 
 
 @pytest.mark.parametrize('output_stride', [2, 4])
-@pytest.mark.parametrize('height, width', [(8, 8), (7, 10)])
-def test_the_stem_is_that_of_table_1(height, width, output_stride):
+@pytest.mark.parametrize('height, width, borders', [(8, 8, 'zeros'), (7, 10, 'zeros'), (7, 10, 'replicate')])
+def test_the_stem_is_that_of_table_1(height, width, borders, output_stride):
     image = np.random.default_rng(0).normal(size=(2, height, width, 3)).astype(np.float32)
-    stem = Stem(output_stride, 'float32')
+    stem, mode = Stem(output_stride, 'float32', borders), {'zeros': 'constant', 'replicate': 'nearest'}[borders]
     shapes = jax.eval_shape(lambda: stem.init(jax.random.key(0), jnp.asarray(image), 0.9, train=False))
     variables = jax.tree.map(
         lambda leaf: jnp.asarray(np.random.default_rng(leaf.size).uniform(0.1, 0.5, leaf.shape) - 0.1, leaf.dtype), shapes
@@ -188,8 +188,7 @@ def test_the_stem_is_that_of_table_1(height, width, output_stride):
     stride = output_stride // 2
     for example, feature in np.ndindex(2, 4):
         x = sum(
-            ndimage.correlate(image[example, :, :, c], np.asarray(conv['kernel'][:, :, c, feature]), mode='constant')
-            for c in range(3)
+            ndimage.correlate(image[example, :, :, c], np.asarray(conv['kernel'][:, :, c, feature]), mode=mode) for c in range(3)
         )
         x = x[::stride, ::stride] + conv['bias'][feature]
         x = (x - stats['mean'][feature]) / np.sqrt(stats['var'][feature] + 1e-5) * norm['scale'][feature] + norm['bias'][feature]
@@ -464,6 +463,40 @@ def test_attention_reaches_everywhere():
 def test_options_that_are_not_known_are_refused_with_those_that_are(field, value, expected):
     with pytest.raises(UserError, match=rf'^model\.{field} is one of {expected}$'):
         tiny.autoregressive(**{field: value})
+
+
+def test_the_borders_of_a_resnet_are_zeros():
+    with pytest.raises(UserError, match=r"^model\.borders of the ResNet of variant F5 is 'zeros', found 'partial'; choose F1"):
+        tiny.autoregressive(variant='F5', borders='partial')
+
+
+@pytest.mark.parametrize(
+    ('variant', 'borders', 'seen'),
+    [
+        ('F1', 'replicate', ['zeros'] * 4),
+        ('F2', 'replicate', ['replicate', 'zeros', 'zeros']),
+        ('F3', 'replicate', ['replicate', 'replicate', 'zeros']),
+        ('F4', 'replicate', ['replicate'] * 3),
+        ('F1', 'partial', ['partial'] * 4),
+        ('F3', 'partial', ['partial'] * 3),
+    ],
+)
+def test_borders_are_replicated_only_where_nothing_is_ever_masked(variant, borders, seen, monkeypatch):
+    """In the unmasked network as under an ordering."""
+    found, plain = [], layers.MaskedConv._correlate
+
+    def correlate(conv, x, kernel, ordering):
+        if kernel.shape[-1] > 1:  # not that which counts taps
+            found.append(conv.borders)
+        return plain(conv, x, kernel, ordering)
+
+    monkeypatch.setattr(layers.MaskedConv, '_correlate', correlate)
+    model = tiny.autoregressive(variant=variant, blocks=2, borders=borders)
+    image = jnp.zeros((1, 16, 16, 3))
+    for views in ([None], [ORDERINGS['D3']], [ORDERINGS['zigzag_A1']]):
+        found.clear()
+        jax.eval_shape(lambda views=views: model.init(jax.random.key(0), image, views, method='scan'))
+        assert found == seen
 
 
 @pytest.mark.parametrize('rate', [-0.1, 1.0])

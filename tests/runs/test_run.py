@@ -16,6 +16,7 @@ from ar_seg_jax import files
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.evaluation import baselines, scoring
 from ar_seg_jax.evaluation.segmentation import Segmentation
+from ar_seg_jax.prediction import network
 from ar_seg_jax.runs import assembly, workdir
 from ar_seg_jax.runs import run as runs
 from ar_seg_jax.runs.report import Reporter
@@ -23,7 +24,7 @@ from ar_seg_jax.training.checkpoint import Checkpoints
 from ar_seg_jax.training.outputs import Outputs
 from ar_seg_jax.training.state import TrainState
 from ar_seg_jax.training.task import Task
-from configs import mixture_street, textures
+from configs import folder_small, mixture_street, textures
 from tests.support import commands
 
 ROAD = {'name': 'road', 'colour': [1, 2, 3]}
@@ -258,3 +259,38 @@ def test_a_mixture_of_crops_of_images_stops_and_goes_on_to_the_same_bits(tmp_pat
         trained('halves', steps)
     for one, other in zip(*(commands.leaves_of(tmp_path / name, 4) for name in ('whole', 'halves')), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_a_network_sees_images_as_those_that_it_began_with_were(tmp_path):
+    """Also where data has changed since, and wherever its run is read."""
+    (tmp_path / 'images').mkdir()
+    rng = np.random.default_rng(0)
+    pixels = [rng.integers(20 * number, 90 + 30 * number, (16, 16, 3), np.uint8) for number in range(5)]
+    for number, image in enumerate(pixels):
+        PIL.Image.fromarray(image).save(tmp_path / 'images' / f'{number}.png')
+    config = folder_small.get_config()
+    config.compilation_cache = 'none'
+    config.data.update(root=str(tmp_path / 'images'), data_dir=str(tmp_path / 'data'), rescale=1.0, block_size=16)
+    config.pipeline.update(crop_size=16, batch_size=8)
+    config.evaluation.update(split='train', batch_size=8, pictures=0)
+    config.model.update(normalise='data', blocks=1)
+
+    def opened(**options):
+        run = runs.open_run(config.to_dict(), tmp_path / 'run', **options)
+        if run.lock:
+            run.lock.close()
+        return run
+
+    run = opened(training=True)
+    mean, deviation = run.task.method.model.normalisation
+    together = np.stack(pixels).reshape(-1, 3) / 255
+    np.testing.assert_allclose(mean, together.mean(0), rtol=1e-9)
+    np.testing.assert_allclose(deviation, together.std(0), rtol=1e-9)
+    assert opened(training=False).task.method == run.task.method
+    run.checkpoints.save(run.task.initial_state())
+    run.checkpoints.close()
+    PIL.Image.fromarray(255 - pixels[0]).save(tmp_path / 'images' / '0.png')
+    assert opened(training=True, changed_data=True).task.method == run.task.method
+    assert network.load(tmp_path / 'run').method == run.task.method
+    shutil.rmtree(tmp_path / 'run')
+    assert opened(training=True).task.method != run.task.method

@@ -11,6 +11,7 @@ from ar_seg_jax import files
 from ar_seg_jax.data.classes import Class
 from ar_seg_jax.data.form import Form
 from ar_seg_jax.errors import UserError
+from ar_seg_jax.interfaces import Normalisation
 from ar_seg_jax.runs import workdir
 from configs import common, textures
 
@@ -96,6 +97,8 @@ def _without(config, *names):
         (CONFIG | {'method': common.arl()}, ('method.common_taps_only',), ('method.common_taps_only', True, 'False')),
         (CONFIG | {'method': common.mixture()}, ('method.components',), ('method.components', 3, '0')),
         (CONFIG | {'model': common.vit()}, ('model.magnify',), ('model.magnify', 2, '1')),
+        (CONFIG, ('model.normalise', 'model.borders'), ('model.normalise', 'data', "'none'")),
+        (CONFIG, ('method.regions', 'method.contrast', 'method.temperature'), ('method.regions', 64, '0')),
     ],
 )
 def test_an_older_run_goes_on_where_keys_that_it_did_not_know_say_what_it_did(tmp_path, config, names, other):
@@ -212,6 +215,27 @@ def test_what_images_were_like_comes_back_as_saved(tmp_path):
     (tmp_path / 'data.json').write_text('{"channels": 3}')
     with pytest.raises(UserError, match=r'data\.json: expected an object with channels, rescale, which lacks rescale'):
         workdir.load_form(tmp_path)
+
+
+def test_what_was_measured_comes_back_as_saved(tmp_path):
+    found = Normalisation((0.1, 0.25, 1 / 3), (0.2, 0.1, 0.05))
+    workdir.save_data(tmp_path, Form(3), (), 'pack-0', found)
+    assert workdir.load_normalisation(tmp_path) == found and workdir.load_form(tmp_path) == Form(3)
+    content = json.loads((tmp_path / 'data.json').read_text())
+    for wrong in (
+        {'mean': [0, 0], 'deviation': [1, 1]},
+        {'mean': [0, 0, 0], 'deviation': [1, 1, 0]},
+        {'mean': [0, 0, float('nan')], 'deviation': [1, 1, 1]},
+        {'mean': [0, 0, True], 'deviation': [1, 1, 1]},
+        {'mean': [0, 0, 0]},
+        [0, 1],
+    ):
+        (tmp_path / 'data.json').write_text(json.dumps(content | {'normalisation': wrong}))
+        with pytest.raises(UserError, match=r'data\.json: expected a mean and a deviation above 0 of each channel in .normalis'):
+            workdir.load_normalisation(tmp_path)
+    workdir.save_data(tmp_path, Form(3), (), 'pack-0')
+    with pytest.raises(UserError, match=r'data\.json: expected an object with channels, normalisation, which lacks norm'):
+        workdir.load_normalisation(tmp_path)
 
 
 def test_classes_of_clusters_come_back_as_saved(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 
 from ar_seg_jax import orderings
 from ar_seg_jax.errors import UserError
-from ar_seg_jax.sweeping import plan, tables
+from ar_seg_jax.sweeping import plan, runner, tables
 from ar_seg_jax.sweeping.tables import Row, Table
 from configs import ast_objects_small, common, folder, potsdam3, textures
 
@@ -136,6 +136,25 @@ def test_optional_rows_are_trained_where_they_have_a_config(caplog):
     assert [one.slug for one in plan.trainings(available, _sweep(CONFIG), [0])] == ['iic_potsdam3']
     with pytest.raises(UserError, match=r"the row 'picie' needs the config .*picie_potsdam3\.py, which does not exist"):
         plan.trainings(table, _sweep(CONFIG), [0])
+
+
+def test_rows_need_what_the_user_gives_and_others_do_without_it(caplog):
+    table = tables.load('uneven')
+    wanted = [row.name for row in table.rows if row.needs]
+    assert wanted == ['shares', 'shares, margin of 16']
+    with caplog.at_level('INFO'):
+        without = _sweep(CONFIG).available(table)
+    assert caplog.messages == [f'{name} is not run: give --config.method.shares' for name in wanted]
+    assert [row.name for row in without.rows if row.kind == 'no config'] == wanted
+    slugs = [one.slug for one in plan.trainings(without, _sweep(CONFIG), [0])]
+    assert slugs[0] == 'base' and not any('shares' in slug for slug in slugs)
+    given = _sweep(CONFIG | {'method': CONFIG['method'] | {'shares': (0.7, 0.2, 0.1)}})
+    trainings = plan.trainings(given.available(table), given, [0])
+    assert len(trainings) == len(table.rows)
+    for row, one in zip(table.rows, trainings, strict=True):
+        assert one.overrides.get('method.shares') == (None if row.needs else ())
+    command = runner.training_command(given, trainings[0])
+    assert '--config.method.shares=()' in command
 
 
 def test_rows_of_other_images_are_refused():

@@ -24,7 +24,8 @@ def _batch(size=8):
     rng = np.random.default_rng(0)
     image = (255 * rng.integers(0, 2, (size, 2, 2, 3), dtype=np.uint8)).repeat(8, 1).repeat(8, 2)
     label = rng.choice(np.array([0, 1, VOID], np.uint8), (size, 16, 16))
-    return {'image': jnp.asarray(image), 'label': jnp.asarray(label), 'mask': jnp.asarray(label != VOID)}
+    regions = jnp.asarray(rng.integers(0, 28, label.shape))
+    return {'image': jnp.asarray(image), 'label': jnp.asarray(label), 'mask': jnp.asarray(label != VOID), 'regions': regions}
 
 
 def _parts(batch, count):
@@ -52,7 +53,10 @@ def _computed(method):
     return jax.jit(lambda how, start, batch: how(method, *start, batch, key=KEY, time=TIME), static_argnums=0)
 
 
-@pytest.mark.parametrize(('counts', 'options'), [((2, 8), {}), ((4,), {'collapsed': False, 'entropy_weight': 0.8})])
+@pytest.mark.parametrize(
+    ('counts', 'options'),
+    [((2, 8), {}), ((4,), {'collapsed': False, 'entropy_weight': 0.8}), ((4,), {'contrast': 1.0}), ((2,), {'regions': 9})],
+)
 def test_loss_and_gradients_are_those_of_the_undivided_batch(counts, options):
     compute, start, batch = _computed(_ac(**options)), _start(), _batch()
     (whole, (_, metrics)), expected = compute(gradients.of_batch, start, batch)
