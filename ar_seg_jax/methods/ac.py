@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from ar_seg_jax import orderings as scans
+from ar_seg_jax import parallel
 from ar_seg_jax.interfaces import Batch, Extra, Method, Metrics, Model, Outputs, Params, Time
 from ar_seg_jax.methods import clusters, void
 from ar_seg_jax.methods.scans import Sampling, ScanningModel, Views, scanning
@@ -66,7 +67,9 @@ class AC(Method):
             read=lambda maps: {
                 head: nn.softmax(self.model.to_pixels(maps[head], *size, scanned=True)) for head in self.model.heads
             },
-            loss_of=lambda first, second: self.information(first[_MAIN], second[_MAIN], void.inside(batch, self.margin))[0],
+            loss_of=lambda first, second: self.information(
+                *parallel.whole((first[_MAIN], second[_MAIN], void.inside(batch, self.margin)))
+            )[0],
             key=key,
             part=part,
         )

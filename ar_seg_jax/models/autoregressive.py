@@ -205,7 +205,7 @@ class Stem(nn.Module):
         self, x: Float[Array, 'batch height width channels'], momentum: float, *, train: bool
     ) -> Float[Array, 'batch map_height map_width 64']:
         x = layers.MaskedConv(_STEM_CHANNELS, stride=self.output_stride // 2, dtype=self.dtype, name='conv')(x)
-        x = nn.BatchNorm(use_running_average=not train, momentum=momentum, dtype=self.dtype, name='norm')(x)
+        x = layers.batch_norm(train, momentum=momentum, dtype=self.dtype, name='norm')(x)
         return layers.max_pool(nn.relu(x), 3, 2, ((1, 1), (1, 1)))
 
 

@@ -22,6 +22,8 @@ _ADDED = (
     ('method', 'mixture', 'components', 0),
     ('model', 'vit', 'magnify', 1),
     ('optimizer', '', 'warmup_power', 1.0),
+    ('optimizer', '', 'shard_state', False),
+    ('optimizer', '', 'gradient_dtype', 'float32'),
 )
 
 
