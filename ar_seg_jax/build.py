@@ -47,8 +47,9 @@ METHODS = {
     'supervised': supervised.build,
 }
 
-# Options of models that runs of older versions know nothing of.
+# Options that runs of older versions know nothing of.
 _NEWER = {'vit': {'magnify': 1}}
+_NEWER_OF_OPTIMIZERS = {'warmup_power': 1.0, 'shard_state': False, 'gradient_dtype': 'float32'}
 
 # Of every optimiser, besides its own options.
 _OPTIMIZER = {
@@ -60,6 +61,8 @@ _OPTIMIZER = {
     'clip_norm': float,
     'keep_unused': bool,
     'rates': Mapping[str, float],
+    'shard_state': bool,
+    'gradient_dtype': str,
 }
 
 
@@ -117,7 +120,7 @@ def _optimizer(
 
     Its schedules are as long as all of these phases together; what is frozen in each of them has no moments.
     """
-    options = {'warmup_power': 1.0, **options}  # of which runs of older versions know nothing
+    options = {**_NEWER_OF_OPTIMIZERS, **options}
     check_types(options, _OPTIMIZER, section)
     for group, rate in options['rates'].items():
         if not 0 <= rate < math.inf:

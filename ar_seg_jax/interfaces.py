@@ -294,6 +294,9 @@ class Method(Protocol):
     ) -> tuple[Any, Extra]:
         """What `objective` compares, a pytree whose leaves have one entry for each image; and new extra.
 
+        In training `batch` are the images of one device (`parallel.on_devices`), which is why batch norm, sums that go into
+        `extra` and what is random about an image come from `parallel`. Elsewhere it is the whole batch.
+
         `key` is that of the step. Of a batch that is computed in parts each part has its number: what is random for every
         image depends on it, what is drawn once for the batch (a pair of orderings) must not.
         """

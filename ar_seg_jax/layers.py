@@ -19,7 +19,7 @@ import numpy as np
 from jax import export
 from jaxtyping import Array, Float
 
-from ar_seg_jax import orderings, winograd
+from ar_seg_jax import orderings, parallel, winograd
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.orderings import Ordering
 
@@ -316,6 +316,33 @@ def attend_in_chunks(
     return jnp.moveaxis(jnp.concatenate([attend_group(*pair) for pair in itertools.pairwise(bounds)]), 0, 1)
 
 
+class Dropout(nn.Module):
+    """Leaves out entries, at random, in training, and enlarges the others by as much.
+
+    Flax's, but for how it is drawn: for each image by its number in the batch, so the same on any number of devices. `whole`: an
+    image is left out as a whole or not at all.
+    """
+
+    rate: float
+    whole: bool = False
+
+    @nn.compact
+    def __call__(self, x: Float[Array, 'batch *shape'], *, train: bool) -> Float[Array, 'batch *shape']:
+        if not train or not self.rate:
+            return x
+        shape = (1,) * (x.ndim - 1) if self.whole else x.shape[1:]
+        keys = parallel.keys(self.make_rng('dropout'), len(x))
+        kept = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - self.rate, shape))(keys)
+        return jnp.where(kept, x / (1 - self.rate), 0)
+
+
+def batch_norm(train: bool, *, momentum: float, dtype: Dtype, name: str) -> nn.BatchNorm:
+    """Batch normalisation, in training by the statistics of the whole batch on all devices. momentum: of running statistics."""
+    return nn.BatchNorm(
+        use_running_average=not train, momentum=momentum, dtype=dtype, axis_name=parallel.axis() if train else None, name=name
+    )
+
+
 class ResidualBlock(nn.Module):
     """Residual block from C to 2C channels (supplement, Table 4): one 3x3 convolution, five 1x1, three shortcuts.
 
@@ -345,7 +372,7 @@ class ResidualBlock(nn.Module):
         for pair, first in enumerate(firsts):
             x = nn.relu(as_rows(first(x)))
             x = nn.relu(pointwise(2 * pair + 1)(x))
-            x = nn.Dropout(self.dropout, deterministic=not train)(x)
+            x = as_rows(Dropout(self.dropout)(x.reshape(shape), train=train))
             shortcut = x = x + shortcut
         return x.reshape(shape)
 

@@ -1,11 +1,14 @@
-"""How arrays lie on devices: the state everywhere, batches split along their first axis.
+"""How arrays lie on devices: the state everywhere, but for the optimiser's if it is split, batches split along their first axis.
 
 `jax.jit` over one mesh rather than `pmap`: mutual information and batch norm are quantities of the whole batch, and the
 mean over devices of per-device mutual information is another number. (`pmap` is also in maintenance mode.)
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import jax
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Batch
@@ -16,8 +19,23 @@ def make_mesh() -> Mesh:
     return jax.make_mesh((jax.device_count(),), ('data',), axis_types=(AxisType.Auto,))
 
 
-def replicated(mesh: Mesh) -> NamedSharding:
+def replicated(mesh: Mesh | AbstractMesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
+
+
+def part_of_state(mesh: Mesh | AbstractMesh, shape: Sequence[int]) -> NamedSharding:
+    """Of an array of the optimiser's state that is split over the devices: along its longest axis that their number divides; on
+    all of them where there is none (ZeRO-1, Rajbhandari et al. 2020, whose parts are of one array of all parameters)."""
+    divisible = [axis for axis, length in enumerate(shape) if length and length % mesh.size == 0]
+    if not divisible:
+        return replicated(mesh)
+    longest = max(divisible, key=lambda axis: shape[axis])
+    return NamedSharding(mesh, PartitionSpec(*[None] * longest, 'data'))
+
+
+def parts_of_state(mesh: Mesh | AbstractMesh, opt_state: Any) -> Any:
+    """`part_of_state` of each array."""
+    return jax.tree.map(lambda leaf: part_of_state(mesh, leaf.shape), opt_state)
 
 
 def split_batch(mesh: Mesh, micro_batches: int = 1) -> NamedSharding:

@@ -4,8 +4,7 @@
 
 Compiles the step at the real size of the config for simulated CPU devices, without allocating anything, and prints a table of
 bytes per step. Beside them, as an expectation and not a measurement, the efficiency of 64 devices with 8 images each, from the
-numbers below. On CPU devices convolutions have the form of matrix products, which leaves masked weights out; on GPUs and TPUs
-gradients of all nine taps are sent. Writes benchmarks/results/communication_cpu.json.
+numbers below. Writes benchmarks/results/communication_cpu.json.
 """
 
 import argparse
@@ -78,20 +77,19 @@ def account(sent: Sequence[Sent], state, num_clusters: int) -> dict[str, int]:
     """Bytes by purpose; 'other' is what is neither a gradient, nor a batch statistic, nor a K x K sum, nor a scalar."""
     import jax
 
-    # Kernels are summed as matrices of one or several of their 3x3 taps, which may lie the other way round.
-    channels = {side for leaf in jax.tree.leaves(state.params) for side in leaf.shape[-2:]}
-    sides = {taps * side for side in channels for taps in range(1, 10)}
-    statistics = {leaf.shape for leaf in jax.tree.leaves(state.extra)}
+    parameters = {leaf.shape for leaf in jax.tree.leaves(state.params)}
+    # Forward means and mean squares of each channel together; backward one array for either, which has all axes of the maps.
+    statistics = {(*both, *leaf.shape) for leaf in jax.tree.leaves(state.extra) for both in ((), (2,))}
     purposes = {'gradients': 0, 'statistics': 0, 'sums': 0, 'other': 0}
     for array in sent:
         if array.kind != 'all-reduce':
             purpose = 'other'
         elif math.prod(array.shape) == 1 or array.shape[-2:] == (num_clusters, num_clusters):
             purpose = 'sums'
-        elif array.shape in statistics:
-            purpose = 'statistics'
-        elif len(array.shape) <= 2 and set(array.shape) <= sides:
+        elif array.shape in parameters:
             purpose = 'gradients'
+        elif tuple(side for side in array.shape if side > 1) in statistics:
+            purpose = 'statistics'
         else:
             purpose = 'other'
         purposes[purpose] += array.bytes

@@ -68,8 +68,9 @@ def lower_step(method, optimizer, image_shape: Sequence[int], micro_batches: int
     """The training step, which is as yet to be compiled, and a description of its state. Nothing is allocated."""
     on = on or sharding.make_mesh()
     state = jax.eval_shape(lambda: create_state(method, optimizer.tx, 0, jnp.zeros(image_shape, jnp.uint8)))
-    everywhere = sharding.replicated(on)
-    state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere), state)
+    state = _placed(state, jax.tree.map(lambda _: sharding.replicated(on), state))
+    if optimizer.shard_state:
+        state = state.replace(opt_state=_placed(state.opt_state, sharding.parts_of_state(on, state.opt_state)))
     split = sharding.split_batch(on, micro_batches)
     parts = () if micro_batches == 1 else (micro_batches,)
     image = jax.ShapeDtypeStruct((*parts, image_shape[0] // micro_batches, *image_shape[1:]), jnp.uint8, sharding=split)
@@ -77,6 +78,10 @@ def lower_step(method, optimizer, image_shape: Sequence[int], micro_batches: int
     with jax.set_mesh(on):
         step = make_train_step(method, optimizer, epochs=Epochs(image_shape[0], image_shape[0]), micro_batches=micro_batches)
         return jax.jit(step, donate_argnums=0).lower(state, batch), state
+
+
+def _placed(tree, shardings):
+    return jax.tree.map(lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), tree, shardings)
 
 
 def peak_bytes(compiled) -> int:

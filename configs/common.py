@@ -447,4 +447,6 @@ def _direction() -> dict[str, Any]:
         'weight_decay': 0.0,
         'keep_unused': False,  # leave weights as they are that neither view used; else momentum goes on moving them
         'rates': {},  # factors on the rate of groups of parameters: {'stem': 0.1}
+        'shard_state': False,  # moments split over the devices, instead of whole on each: less memory
+        'gradient_dtype': 'float32',  # of the gradients that devices send each other; or bfloat16
     }

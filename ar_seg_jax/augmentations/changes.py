@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 from jaxtyping import Array, Bool, Float, Key
 
+from ar_seg_jax import parallel
 from ar_seg_jax.augmentations import geometry
 from ar_seg_jax.augmentations.colours import Jitter
 from ar_seg_jax.augmentations.geometry import Affine, Maps, Masks
@@ -49,7 +50,7 @@ class Change:
 
     def __call__(self, image: Images, key: Key[Array, '']) -> tuple[Images, Move]:
         """Changed images in [0, 1], and how they were moved."""
-        jitter_keys, flip_keys, affine_keys = (jax.random.split(key, len(image)) for key in jax.random.split(key, 3))
+        jitter_keys, flip_keys, affine_keys = (parallel.keys(key, len(image)) for key in jax.random.split(key, 3))
         matrices = None if self.affine is None else self.affine.draw(affine_keys)
         move = Move(geometry.draw_flips(flip_keys, self.flip), matrices)
         return move.apply(self.jitter(jitter_keys, image)), move

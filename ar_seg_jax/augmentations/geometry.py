@@ -22,9 +22,9 @@ TURNS = orderings.stack(('A1', 'B4', 'D3', 'C2'))  # quarter turns
 SYMMETRIES = orderings.stack(tuple(orderings.RASTER))
 
 
-def draw(key: Key[Array, ''], group: Ordering, batch_size: int) -> Int[Array, 'batch']:
-    """An element of the group for each image, uniformly."""
-    return jax.random.randint(key, (batch_size,), 0, len(group.transpose))
+def draw(key: Key[Array, ''], group: Ordering) -> Int[Array, '']:
+    """An element of the group, uniformly."""
+    return jax.random.randint(key, (), 0, len(group.transpose))
 
 
 def turn(maps: Maps, group: Ordering, elements: Int[Array, 'batch']) -> Maps:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from ar_seg_jax import orderings as scans
+from ar_seg_jax import parallel
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Batch, Extra, Method, Metrics, Model, Outputs, Params, Time
 from ar_seg_jax.methods import clusters, void
@@ -16,7 +17,7 @@ from ar_seg_jax.methods.scans import Sampling, ScanningModel, Views, scanning
 from ar_seg_jax.methods.transformations import Kind
 from ar_seg_jax.objectives import displacements, mutual_information, pooling
 from ar_seg_jax.objectives.cluster_contrast import ClusterContrast
-from ar_seg_jax.objectives.mutual_information import Assignment, InformationLoss
+from ar_seg_jax.objectives.mutual_information import Assignment, InformationLoss, Mask
 
 # By each head the two views' clusters of pixels; for the contrast also their features, and their clusters, of cells.
 Compared = dict[str, tuple[jax.Array, jax.Array]]
@@ -88,7 +89,7 @@ class AC(Method):
             return {**heads, _FEATURES: maps['features'].astype(jnp.float32), _OF_CELLS: nn.softmax(maps[_MAIN])}
 
         def loss_of(first, second):
-            return self._compare(self.information, first[_MAIN], second[_MAIN], batch)[0]
+            return self.information(*parallel.whole(self._compared(first[_MAIN], second[_MAIN], batch)))[0]
 
         first, second, updated = self.views.outputs(
             self.model,
@@ -103,10 +104,10 @@ class AC(Method):
 
     def objective(self, outputs: Compared, batch: Batch, *, time: Time) -> tuple[jax.Array, Metrics]:
         information = dataclasses.replace(self.information, entropy_weight=self._entropy_weight(time.step))
-        loss, metrics = self._compare(information, *outputs[_MAIN], batch)
+        loss, metrics = information(*self._compared(*outputs[_MAIN], batch))
         if _AUXILIARY in outputs:
             even = dataclasses.replace(information, entropy_target=None)
-            auxiliary_loss, auxiliary = self._compare(even, *outputs[_AUXILIARY], batch)
+            auxiliary_loss, auxiliary = even(*self._compared(*outputs[_AUXILIARY], batch))
             loss += auxiliary_loss
             metrics |= {f'auxiliary_{name}': value for name, value in auxiliary.items()}
         if self.contrast:
@@ -125,13 +126,12 @@ class AC(Method):
     def describe(self, metrics):
         return mutual_information.in_words(metrics)
 
-    def _compare(
-        self, information: InformationLoss, first: Assignment, second: Assignment, batch: Batch
-    ) -> tuple[jax.Array, Metrics]:
+    def _compared(self, first: Assignment, second: Assignment, batch: Batch) -> tuple[Assignment, Assignment, Mask]:
+        """Scores as they are compared, and where."""
         counted = void.inside(batch, self.margin)
         if self.regions:
             first, second = (pooling.over_regions(scores, batch['regions'], counted) for scores in (first, second))
-        return information(first, second, counted)
+        return first, second, counted
 
     def _counted_cells(self, outputs: Compared, batch: Batch) -> jax.Array:
         counted = void.inside(batch, self.margin)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from ar_seg_jax import orderings as scans
+from ar_seg_jax import parallel
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Batch, Extra, Method, Metrics, Model, Outputs, Params, Remark, Time
 from ar_seg_jax.methods import clusters, readout, void
@@ -69,7 +70,7 @@ class ARL(Method):
 
         def loss_of(first, second):
             maps, _ = self._compare(frozen, extra, first, second)
-            return self.contrast(*self._with_keys(*maps, batch, key, part))[0]
+            return self.contrast(*parallel.whole(self._with_keys(*maps, batch, key, part)))[0]
 
         first, second, updated = self.views.outputs(
             self.model,
@@ -115,7 +116,7 @@ class ARL(Method):
         if 0 < self.negatives < places:
             key = jax.random.fold_in(jax.random.fold_in(key, 3), part)
             drawn = jax.vmap(lambda key: jax.random.choice(key, places, (self.negatives,), replace=False))(
-                jax.random.split(key, images)
+                parallel.keys(key, images)
             )
             keys = jnp.take_along_axis(keys, drawn[..., None], axis=1)
             key_mask = jnp.take_along_axis(key_mask, drawn, axis=1)

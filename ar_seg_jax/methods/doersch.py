@@ -9,6 +9,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
+from ar_seg_jax import parallel
 from ar_seg_jax.augmentations import colours, inputs
 from ar_seg_jax.augmentations.changes import Change
 from ar_seg_jax.augmentations.colours import Jitter
@@ -68,7 +69,7 @@ class Doersch(PatchPairs):
     def shown(self, key, extra, image):
         if not self.colour_dropping:
             return image
-        return colours.drop(jax.random.split(key, len(image)), image, **extra['colours'])
+        return colours.drop(parallel.keys(key, len(image)), image, **extra['colours'])
 
     def propose(self, pair_key, key, size):
         distance_key, direction_key = jax.random.split(key)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from ar_seg_jax import parallel
 from ar_seg_jax.augmentations import inputs
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import BATCH_STATS, Batch, Cadence, Extra, Method, Metrics, Model, Outputs, Params, Remark
@@ -116,7 +117,7 @@ class Mixture(Method):
         joint = self._mixture(extra).log_joint(vectors)
         memberships = jax.nn.softmax(joint)
         found = Moments.from_vectors(vectors, memberships, counted)
-        rate = jnp.where(counted.any(), (time.step + 2.0) ** -_FORGETTING, 0)
+        rate = jnp.where(parallel.total(counted.sum()) > 0, (time.step + 2.0) ** -_FORGETTING, 0)
         outputs = {
             'log_likelihood': jnp.sum(jax.nn.logsumexp(joint, axis=-1) * counted, (1, 2)),
             'shares': jnp.sum(memberships * counted[..., None], (1, 2)),

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from ar_seg_jax import parallel
 from ar_seg_jax.augmentations import inputs
 from ar_seg_jax.augmentations.changes import Change
 from ar_seg_jax.augmentations.inputs import Images
@@ -126,7 +127,7 @@ class PatchPairs(Method):
 
         if self.locations == 'batch':
             return jax.tree.map(lambda array: jnp.broadcast_to(array[None], (batch, *array.shape)), pair(key))
-        return jax.vmap(pair)(jax.random.split(jax.random.fold_in(key, part), batch))
+        return jax.vmap(pair)(parallel.keys(jax.random.fold_in(key, part), batch))
 
     def objective(self, outputs: Told, batch: Batch, *, time: Time) -> tuple[jax.Array, Metrics]:
         losses, right = self.losses(outputs)

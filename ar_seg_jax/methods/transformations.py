@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from ar_seg_jax import parallel
 from ar_seg_jax.augmentations import colours, geometry
 from ar_seg_jax.augmentations.inputs import Images
 from ar_seg_jax.errors import UserError
@@ -22,8 +23,8 @@ class Transformation(NamedTuple):
     element: index into the flips and turns of its kind. colours: changes of brightness, contrast, saturation and hue.
     """
 
-    element: Int[Array, 'batch']
-    colours: Float[Array, 'batch 4']
+    element: Int[Array, '*batch']
+    colours: Float[Array, '*batch 4']
 
 
 def check(kind: str):
@@ -40,9 +41,13 @@ def moves_pixels(kind: Kind) -> bool:
 def draw(key: Key[Array, ''], kind: Kind, batch_size: int) -> Transformation:
     """A transformation for each image (IIC's g; supplement, section 2): 'flip' is left to right or not, 'turn' one of four
     quarter turns, 'all' any of the eight symmetries of the square and colour jitter, each uniformly."""
-    element_key, colour_key = jax.random.split(key)
-    elements = geometry.draw(element_key, _GROUPS[kind], batch_size) if kind in _GROUPS else jnp.zeros(batch_size, jnp.int32)
-    return Transformation(elements, jax.random.uniform(colour_key, (batch_size, 4), minval=-_STRENGTH, maxval=_STRENGTH))
+
+    def of_image(key: Key[Array, '']) -> Transformation:
+        element_key, colour_key = jax.random.split(key)
+        element = geometry.draw(element_key, _GROUPS[kind]) if kind in _GROUPS else jnp.int32(0)
+        return Transformation(element, jax.random.uniform(colour_key, (4,), minval=-_STRENGTH, maxval=_STRENGTH))
+
+    return jax.vmap(of_image)(parallel.keys(key, batch_size))
 
 
 def apply(image: Images, kind: Kind, transformation: Transformation) -> Images:

@@ -231,7 +231,7 @@ class Stem(nn.Module):
     ) -> Float[Array, 'batch map_height map_width 64']:
         stride = self.output_stride // 2
         x = layers.MaskedConv(_STEM_CHANNELS, stride=stride, dtype=self.dtype, borders=self.borders, name='conv')(x)
-        x = nn.BatchNorm(use_running_average=not train, momentum=momentum, dtype=self.dtype, name='norm')(x)
+        x = layers.batch_norm(train, momentum=momentum, dtype=self.dtype, name='norm')(x)
         return layers.max_pool(nn.relu(x), 3, 2, ((1, 1), (1, 1)))
 
 

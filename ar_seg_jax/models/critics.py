@@ -28,5 +28,5 @@ class SeparableCritics(nn.Module):
 
         channels = x.shape[-1]
         projected = nn.relu(conv(nn.relu(conv(x, 'conv_0')), 'conv_1')) + conv(x, 'shortcut')
-        norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, dtype=jnp.float32, name=f'{name}_norm')
+        norm = layers.batch_norm(train, momentum=0.9, dtype=jnp.float32, name=f'{name}_norm')
         return norm(projected.astype(jnp.float32))

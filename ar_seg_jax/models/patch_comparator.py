@@ -41,7 +41,7 @@ class PatchComparator(nn.Module):
     @nn.compact
     def __call__(self, first: Patches, second: Patches, *, train: bool = False) -> Float[Array, 'batch {self.outputs}']:
         kernel = self.param('conv', layers.kaiming, (3, 3, first.shape[-1], self.width)).astype(self.dtype)
-        norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, dtype=self.dtype, name='norm')
+        norm = layers.batch_norm(train, momentum=0.9, dtype=self.dtype, name='norm')
 
         def seen(patches):
             x = nn.relu(norm(layers.convolve(patches.astype(self.dtype), kernel, ((1, 1), (1, 1)))))
@@ -49,5 +49,5 @@ class PatchComparator(nn.Module):
 
         x = jnp.concatenate([seen(first), seen(second)], axis=-1)
         x = nn.relu(nn.Dense(self.width, dtype=self.dtype, kernel_init=_LINEAR, name='hidden')(x))
-        x = nn.Dropout(_DROPOUT, deterministic=not train)(x)
+        x = layers.Dropout(_DROPOUT)(x, train=train)
         return nn.Dense(self.outputs, dtype=self.dtype, kernel_init=_LINEAR, name='output')(x).astype(jnp.float32)

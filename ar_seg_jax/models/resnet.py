@@ -48,7 +48,7 @@ class ResNet18(nn.Module):
         def conv(features, size, name, stride=1, dilation=1):
             def apply(x):
                 x = Conv(features, size, stride, dilation, self.kernel_init, self.dtype, name=f'{name}_conv')(x)
-                return nn.BatchNorm(use_running_average=not train, momentum=momentum, dtype=self.dtype, name=f'{name}_norm')(x)
+                return layers.batch_norm(train, momentum=momentum, dtype=self.dtype, name=f'{name}_norm')(x)
 
             return apply
 

@@ -99,7 +99,7 @@ class SegFormer(nn.Module):
         form = FORMS[self.variant]
         self.encoder = Encoder(form.widths, form.depths, self.drop_path, self.dtype, self.remat)
         self.decode_head = Decoder(form.decoder_width, self.interpolation, self.dtype)
-        self.dropped = nn.Dropout(self.dropout)
+        self.dropped = layers.Dropout(self.dropout)
         self.head = {name: nn.Dense(width, kernel_init=_DRAWN, dtype=self.dtype, name=name) for name, width in self.heads.items()}
 
     def __call__(
@@ -107,7 +107,7 @@ class SegFormer(nn.Module):
     ) -> Mapping[str, Float[Array, 'batch map_height map_width _']]:
         """In training dropout and drop path are drawn with the key 'dropout', and batch statistics move."""
         x = self.decode_head(self.encoder(image, train=train), train=train)
-        x = self.dropped(x, deterministic=not train)
+        x = self.dropped(x, train=train)
         return {'features': x, **{name: head(x).astype(jnp.float32) for name, head in self.head.items()}}
 
     @nn.nowrap
@@ -174,7 +174,7 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x: Maps, *, train: bool = False) -> Maps:
         def kept(branch):
-            return nn.Dropout(self.drop_path, broadcast_dims=(1, 2, 3), deterministic=not train)(branch)
+            return layers.Dropout(self.drop_path, whole=True)(branch, train=train)
 
         x = x + kept(self._attended(_normalised('attention_norm', self.dtype)(x)))
         hidden = self._linear('mlp_0', _EXPANSION * x.shape[-1])(_normalised('mlp_norm', self.dtype)(x))
@@ -255,7 +255,7 @@ class Decoder(nn.Module):
             x = nn.Dense(self.width, dtype=self.dtype, kernel_init=_DRAWN, name=f'stage{index}')(x)
             x = nn.Dense(self.width, use_bias=False, dtype=self.dtype, kernel_init=_DRAWN, name=f'fuse_stage{index}')(x)
             fused.append(self._as_fine(x, 2**index, *stages[0].shape[1:3]))
-        norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, dtype=self.dtype, name='norm')
+        norm = layers.batch_norm(train, momentum=0.9, dtype=self.dtype, name='norm')
         return nn.relu(norm(sum(fused)))
 
     def _as_fine(self, x, stride: int, height: int, width: int):

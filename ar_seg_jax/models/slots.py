@@ -1,12 +1,14 @@
 """From maps to objects: where each of K slots looks, what it sees there, and what all of them make of it."""
 
+import functools
 from typing import Literal, NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ar_seg_jax import layers
+from ar_seg_jax import layers, parallel
 from ar_seg_jax.models import initializers
 
 Grid = Literal['corners', 'centres']
@@ -92,15 +94,15 @@ class _Layer(nn.Module):
     @nn.compact
     def __call__(self, x, *, train: bool):
         def dropped(x):
-            return nn.Dropout(self.dropout, deterministic=not train)(x)
+            return layers.Dropout(self.dropout)(x, train=train)
 
         width = x.shape[-1]
         attention = nn.MultiHeadDotProductAttention(
             self.heads,
             dtype=self.dtype,
             dropout_rate=self.dropout,
-            broadcast_dropout=False,
             deterministic=not train,
+            attention_fn=_attend,
             # Xavier's of queries, keys and values as the one matrix that they are in torch: from width to 3 * width.
             kernel_init=nn.initializers.variance_scaling(1 / 2, 'fan_in', 'uniform'),
             out_kernel_init=initializers.uniform,
@@ -110,6 +112,21 @@ class _Layer(nn.Module):
         hidden = dropped(nn.relu(_linear(self.feedforward, width, self.dtype, 'inner')(x)))
         outer = _linear(width, self.feedforward, self.dtype, 'outer')(hidden)
         return nn.LayerNorm(1e-5, dtype=jnp.float32, name='feedforward_norm')(x + dropped(outer)).astype(self.dtype)
+
+
+def _attend(query, key, value, dropout_rng=None, dropout_rate=0.0, deterministic=True, dtype=None):
+    """`nn.dot_product_attention`, with dropout of its weights as that of `layers.Dropout`."""
+    attend = functools.partial(
+        nn.dot_product_attention,
+        dropout_rate=dropout_rate,
+        broadcast_dropout=False,
+        deterministic=deterministic,
+        dtype=dtype,
+    )
+    if dropout_rng is None:
+        return attend(query, key, value)
+    keys = parallel.keys(dropout_rng, len(query))
+    return jax.vmap(lambda query, key, value, rng: attend(query, key, value, dropout_rng=rng))(query, key, value, keys)
 
 
 def _linear(features: int, inputs: int, dtype: layers.Dtype, name: str) -> nn.Dense:

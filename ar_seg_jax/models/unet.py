@@ -169,5 +169,5 @@ def _conv(features: int, size: int, stride: int, dtype: layers.Dtype, name: str)
 
 def _activated(x, train: bool, dtype: layers.Dtype):
     """Batch norm and CELU, in a compact module."""
-    norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, dtype=dtype, name='norm')
+    norm = layers.batch_norm(train, momentum=0.9, dtype=dtype, name='norm')
     return nn.celu(norm(x))

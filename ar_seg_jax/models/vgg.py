@@ -66,7 +66,7 @@ class VGG(nn.Module):
         for index, (width, dilation) in enumerate(_LAYERS):
             padding = 1 if self.geometry == 'paper' else dilation
             x = _Conv(width * self.channels, padding, dilation, self.dtype, name=f'conv_{index}')(x)
-            x = nn.BatchNorm(use_running_average=not train, momentum=0.9, dtype=self.dtype, name=f'norm_{index}')(x)
+            x = layers.batch_norm(train, momentum=0.9, dtype=self.dtype, name=f'norm_{index}')(x)
             x = nn.relu(x)
             if index == _POOLED_AFTER:
                 beyond = [(0, 0 if self.geometry == 'paper' else side % 2) for side in x.shape[1:3]]

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from ar_seg_jax import parallel
+
 # Variance that each component has in all directions, so that none shrinks to a point or a line, as whites that are cut off at 255
 # would make it. Vectors have a variance of about 1.
 _VARIANCE_FLOOR = 1e-4
@@ -34,9 +36,9 @@ class Moments(NamedTuple):
         memberships: Float[Array, 'images *places clusters'],
         counted: Bool[Array, 'images *places'],
     ) -> 'Moments':
-        """Of the vectors that count. memberships: the probabilities of components, for each vector."""
+        """Of the vectors that count in the whole batch. memberships: the probabilities of components, for each vector."""
         weights = (memberships * counted[..., None]).reshape(-1, memberships.shape[-1])
-        weights /= jnp.maximum(counted.sum(), 1)
+        weights /= jnp.maximum(parallel.total(counted.sum()), 1)
         vectors = vectors.reshape(-1, vectors.shape[-1])
         first = jnp.einsum('pk,pc->kc', weights, vectors, precision='highest')
 
@@ -44,7 +46,7 @@ class Moments(NamedTuple):
             return jnp.einsum('pc,pd->cd', weight[:, None] * vectors, vectors, precision='highest')
 
         # One component after another, since weighed vectors of all of them would not fit into memory.
-        return cls(weights.sum(0), first, jax.lax.map(second_of, weights.T))
+        return parallel.total(cls(weights.sum(0), first, jax.lax.map(second_of, weights.T)))
 
     def moved_towards(self, other: 'Moments', rate: Float[Array, '']) -> 'Moments':
         """A step from these moments to others: the stochastic approximation of online EM (Cappé and Moulines 2009, Eq. 6)."""

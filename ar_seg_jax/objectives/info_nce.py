@@ -72,11 +72,11 @@ def log_partition(anchors: Maps, negatives: Keys, key_mask: KeyMask) -> Float[Ar
     places of every image, whose scores are computed again in the backward pass: memory is a chunk's scores against all
     keys, where the full matrix has (batch x places)^2 entries.
 
-    Under a mesh (`jax.set_mesh`) each device gathers all keys once and sends their gradients back once; left to itself XLA
-    would communicate in every chunk.
+    Under a mesh (`jax.set_mesh`) over which images are split each device gathers all keys once and sends their gradients back
+    once; left to itself XLA would communicate in every chunk.
     """
     mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty:
+    if mesh.empty or mesh.manual_axes:
         return _log_partition(anchors, negatives, key_mask, jnp.arange(len(anchors)))
     (axis,) = mesh.axis_names
 

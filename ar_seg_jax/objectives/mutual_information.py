@@ -83,12 +83,12 @@ def joint_distributions(
     one product for each displacement, which is (2T+1)^2 times the work, 441 times for T = 10, and as those of IIC's convolution
     whose kernels are as large as the image. In float32 the joint is exact to about 1e-7 of its sum.
 
-    Under a mesh (`jax.set_mesh`) devices sum the joints of their images; left to itself XLA would send the maps, since it does
-    not divide Fourier transforms.
+    Under a mesh (`jax.set_mesh`) over which images are split devices sum the joints of their images; left to itself XLA would
+    send the maps, since it does not divide Fourier transforms.
     """
     p, q = _masked(p, q, displacement, mask)
     mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty:
+    if mesh.empty or mesh.manual_axes:
         return jax.vmap(_normalised)(_correlations(p, q, displacement))
     (axis,) = mesh.axis_names
 

@@ -16,11 +16,12 @@ def over_regions(scores: Assignment, regions: Regions, mask: Mask | None = None)
     The joint distribution of two such maps at the same pixels is that of the regions, weighted by how many of their pixels count.
     There can be as many regions as pixels, so that none is lost whatever an image looks like.
 
-    Under a mesh (`jax.set_mesh`) each device sums over the regions of its images, so that no map is sent.
+    Under a mesh (`jax.set_mesh`) over which images are split each device sums over the regions of its images, so that no map is
+    sent.
     """
     mask = jnp.ones(regions.shape, bool) if mask is None else mask
     each, mesh = jax.vmap(_over_regions), jax.sharding.get_abstract_mesh()
-    if mesh.empty:
+    if mesh.empty or mesh.manual_axes:
         return each(scores, regions, mask)
     (axis,) = mesh.axis_names
     return jax.shard_map(each, in_specs=PartitionSpec(axis), out_specs=PartitionSpec(axis))(scores, regions, mask)

@@ -27,6 +27,8 @@ _ADDED = (
     ('model', 'autoregressive', 'borders', 'zeros'),
     ('model', 'vit', 'magnify', 1),
     ('optimizer', '', 'warmup_power', 1.0),
+    ('optimizer', '', 'shard_state', False),
+    ('optimizer', '', 'gradient_dtype', 'float32'),
 )
 
 

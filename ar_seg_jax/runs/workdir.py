@@ -58,6 +58,7 @@ FREE = (
     'evaluation',
     'evaluators',
     'model.remat',
+    'optimizer.shard_state',
     'pipeline.read_threads',
     'pipeline.workers',
 )

@@ -101,7 +101,7 @@ def run(
     before = None  # the step before, whose health is asked once the next one is under way: the devices never wait
 
     journal = Journal(outputs, start, schedule.steps, task.data.image_shape[0], task.method.describe, first_process)
-    with checkpoints.completed(lambda: state if readouts.current(step) else None):
+    with checkpoints.completed(lambda: task.whole(state) if readouts.current(step) and task.is_whole else None):
         with contextlib.suppress(Interrupted), journal, trace, compilation:
             if schedule.evaluates(start) and not journal.evaluated:
                 journal.evaluation(start, functools.partial(evaluate, state, stop.guard))
@@ -133,12 +133,12 @@ def run(
                         state = readouts.of(state, step)
                 if schedule.saves(step):
                     with journal.progress.pause():
-                        checkpoints.save(state)
+                        checkpoints.save(task.whole(state))
                 if schedule.evaluates(step):
                     journal.evaluation(step, functools.partial(evaluate, state, stop.guard))
         state = readouts.of(state, step)
     checkpoints.settle()
-    checkpoints.save(state)
+    checkpoints.save(task.whole(state))
     checkpoints.close()
     return state
 
@@ -147,6 +147,6 @@ def begin(task: Task, checkpoints: Checkpoints) -> TrainState:
     """The state of the newest checkpoint, or that before training."""
     if checkpoints.latest is None:
         return task.initial_state()
-    state = checkpoints.restore(task.shapes())
+    state = task.split(checkpoints.restore(task.shapes()))
     _logger.info('Resuming after step %d from %s', int(state.step), checkpoints.directory)
     return state

@@ -17,6 +17,8 @@ from ar_seg_jax.interfaces import BATCH_STATS, Extra, Params, Phase
 
 Rate = float | optax.Schedule
 
+GRADIENT_DTYPES = ('float32', 'bfloat16')
+
 
 @dataclasses.dataclass(frozen=True)
 class Optimizer:
@@ -25,13 +27,16 @@ class Optimizer:
     frozen: groups that are not trained, and whose batch statistics stay as they are. restarted: groups with moments of their own,
     see `restart`. A group is what lies below a path, such as 'stem' or 'network/stem'. Raises UserError where both have a
     parameter. turns: transformations of the phases of a training that have one of their own, by the names of the phases, see
-    `taking_turns`.
+    `taking_turns`. shard_state: each device has a part of the state instead of all of it, and updates that part of the
+    parameters. gradient_dtype: of the gradients that devices send each other.
     """
 
     tx: optax.GradientTransformation
     frozen: tuple[str, ...] = ()
     restarted: tuple[str, ...] = ()
     turns: Mapping[str, optax.GradientTransformation] = dataclasses.field(default_factory=dict)
+    shard_state: bool = False
+    gradient_dtype: str = 'float32'
 
     def __post_init__(self):
         for one, other in itertools.product(self.frozen, self.restarted):
@@ -55,6 +60,8 @@ def optimizer(
     clip_norm: float,
     keep_unused: bool,
     rates: Mapping[str, float],
+    shard_state: bool,
+    gradient_dtype: str,
     steps: int,
     frozen: Sequence[str] = (),
     restarted: Sequence[str] = (),
@@ -65,13 +72,15 @@ def optimizer(
     learning_rate: reached after `warmup_steps`, along a power of their share from 0, and then changed by the `schedule` up to the
     last of `steps`.
     clip_norm: most of the norm of all gradients together; 0 for no limit. keep_unused: leave weights without a gradient as they
-    are. rates: factors on the learning rate of groups of parameters. frozen, restarted: see `Optimizer`. Raises UserError for
-    what is out of range or unknown.
+    are. rates: factors on the learning rate of groups of parameters. frozen, restarted, shard_state, gradient_dtype: see
+    `Optimizer`. Raises UserError for what is out of range or unknown.
     """
     if not learning_rate > 0:
         raise UserError(f'optimizer.learning_rate is above 0, found {learning_rate}')
     if clip_norm < 0:
         raise UserError(f'optimizer.clip_norm is above 0, or 0 for no limit; found {clip_norm}')
+    if gradient_dtype not in GRADIENT_DTYPES:
+        raise UserError(f'optimizer.gradient_dtype is one of {", ".join(GRADIENT_DTYPES)}; found {gradient_dtype!r}')
     direction = choose(OPTIMIZERS, 'config.optimizer', {'name': name, **options})
     direction = _keeping_unused(direction) if keep_unused else direction
     if frozen or restarted:
@@ -81,15 +90,22 @@ def optimizer(
     parts = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
     parts += [direction, optax.scale_by_learning_rate(_rate(learning_rate, warmup_steps, warmup_power, schedule, steps))]
     tx = optax.chain(*parts, *([_scale_groups(rates)] if rates else []))
-    return Optimizer(tx, tuple(frozen), tuple(restarted))
+    return Optimizer(tx, tuple(frozen), tuple(restarted), shard_state=shard_state, gradient_dtype=gradient_dtype)
 
 
 def taking_turns(others: Optimizer, turns: Mapping[str, Optimizer]) -> Optimizer:
     """An optimiser that is one of `turns` in the phase of this name, and `others` in all others.
 
     Its state is the states of all of them. Those whose turn it is not stay as they are, so that each schedule counts the steps
-    of its own phases.
+    of its own phases. Raises UserError for one of `turns` whose state is to lie, or whose gradients are to be sent, otherwise.
     """
+    for name, one in turns.items():
+        for key in ('shard_state', 'gradient_dtype'):
+            if getattr(one, key) != getattr(others, key):
+                raise UserError(
+                    f'config.phase_optimizers.{name}.{key} has to be that of config.optimizer, {getattr(others, key)!r}; found '
+                    f'{getattr(one, key)!r}'
+                )
     txs = {_OTHERS: others.tx, **{name: one.tx for name, one in turns.items()}}
 
     def init(params):

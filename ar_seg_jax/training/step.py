@@ -1,6 +1,7 @@
 """One update, and what happens when it cannot be applied."""
 
 import dataclasses
+import functools
 import logging
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from ar_seg_jax import parallel
 from ar_seg_jax.errors import Diverged
 from ar_seg_jax.interfaces import Batch, Epochs, Extra, Method, Metrics, Params, Time
 from ar_seg_jax.training import gradients as gradients_of
@@ -36,19 +38,20 @@ def make_train_step(
 ):
     """A function (state, batch) -> (state, metrics, health) to be jitted.
 
-    It is written for the global batch. Jitted over a batch that is split on a mesh, XLA inserts the sums over devices, so
-    that mutual information, batch statistics and gradients are those of the whole batch on any number of devices. More
+    It is written for the global batch. Under a mesh (`jax.set_mesh`) over which the batch is split, mutual information, batch
+    statistics and gradients are those of the whole batch on any number of devices. More
     than one of `micro_batches` are the first axis of the batch, see `gradients.of_parts`.
 
     A step in which anything is not finite changes only the counters. (`optax.apply_if_finite` would let batch statistics
     through.)
     """
     compute = gradients_of.of_batch if micro_batches == 1 else gradients_of.of_parts
+    summed = functools.partial(parallel.summed, dtype=optimizer.gradient_dtype, split=optimizer.shard_state)
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics, Health]:
         key = jax.random.fold_in(state.key, state.step)
         time = Time.at(state.step, epochs)
-        (loss, (extra, metrics)), gradients = compute(method, state.params, state.extra, batch, key=key, time=time)
+        (loss, (extra, metrics)), gradients = compute(method, state.params, state.extra, batch, key=key, time=time, summed=summed)
         gradients = without_frozen(gradients, optimizer.frozen)
         updates, opt_state = optimizer.tx.update(gradients, state.opt_state, state.params)
         updates = without_frozen(updates, optimizer.frozen)  # moments, or the decay of weights, may go on in a phase
@@ -62,6 +65,8 @@ def make_train_step(
         applied = jnp.sort(finite)[0]
         new, old = (params, extra, opt_state), (state.params, state.extra, state.opt_state)
         params, extra, opt_state = jax.tree.map(lambda new, old: jnp.where(applied, new, old), new, old)
+        if optimizer.shard_state:
+            params, opt_state = parallel.laid_out(params, opt_state)
         skipped = state.skipped + ~applied
         in_row = jnp.where(applied, 0, state.skipped_in_row + 1)
         state = TrainState(state.step + 1, params, extra, opt_state, state.key, skipped, in_row)

@@ -63,12 +63,25 @@ class Task:
 
     def initial_state(self) -> TrainState:
         """The state before training, on every device of the mesh; the same on all of them and on any number of them."""
-        state = jax.jit(self._create, out_shardings=sharding.replicated(self.mesh))()
+        state = self.split(jax.jit(self._create, out_shardings=sharding.replicated(self.mesh))())
         model = self.weights.put(state.model)
         return state.replace(params=model.params, extra=model.extra)
 
+    def split(self, state: TrainState) -> TrainState:
+        """A whole state as steps want it: on every device its part of the optimiser's state, if that is split."""
+        return state.replace(opt_state=jax.device_put(state.opt_state, self._of_opt_state))
+
+    def whole(self, state: TrainState) -> TrainState:
+        """The state as checkpoints hold it, whole on every device. All processes have to ask for it together."""
+        return jax.device_put(state, sharding.replicated(self.mesh))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every process has all of the state of a step by itself."""
+        return not self.optimizer.shard_state or jax.process_count() == 1
+
     def shapes(self) -> TrainState:
-        """A description of the state."""
+        """A description of a whole state."""
         everywhere = sharding.replicated(self.mesh)
         return jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere), jax.eval_shape(self._create)
@@ -138,12 +151,19 @@ class Task:
 
     @functools.cached_property
     def _new_moments(self) -> Callable[[optax.OptState, Params], optax.OptState]:
-        return jax.jit(functools.partial(with_new_moments, self.optimizer), out_shardings=sharding.replicated(self.mesh))
+        return jax.jit(functools.partial(with_new_moments, self.optimizer), out_shardings=self._of_opt_state)
 
     @functools.cached_property
     def _restart(self) -> Callable[[optax.OptState, Params], optax.OptState]:
         """Compiled, so that what begins anew lies where the rest does."""
-        return jax.jit(functools.partial(restart, self.optimizer), out_shardings=sharding.replicated(self.mesh))
+        return jax.jit(functools.partial(restart, self.optimizer), out_shardings=self._of_opt_state)
+
+    @functools.cached_property
+    def _of_opt_state(self) -> Any:
+        """Where the arrays of the optimiser's state lie."""
+        if not self.optimizer.shard_state:
+            return sharding.replicated(self.mesh)
+        return sharding.parts_of_state(self.mesh, self.shapes().opt_state)
 
     def _create(self) -> TrainState:
         return create_state(self.method, self.optimizer.tx, self.seed, jnp.zeros(self.data.image_shape, jnp.uint8))

@@ -85,7 +85,7 @@ def test_parts_lie_in_the_image_and_are_as_large_as_wanted():
 
 def test_turns_are_those_of_numpy_and_are_undone():
     maps = jnp.asarray(RNG.uniform(size=(40, 5, 5, 2)), jnp.float32)
-    elements = geometry.draw(jax.random.key(0), geometry.TURNS, 40)
+    elements = jax.vmap(lambda key: geometry.draw(key, geometry.TURNS))(_keys(40))
     turned = geometry.turn(maps, geometry.TURNS, elements)
     pairs = zip(np.asarray(maps), turned, strict=True)
     assert {next(n for n in range(4) if np.array_equal(np.rot90(one, n), found)) for one, found in pairs} == {0, 1, 2, 3}

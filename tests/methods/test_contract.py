@@ -105,7 +105,8 @@ def test_eight_devices_compute_what_one_does(case):
     assert len({shard.device for shard in sharded['image'].addressable_shards}) == 8
     state = jax.device_put((case.params, case.extra), sharding.replicated(mesh))
     key_there = jax.device_put(key, sharding.replicated(mesh))
-    (loss, (extra, metrics)), gradients = case.step(*state, sharded, key_there)
+    with jax.set_mesh(mesh):
+        (loss, (extra, metrics)), gradients = case.step(*state, sharded, key_there)
     (expected, (expected_extra, expected_metrics)), expected_gradients = case.step(case.params, case.extra, batch, key)
     for one, other in ((loss, expected), (metrics, expected_metrics), (extra, expected_extra), (gradients, expected_gradients)):
         _assert_close(one, other)

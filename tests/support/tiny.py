@@ -133,9 +133,7 @@ def critic(params, name, x):
 def stepper(method):
     """Loss, new extra, metrics and gradients of one step, compiled."""
     return jax.jit(
-        lambda params, extra, batch, key: jax.value_and_grad(
-            lambda params: gradients.loss(method, params, extra, batch, key=key, time=BEGINNING), has_aux=True
-        )(params),
+        lambda params, extra, batch, key: gradients.of_batch(method, params, extra, batch, key=key, time=BEGINNING),
         compiler_options=QUICK,
     )
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from ar_seg_jax import parallel
 from ar_seg_jax.augmentations import inputs
 from ar_seg_jax.interfaces import Cadence, Method, Model, Outputs
 
@@ -28,7 +29,8 @@ class Turned(Method):
 
     def forward(self, params, extra, batch, *, key, time, part=0):
         image = inputs.model_input(self.model, batch['image'])
-        turned = jax.random.bernoulli(jax.random.fold_in(key, part), shape=(len(image),)).astype(jnp.float32)
+        keys = parallel.keys(jax.random.fold_in(key, part), len(image))
+        turned = jax.vmap(jax.random.bernoulli)(keys).astype(jnp.float32)
         image = jnp.where(turned[:, None, None, None] > 0, image[:, ::-1], image)
         features = self.model.apply({'params': params['network']}, image, train=True)['features'].mean((1, 2))
         return {'found': features @ params['head'] + extra['bias'], 'turned': turned}, extra
