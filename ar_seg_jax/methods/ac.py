@@ -126,8 +126,8 @@ class AC(Method):
     def describe(self, metrics):
         return mutual_information.in_words(metrics)
 
-    def _compared(self, first: Assignment, second: Assignment, batch: Batch) -> tuple[Assignment, Assignment, Mask]:
-        """Scores as they are compared, and where."""
+    def _compared(self, first: Assignment, second: Assignment, batch: Batch) -> tuple[Assignment, Assignment, Mask | None]:
+        """Scores as they are compared, and where; None: everywhere."""
         counted = void.inside(batch, self.margin)
         if self.regions:
             first, second = (pooling.over_regions(scores, batch['regions'], counted) for scores in (first, second))
