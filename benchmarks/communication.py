@@ -109,7 +109,7 @@ def measure(path: Path) -> dict[str, Any]:
     shape = (batch_size, sizes.side, sizes.side, sizes.channels)
     method = build.method(config)
     lowered, state = programs.lower_step(method, build.transformation(config, method, steps=1), shape)
-    program = lowered.compile()
+    program = lowered.compile(programs.UNRUN)
     sent = collectives(program.as_text())
     images = batch_size // jax.device_count()
     return {

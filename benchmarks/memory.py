@@ -1,21 +1,30 @@
 """Memory of the training step, and the largest batch that fits, from the compiler's own count.
 
     python -m benchmarks.memory configs/coco3.py configs/potsdam3.py --target h200 --largest
+    python -m benchmarks.memory configs/coco3.py --devices 1 8 64
 
 Compiles the step of each config at its real size, in bfloat16, with and without `model.remat`, for one device: an absent one
 (`programs.mesh`) or those that are here. Nothing is allocated. `--largest` looks for the largest batch, to within an image or
 two, in 95 % of 16, 40, 80 and 141 GB (of 10^9 bytes; JAX takes 75 % unless XLA_PYTHON_CLIENT_MEM_FRACTION says more), whatever
 the memory of the device is. What is counted are arguments, temporaries and outputs; the scratch space of convolutions is chosen
 on a real GPU and not among them. Writes benchmarks/results/memory_<target>[_largest]_<platform>.json.
+
+`--devices` compiles instead for so many simulated CPU devices with one image each, with the optimiser's state whole on each of
+them and split over them (`optimizer.shard_state`), and writes benchmarks/results/memory_devices_<platform>.json.
 """
 
 import argparse
+import dataclasses
+import itertools
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+import jax
+from jax.sharding import AxisType
 
 from ar_seg_jax import build
 from benchmarks import programs, report
@@ -46,6 +55,24 @@ def measure(path: Path, remat: bool, target: str, largest: bool) -> dict[str, An
     return row
 
 
+def measure_devices(path: Path, devices: int, shard_state: bool) -> dict[str, Any]:
+    """A row of the table of `--devices`: bytes on one of them."""
+    config = programs.load(path)
+    method, sizes = build.method(config), Workload.from_config(config)
+    optimizer = dataclasses.replace(build.transformation(config, method, steps=1), shard_state=shard_state)
+    mesh = jax.make_mesh((devices,), ('data',), axis_types=(AxisType.Auto,), devices=jax.devices()[:devices])
+    lowered, state = programs.lower_step(method, optimizer, (devices, sizes.side, sizes.side, sizes.channels), on=mesh)
+    memory = lowered.compile(programs.UNRUN).memory_analysis()
+    return {
+        'config': path.stem,
+        'devices': devices,
+        'shard_state': shard_state,
+        'parameter_bytes': sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state.params)),
+        'argument_bytes': memory.argument_size_in_bytes,
+        'temporary_bytes': memory.temp_size_in_bytes,
+    }
+
+
 def largest_batches(peak: Callable[[int], int], batch: int, bytes_of_batch: int) -> dict[int, int]:
     """By budget in GB: images whose `peak` fits, with less than two to spare; 0 if not even one fits.
 
@@ -63,12 +90,37 @@ def largest_batches(peak: Callable[[int], int], batch: int, bytes_of_batch: int)
     return found
 
 
+def print_devices(configs: Sequence[Path], counts: Sequence[int]):
+    jax.config.update('jax_num_cpu_devices', max(counts))
+    rows = []
+    for path, devices, split in itertools.product(configs, counts, (False, True)):
+        rows.append(measure_devices(path, devices, split))
+        print(rows[-1], file=sys.stderr)
+    titles = ('config', 'devices', 'state of the optimiser', 'parameters, MB', 'state and batch, MB', 'temporaries, MB')
+    sizes = ('parameter_bytes', 'argument_bytes', 'temporary_bytes')
+    cells = [
+        (
+            row['config'],
+            str(row['devices']),
+            'split' if row['shard_state'] else 'whole',
+            *(f'{row[size] / 1e6:.0f}' for size in sizes),
+        )
+        for row in rows
+    ]
+    print(report.table(titles, cells))
+    report.save('memory', {'rows': rows}, 'devices')
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('configs', nargs='+', type=Path)
     parser.add_argument('--target', default='here', choices=programs.TARGETS)
     parser.add_argument('--largest', action='store_true')
+    parser.add_argument('--devices', type=int, nargs='+', default=[])
     arguments = parser.parse_args()
+    if arguments.devices:
+        print_devices(arguments.configs, arguments.devices)
+        return
     rows = []
     for path in arguments.configs:
         for remat in (False, True):

@@ -32,6 +32,8 @@ runtime_version { major: 13 }
 dnn_version_info { major: 9 minor: 10 }
 device_description_str: "NVIDIA H200"
 """
+# Of the compiler for CPUs, for programs that are read and never run: machine code that is not optimised, which changes no sums.
+UNRUN = {'xla_backend_optimization_level': 0}
 _ABSENT = {
     'h200': {'platform': 'cuda', 'topology_name': 'h200', 'topology': '1x1x1', 'target_config': _H200},
     'v5e': {'platform': 'tpu', 'topology_name': 'v5e:2x2'},

@@ -22,7 +22,7 @@ from tests.support import feeds, parity, tiny
 pytestmark = pytest.mark.usefixtures('compiled_once')
 
 # With a smaller epsilon a gradient that is only rounding, as of a bias before batch norm, would become a whole step.
-ADAM = optax.adam(1e-2, eps=1e-3)
+ADAM = optax.adam(1e-3, eps=1e-4)
 METHOD = tiny.ac(num_clusters=4)
 
 
@@ -52,6 +52,7 @@ def _trained(split, devices=8):
 
 def test_training_is_that_of_a_whole_state():
     (_, losses, state), (_, expected, whole) = _trained(True), _trained(False)
+    assert expected[-1] < 1.5 * expected[0] < 0  # something was learned
     np.testing.assert_allclose(losses, expected, rtol=1e-4)
     for one, other in zip(jax.tree.leaves(state.params), jax.tree.leaves(whole.params), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
