@@ -11,7 +11,7 @@ from flax.core import FrozenDict
 from ar_seg_jax.configuration import check_type, check_types, choose
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Method, Model
-from ar_seg_jax.methods import ac, arl, ast, clusters, deep_cluster, doersch, iic, isola, mixture, picie, supervised
+from ar_seg_jax.methods import ac, arl, ast, clusters, deep_cluster, doersch, iic, isola, mixture, picie, smooseg, supervised
 from ar_seg_jax.models.autoregressive import Autoregressive
 from ar_seg_jax.models.colours import Colours
 from ar_seg_jax.models.compact_unet import CompactUNet
@@ -44,6 +44,7 @@ METHODS = {
     'isola': isola.build,
     'mixture': mixture.build,
     'picie': picie.build,
+    'smooseg': smooseg.build,
     'supervised': supervised.build,
 }
 

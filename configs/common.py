@@ -351,6 +351,25 @@ def mixture() -> dict[str, Any]:
     }
 
 
+def smooseg() -> dict[str, Any]:
+    """SmooSeg's head on a frozen encoder, as its code has it for Cityscapes. Use `smooseg_optimizer` with it."""
+    return {
+        'name': 'smooseg',
+        'num_clusters': 3,
+        'width': 64,  # channels of the code
+        'dropout': 0.2,  # share of the channels of the features that a training step is without
+        'temperature': 0.1,  # by which cosines are divided before the softmax
+        'within': -0.02,  # how alike places of an image are from which on they should have one cluster; 0.1 on Potsdam
+        'between': 0.5,  # how alike those of two images are
+        'decay': 0.998,  # what is left of the teacher's prototypes after a step
+    }
+
+
+def smooseg_optimizer() -> dict[str, Any]:
+    """Adam with PyTorch's epsilon, as for SmooSeg: 1e-4 for the projector, 5e-4 for the prototypes."""
+    return adam() | {'learning_rate': 1e-4, 'eps': 1e-8, 'rates': {'prototypes': 5.0}}
+
+
 def ast() -> dict[str, Any]:
     """Attention, soft-argmax and a transformer: the background and objects, as for CLEVRTEX. Use `ast_optimizers` with it."""
     return {
