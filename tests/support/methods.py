@@ -32,6 +32,7 @@ SMALL = {
     'picie': {**_SMALL_SEARCH, 'num_clusters': 3, 'auxiliary_clusters': 4},
     'mixture': {'num_clusters': 3, 'layout': 4, 'smoothing': 1, 'initial_batches': 1, 'iterations': 3, 'vectors_of_image': 50},
     'smooseg': {'num_clusters': 3, 'width': 5},
+    'stego': {'num_clusters': 3, 'width': 5, 'points': 7, 'other_images': 2},
     'ast': scenes.SMALL,
     'autoregressive': {'blocks': 1},
     'compact_unet': {'widths': (4, 6)},
