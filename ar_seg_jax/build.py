@@ -11,7 +11,21 @@ from flax.core import FrozenDict
 from ar_seg_jax.configuration import check_type, check_types, choose, named
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Method, Model, Normalisation
-from ar_seg_jax.methods import ac, arl, ast, clusters, deep_cluster, doersch, iic, isola, mixture, picie, supervised
+from ar_seg_jax.methods import (
+    ac,
+    arl,
+    ast,
+    clusters,
+    deep_cluster,
+    doersch,
+    iic,
+    isola,
+    mixture,
+    picie,
+    smooseg,
+    stego,
+    supervised,
+)
 from ar_seg_jax.models.autoregressive import Autoregressive
 from ar_seg_jax.models.colours import Colours
 from ar_seg_jax.models.compact_unet import CompactUNet
@@ -44,6 +58,8 @@ METHODS = {
     'isola': isola.build,
     'mixture': mixture.build,
     'picie': picie.build,
+    'smooseg': smooseg.build,
+    'stego': stego.build,
     'supervised': supervised.build,
 }
 

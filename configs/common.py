@@ -358,6 +358,61 @@ def mixture() -> dict[str, Any]:
     }
 
 
+def smooseg() -> dict[str, Any]:
+    """SmooSeg's head on a frozen encoder, as its code has it for Cityscapes. Use `smooseg_optimizer` with it."""
+    return {
+        'name': 'smooseg',
+        'num_clusters': 3,
+        'width': 64,  # channels of the code
+        'dropout': 0.2,  # share of the channels of the features that a training step is without
+        'temperature': 0.1,  # by which cosines are divided before the softmax
+        'within': -0.02,  # how alike places of an image are from which on they should have one cluster; 0.1 on Potsdam
+        'between': 0.5,  # how alike those of two images are
+        'decay': 0.998,  # what is left of the teacher's prototypes after a step
+    }
+
+
+def smooseg_optimizer() -> dict[str, Any]:
+    """Adam with PyTorch's epsilon, as for SmooSeg: 1e-4 for the projector, 5e-4 for the prototypes."""
+    return adam() | {'learning_rate': 1e-4, 'eps': 1e-8, 'rates': {'prototypes': 5.0}}
+
+
+def stego(terms: str = 'cocostuff_small') -> dict[str, Any]:
+    """STEGO's head on a frozen encoder. Use `stego_optimizer` with it. terms: the published ones, by a name of `STEGO_TERMS`."""
+    return {
+        'name': 'stego',
+        'num_clusters': 3,
+        'width': 70,  # channels of the code; 90 to 100 for ViT-B
+        'dropout': 0.1,  # share of the channels of the features that a training step is without
+        'temperature': 0.5,  # by which cosines are divided before the softmax of predictions
+        **STEGO_TERMS[terms],
+        'points': 121,  # of each image that a step compares
+        'other_images': 5,  # that each one is compared with
+    }
+
+
+def _stego_terms(own, neighbour, others) -> dict[str, float]:
+    """Weights of the parts of the loss, and the shifts: how alike features are from which on codes should be alike."""
+    terms = {'own': own, 'neighbour': neighbour, 'others': others}
+    return {
+        f'{name}_{what}': value for name, term in terms.items() for what, value in zip(('weight', 'shift'), term, strict=True)
+    }
+
+
+# As published; small and potsdam for DINO's ViT-S/8, base for its ViT-B/8.
+STEGO_TERMS = {
+    'cocostuff_small': _stego_terms(own=(0.67, 0.08), neighbour=(0.25, 0.02), others=(0.63, 0.66)),
+    'cocostuff_base': _stego_terms(own=(0.1, 0.12), neighbour=(1.0, 0.2), others=(0.154, 1.0)),
+    'cityscapes': _stego_terms(own=(1.0, 0.458), neighbour=(0.577, 0.175), others=(0.906, 0.314)),
+    'potsdam': _stego_terms(own=(0.67, 0.08), neighbour=(0.25, 0.02), others=(0.63, 0.46)),
+}
+
+
+def stego_optimizer() -> dict[str, Any]:
+    """Adam with PyTorch's epsilon, as for STEGO: 5e-4 for the projector, 5e-3 for the prototypes."""
+    return adam() | {'learning_rate': 5e-4, 'eps': 1e-8, 'rates': {'prototypes': 10.0}}
+
+
 def ast() -> dict[str, Any]:
     """Attention, soft-argmax and a transformer: the background and objects, as for CLEVRTEX. Use `ast_optimizers` with it."""
     return {

@@ -127,9 +127,7 @@ class Mixture(Method):
 
     def objective(self, outputs, batch: Batch, *, time) -> tuple[jax.Array, Metrics]:
         total = jnp.maximum(outputs['counted'].sum(), 1)
-        shares = outputs['shares'].sum(0) / total
-        entropy = -jnp.sum(jax.scipy.special.xlogy(shares, shares))
-        return -outputs['log_likelihood'].sum() / total, {'entropy': entropy, 'entropy_bound': jnp.log(float(self.num_clusters))}
+        return -outputs['log_likelihood'].sum() / total, clustering.evenness(outputs['shares'].sum(0))
 
     def refresh(self, params: Params, extra: Extra, batches, *, key, time) -> tuple[Params, Extra]:
         """Before the first step: principal components, from the initial batches of the search; what images show where, from all;

@@ -56,6 +56,14 @@ def unit(vectors: Float[Array, '*places channels']) -> Float[Array, '*places cha
     return vectors * jax.lax.rsqrt(jnp.sum(vectors**2, axis=-1, keepdims=True) + _SMALLEST_LENGTH)
 
 
+def evenness(totals: Float[Array, 'clusters']) -> dict[str, Float[Array, '']]:
+    """Scalars to log from the sums of the probabilities of clusters, or from counts: the entropy of their shares, and the most it
+    can be, in nats."""
+    shares = totals / jnp.maximum(totals.sum(), _SMALLEST_LENGTH)
+    entropy = -jnp.sum(jax.scipy.special.xlogy(shares, shares))
+    return {'entropy': entropy, 'entropy_bound': jnp.log(float(len(totals)))}
+
+
 def remark(words: str, entropy: float, bound: float, advice: str) -> Remark:
     """`words`, with a warning if nearly all pixels are in one cluster, from the entropy of clusters, in nats, and its bound.
 

@@ -31,10 +31,13 @@ SMALL = {
     'deep_cluster': {**_SMALL_SEARCH, 'num_clusters': 3, 'training_clusters': 4},
     'picie': {**_SMALL_SEARCH, 'num_clusters': 3, 'auxiliary_clusters': 4},
     'mixture': {'num_clusters': 3, 'layout': 4, 'smoothing': 1, 'initial_batches': 1, 'iterations': 3, 'vectors_of_image': 50},
+    'smooseg': {'num_clusters': 3, 'width': 5},
+    'stego': {'num_clusters': 3, 'width': 5, 'points': 7, 'other_images': 2},
     'ast': scenes.SMALL,
     'autoregressive': {'blocks': 1},
     'compact_unet': {'widths': (4, 6)},
     'vgg': {'channels': 2},
+    'vit': {'patch': 4, 'width': 8, 'depth': 1, 'attention_heads': 2, 'grid': 3, 'normalise': 'none'},
 }
 
 

@@ -1,0 +1,100 @@
+"""What SmooSeg and STEGO share: a small head on the features of an encoder that is not trained, and prototypes of clusters."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Key, UInt8
+
+from ar_seg_jax.augmentations import inputs
+from ar_seg_jax.errors import UserError
+from ar_seg_jax.interfaces import BATCH_STATS, Batch, Extra, Method, Model, Outputs, Params
+from ar_seg_jax.methods import void
+from ar_seg_jax.models.projector import Projector
+from ar_seg_jax.objectives import clustering
+
+Images = UInt8[Array, 'batch height width channels']
+Maps = Float[Array, 'batch map_height map_width _']
+Prototypes = Float[Array, 'clusters code_width']
+
+_SMALLEST_LENGTH = 1e-6  # of a code at a pixel
+
+
+@dataclasses.dataclass(frozen=True)
+class FrozenEncoder(Method):
+    """A method that trains a head on an encoder which stays as it is.
+
+    model: the encoder. It is looked at as in inference and gets no gradient; config.frozen should name 'network', which keeps
+        weight decay and moments from it too. It is computed for each batch of training, since a batch has other crops each time.
+    projector: from its features to the code.
+    temperature: by which the cosines of the code and the prototypes are divided before the softmax.
+
+    At a pixel the cosines are those of the interpolated code, as in the released code of both methods, but for one factor: they
+    are interpolated from the cells as products, and divided by the interpolated length of the code, not by the length of the
+    interpolated one. So the cluster of a pixel is the same, the code need not be as large as the image, and its scores are a
+    little less sure where neighbouring cells differ.
+    """
+
+    model: Model
+    projector: Projector
+    num_clusters: int
+    temperature: float
+
+    def __post_init__(self):
+        if not self.temperature > 0:
+            raise UserError(f'method.temperature is above 0, found {self.temperature}')
+
+    @property
+    def reach(self) -> int | None:
+        return self.model.reach
+
+    def check(self, image_shape, micro_batches):
+        if image_shape[0] < 2:
+            raise UserError(
+                f'{self.title} compares images of a batch, which has at least 2; found --config.pipeline.batch_size=1'
+            )
+
+    def init(self, key, image):
+        network_key, projector_key, prototypes_key = jax.random.split(key, 3)
+        maps, variables = self.model.init_with_output(network_key, inputs.model_input(self.model, image))
+        projector = self.projector.init(projector_key, jnp.zeros((1, 1, 1, maps['features'].shape[-1])))
+        prototypes = jax.random.normal(prototypes_key, (self.num_clusters, self.projector.width))
+        params = {'network': variables['params'], 'projector': projector['params'], 'prototypes': prototypes}
+        return params, {BATCH_STATS: {'network': variables.get(BATCH_STATS, {})}}
+
+    def features(self, params: Params, extra: Extra, image: Images) -> Maps:
+        """Of the encoder, without a gradient."""
+        variables = {'params': params['network'], BATCH_STATS: extra[BATCH_STATS]['network']}
+        maps = self.model.apply(jax.lax.stop_gradient(variables), inputs.model_input(self.model, image))
+        return jax.lax.stop_gradient(maps['features'])
+
+    def project(self, params: Params, features: Maps, key: Key[Array, '']) -> tuple[Maps, Maps]:
+        """The code in training, and the features as the loss sees them; `key` is that of dropout."""
+        return self.projector.apply({'params': params['projector']}, features, train=True, rngs={'dropout': key})
+
+    def counted(self, batch: Batch, maps: Maps) -> Bool[Array, 'batch map_height map_width']:
+        """Which cells count."""
+        return void.at_cells(batch, *maps.shape[1:3], self.first_cell)
+
+    def predicted(self, params: Params, extra: Extra, image: Images, prototypes: Prototypes) -> Outputs:
+        """By the prototypes of any length; logits are the code."""
+        features = self.features(params, extra, image)
+        code, _ = self.projector.apply({'params': params['projector']}, features)
+        lengths = jnp.linalg.norm(code, axis=-1, keepdims=True)
+        maps = jnp.concatenate([clustering.products(clustering.unit(prototypes), code), lengths], axis=-1)
+        maps = self.to_pixels(maps, *image.shape[1:3])
+        found = maps[..., :-1] / jnp.maximum(maps[..., -1:], _SMALLEST_LENGTH)
+        return Outputs(scores=jax.nn.softmax(found / self.temperature), features=features, logits=code)
+
+
+def cosines(prototypes: Prototypes, code: Maps) -> Float[Array, 'batch map_height map_width clusters']:
+    """Of the code of each cell and each prototype."""
+    return clustering.products(clustering.unit(prototypes), clustering.unit(code))
+
+
+def check_projector(width: int, dropout: float):
+    """UserError for a head that cannot be."""
+    if not 2 <= width <= 4096:
+        raise UserError(f'method.width is 2 to 4096, found {width}')
+    if not 0 <= dropout < 1:
+        raise UserError(f'method.dropout is a share of channels, at least 0 and less than 1; found {dropout}')
