@@ -31,6 +31,9 @@ from benchmarks.soaking.kinds import WHILE_IT_LIVES, Seen
 from benchmarks.soaking.life import Ending
 
 _KINDS = WHILE_IT_LIVES | BETWEEN_LIVES
+# In which it counts why a call failed: libfaketime loses that.
+_OF_ERRORS = ('full disk', 'read-only disk')
+_AT_ONCE = 4  # faults of a method, before it is the turn of the next one
 _STUMBLES = 3  # ends without a fault, or of undisturbed runs, after which a run is given up
 
 
@@ -54,6 +57,8 @@ class Deck:
 
     def _fits(self, name: str, course: Course) -> bool:
         if _KINDS[name].several and not course.several:
+            return False
+        if course.life and (name in _OF_ERRORS if course.leaping else name == 'clock'):
             return False
         return name in WHILE_IT_LIVES or (course.life is None and harms.possible(name, course))
 
@@ -136,12 +141,14 @@ def disturb(course: Course, deck: Deck, count: int, figures: Figures):
     """Runs of the course one after another, until it has met so many faults and the last run has finished."""
     reference = course.refer()
     if reference.status != 0:
-        return figures.trouble(course, 'the undisturbed run failed', reference)
+        figures.trouble(course, 'the undisturbed run failed', reference)
+        return
     last = len(figures) + count
     while len(figures) < last:
         with course.disturbed():
-            if _finished(course, deck, last, figures):
-                figures.end(course, course.compared())
+            if not _finished(course, deck, last, figures):
+                return
+            figures.end(course, course.compared())
 
 
 def _finished(course: Course, deck: Deck, last: int, figures: Figures) -> bool:
@@ -168,7 +175,7 @@ def _met(course: Course, deck: Deck, figures: Figures) -> bool:
     name = deck.drawn(course)
     moment = 'between lives'
     if name in WHILE_IT_LIVES:
-        life = course.life or course.live()
+        life = course.life or course.live(leaping=name == 'clock')
         if not (moment := moments.awaited(course)):
             deck.put_back(name)
             return False
@@ -178,18 +185,24 @@ def _met(course: Course, deck: Deck, figures: Figures) -> bool:
 
 
 def soak(methods: Sequence[str], counts: Sequence[int], faults: int, seed: int, directory: Path) -> Figures:
-    """As many faults, in equal parts for each method with each number of processes; what was found."""
+    """As many faults, in turns of each method with each number of processes; what was found."""
     clock = Clock.found(directory / 'clock')
     if clock is None:
         print('libfaketime is not installed (Debian: apt-get install libfaketime): no clock leaps')
     figures = Figures()
     deck = Deck(random.Random(seed), [name for name in _KINDS if clock or name != 'clock'])
-    pairs = [(method, count) for method in methods for count in counts]
-    for index, (method, count) in enumerate(pairs):
-        own = faults * (index + 1) // len(pairs) - faults * index // len(pairs)
-        if own:
-            rng = random.Random(f'{seed} {method} {count}')
-            disturb(Course(method, count, directory / f'{method}_{count}', rng, clock), deck, own, figures)
+    courses = [
+        Course(method, count, directory / f'{method}_{count}', random.Random(f'{seed} {method} {count}'), clock)
+        for count in counts
+        for method in methods
+    ]
+    while len(figures) < faults:
+        before = len(figures)
+        for course in courses:
+            if own := min(_AT_ONCE, faults - len(figures)):
+                disturb(course, deck, own, figures)
+        if len(figures) == before:  # not even undisturbed runs come to their ends
+            break
     return figures
 
 

@@ -29,6 +29,8 @@ class Course:
         self.images, self.data, self.programs = (directory / part for part in ('images', 'data', 'programs'))
         self.run, self._reference = self._place / 'run', directory / 'reference'
         self.life: Life | None = None
+        self.undisturbed: Ending | None = None
+        self.leaping = False  # whether the clock of the present life may
         self.lost: set[tuple[int, str]] = set()
         self.start_seconds = 5.0 * count  # until the first step, on one core
         self._lives = 0
@@ -39,7 +41,11 @@ class Course:
         return self.count > 1
 
     def refer(self) -> Ending:
-        """Runs without a fault; how that ended."""
+        """Runs without a fault, once; how that ended."""
+        self.undisturbed = self.undisturbed or self._referred()
+        return self.undisturbed
+
+    def _referred(self) -> Ending:
         shutil.rmtree(self._directory, ignore_errors=True)
         runs.draw_images(self.images)
         data = self._directory / 'reference_data'
@@ -60,14 +66,14 @@ class Course:
             finally:
                 self.bury()
 
-    def live(self, *flags: str) -> Life:
-        """Begins a life, with the same command and these flags more."""
+    def live(self, *flags: str, leaping: bool = False) -> Life:
+        """Begins a life, with the same command and these flags more; perhaps with a clock that may leap."""
         self.bury()
         line = runs.command(
             self.method, self.count, self.length, run=self.run, images=self.images, data=self.data, programs=self.programs
         )
         self._lives += 1
-        environment = self.clock.set_right() if self.clock else {}
+        self.leaping, environment = leaping, self.clock.set_right() if leaping else {}
         log = self._directory / f'life_{self._lives:03d}.log'
         self.life = self._stack.enter_context(Life([*line, *flags], log, environment))
         return self.life

@@ -84,7 +84,7 @@ def pause(course: Course) -> Seen:
     """SIGSTOP for all, then SIGCONT, before anybody could take anybody for lost."""
     life = course.life
     life.signal(stopped := life.all(), signal.SIGSTOP)
-    time.sleep(course.rng.uniform(0.3, runs.HEARTBEAT / 3))
+    time.sleep(course.rng.uniform(0.3, runs.HEARTBEAT / 4))
     life.mark()
     life.signal(stopped, signal.SIGCONT)
     ending = _goes_on(course)
@@ -104,7 +104,7 @@ def _disk(course: Course, fault) -> Seen:
     life = course.life
     before = life.step()
     with fault(course.run):
-        life.reach(lambda: False, course.rng.uniform(0.5, 3))
+        life.reach(lambda: False, course.rng.uniform(0.3, 2))
         during = life.step() - before
     ending = _goes_on(course)
     return Seen(ending, promises.of_disk(ending), f'{during} steps meanwhile')
@@ -159,8 +159,8 @@ WHILE_IT_LIVES = {
     'starter killed': Kind(lost_starter, several=True),
     'peer killed': Kind(lost_peer, several=True, weight=2),
     'peer stopped': Kind(stopped_peer, several=True),
-    'stop': Kind(pause),
-    'full disk': Kind(full_disk),
-    'read-only disk': Kind(read_only_disk),
+    'stop': Kind(pause, weight=2),
+    'full disk': Kind(full_disk, weight=2),
+    'read-only disk': Kind(read_only_disk, weight=2),
     'clock': Kind(clock),
 }

@@ -8,9 +8,9 @@ from PIL import Image
 
 from benchmarks import kills
 
-HEARTBEAT = 6  # seconds
+HEARTBEAT = 10  # seconds
 SAVE = 5.0  # seconds that training waits for a save
-STEPS, SAVED_EVERY, EVALUATED_EVERY = 240, 10, 40
+STEPS, SAVED_EVERY, EVALUATED_EVERY = 120, 10, 30
 _SIDE = 40  # pixels of an image
 _IMAGES = {'train': 16, 'val': 4}
 _SEARCH = {'method.width': 8, 'method.initial_batches': 2, 'method.iterations': 3, 'method.vectors_of_image': 20}
@@ -38,8 +38,8 @@ METHODS = {
             'method.transformer_width': 8,
             'method.transformer_heads': 2,
             'method.transformer_feedforward': 16,
-            'method.background_steps': 50,
-            'method.frozen_steps': 100,
+            'method.background_steps': 30,
+            'method.frozen_steps': 30,
             'model.widths': '(4, 6)',
             'evaluators.instances.baselines': False,
         },
