@@ -26,7 +26,7 @@ METHODS = {
     'picie_h': ('picie_h_folder_small', {**_SEARCH, 'method.auxiliary_clusters': 5}),
     'doersch': ('doersch_folder_small', _PATCHES),
     'isola': ('isola_folder_small', _PATCHES),
-    'mixture': ('mixture_folder_small', {'method.initial_batches': 1, 'method.iterations': 3, 'evaluation.pictures': 1}),
+    'mixture': ('mixture_folder_small', {'method.initial_batches': 1, 'method.iterations': 3}),
     'ast': (
         'ast_instances_small',
         {
@@ -44,7 +44,7 @@ METHODS = {
             'evaluators.instances.baselines': False,
         },
     ),
-    'supervised': ('supervised_folder_small', {}),
+    'supervised': ('supervised_folder_small', {'evaluation.pictures': 1}),
 }
 _OF_FOLDERS = {
     'data.rescale': 1.0,
