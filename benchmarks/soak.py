@@ -16,21 +16,16 @@ import argparse
 import random
 import signal
 import sys
-import time
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from benchmarks import report
 from benchmarks.soaking import harms, moments, promises, runs
 from benchmarks.soaking.clock import Clock
 from benchmarks.soaking.course import Course
-from benchmarks.soaking.harms import BETWEEN_LIVES
-from benchmarks.soaking.kinds import WHILE_IT_LIVES, Seen
-from benchmarks.soaking.life import Ending
+from benchmarks.soaking.figures import KINDS, Figures
+from benchmarks.soaking.kinds import WHILE_IT_LIVES
 
-_KINDS = WHILE_IT_LIVES | BETWEEN_LIVES
 # In which it counts why a call failed: libfaketime loses that.
 _OF_ERRORS = ('full disk', 'read-only disk')
 _AT_ONCE = 4  # faults of a method, before it is the turn of the next one
@@ -46,7 +41,7 @@ class Deck:
     def drawn(self, course: Course) -> str:
         """The first of those that the course can meet now."""
         while not (fitting := [name for name in self._cards if self._fits(name, course)]):
-            more = [name for name in self._names for _ in range(_KINDS[name].weight)]
+            more = [name for name in self._names for _ in range(KINDS[name].weight)]
             self._rng.shuffle(more)
             self._cards += more
         self._cards.remove(fitting[0])
@@ -56,85 +51,11 @@ class Deck:
         self._cards.insert(0, name)
 
     def _fits(self, name: str, course: Course) -> bool:
-        if _KINDS[name].several and not course.several:
+        if KINDS[name].several and not course.several:
             return False
         if course.life and (name in _OF_ERRORS if course.leaping else name == 'clock'):
             return False
         return name in WHILE_IT_LIVES or (course.life is None and harms.possible(name, course))
-
-
-class Figures:
-    """What a soak found so far."""
-
-    def __init__(self):
-        self._begun = time.monotonic()
-        self._met: list[dict[str, Any]] = []
-        self._courses: dict[str, dict[str, Any]] = {}
-        self.wrong: list[dict[str, Any]] = []
-
-    def __len__(self) -> int:
-        return len(self._met)
-
-    def fault(self, course: Course, kind: str, moment: str, seen: Seen):
-        ending = seen.ending
-        entry = {
-            'run': course.name,
-            'fault': kind,
-            'moment': moment,
-            'how': seen.how,
-            'status': 'goes on' if ending.status is None else ending.status,
-            'seconds': round(ending.seconds, 1),
-            'tracebacks': ending.told.count('Traceback'),
-            'as promised': not seen.wrong,
-        }
-        self._met.append(entry)
-        if seen.wrong:
-            self.wrong.append({**entry, 'wrong': seen.wrong, 'told': ending.told[-600:]})
-        words = [f'{time.monotonic() - self._begun:6.0f} s', f'{len(self._met):4}', *(f'{value}' for value in entry.values())]
-        print('  '.join(filter(None, words)), *([f'WRONG: {seen.wrong}'] if seen.wrong else []), flush=True)
-        report.save('soak', self.summary())
-
-    def end(self, course: Course, found: dict[str, int]):
-        total = self._courses.setdefault(course.name, Counter())
-        total.update({'runs': 1, **found})
-        if any(found.values()):
-            self.wrong.append({'run': course.name, 'wrong': 'its end is not that of the undisturbed run', 'differing': found})
-        print(f'{course.name}: a run at its end, differing: {found}', flush=True)
-        report.save('soak', self.summary())
-
-    def trouble(self, course: Course, words: str, ending: Ending):
-        """What went wrong without a fault."""
-        self.wrong.append({'run': course.name, 'wrong': words, 'status': ending.status, 'told': ending.told[-600:]})
-        print(f'{course.name}: WRONG: {words}: {ending.told[-600:]}', flush=True)
-
-    def summary(self) -> dict[str, Any]:
-        return {
-            'faults': len(self._met),
-            'minutes': round((time.monotonic() - self._begun) / 60, 1),
-            'limits, seconds': promises.LIMITS,
-            'kinds': {kind: self._of_kind(kind) for kind in _KINDS if any(entry['fault'] == kind for entry in self._met)},
-            'runs': {
-                name: {'faults': _counted(entry['fault'] for entry in self._met if entry['run'] == name), **found}
-                for name, found in self._courses.items()
-            },
-            'not as promised': self.wrong,
-        }
-
-    def _of_kind(self, kind: str) -> dict[str, Any]:
-        entries = [entry for entry in self._met if entry['fault'] == kind]
-        found = {
-            'faults': len(entries),
-            'as promised': sum(entry['as promised'] for entry in entries),
-            'longest, seconds': max(entry['seconds'] for entry in entries),
-            'statuses': _counted(entry['status'] for entry in entries),
-            'moments': _counted(entry['moment'] for entry in entries),
-        }
-        noticed = [entry['how'].rpartition(', ')[2] for entry in entries if kind in BETWEEN_LIVES]
-        return found | ({'after that': _counted(noticed)} if noticed else {})
-
-
-def _counted(values: Iterable[Any]) -> str:
-    return ', '.join(f'{value}: {count}' for value, count in sorted(Counter(map(str, values)).items()))
 
 
 def disturb(course: Course, deck: Deck, count: int, figures: Figures):
@@ -180,7 +101,7 @@ def _met(course: Course, deck: Deck, figures: Figures) -> bool:
             deck.put_back(name)
             return False
         life.mark()
-    figures.fault(course, name, moment, _KINDS[name].meet(course))
+    figures.fault(course, name, moment, KINDS[name].meet(course))
     return True
 
 
@@ -190,7 +111,7 @@ def soak(methods: Sequence[str], counts: Sequence[int], faults: int, seed: int, 
     if clock is None:
         print('libfaketime is not installed (Debian: apt-get install libfaketime): no clock leaps')
     figures = Figures()
-    deck = Deck(random.Random(seed), [name for name in _KINDS if clock or name != 'clock'])
+    deck = Deck(random.Random(seed), [name for name in KINDS if clock or name != 'clock'])
     courses = [
         Course(method, count, directory / f'{method}_{count}', random.Random(f'{seed} {method} {count}'), clock)
         for count in counts

@@ -25,7 +25,7 @@ class Course:
     def __init__(self, method: str, count: int, directory: Path, rng: random.Random, clock: Clock | None, length=runs.STEPS):
         self.method, self.count, self.rng, self.clock, self.length = method, count, rng, clock, length
         self.name = f'{method}, {count} process{"es" if count > 1 else ""}'
-        self._directory, self._place = directory, directory / 'disk'
+        self.directory, self._place = directory, directory / 'disk'
         self.images, self.data, self.programs = (directory / part for part in ('images', 'data', 'programs'))
         self.run, self._reference = self._place / 'run', directory / 'reference'
         self.life: Life | None = None
@@ -46,13 +46,13 @@ class Course:
         return self.undisturbed
 
     def _referred(self) -> Ending:
-        shutil.rmtree(self._directory, ignore_errors=True)
+        shutil.rmtree(self.directory, ignore_errors=True)
         runs.draw_images(self.images)
-        data = self._directory / 'reference_data'
+        data = self.directory / 'reference_data'
         line = runs.command(
             self.method, self.count, self.length, run=self._reference, images=self.images, data=data, programs=self.programs
         )
-        with Life(line, self._directory / 'reference.log') as life:
+        with Life(line, self.directory / 'reference.log') as life:
             return life.ending(promises.LIMITS['the rest of a run'])
 
     @contextlib.contextmanager
@@ -74,7 +74,7 @@ class Course:
         )
         self._lives += 1
         self.leaping, environment = leaping, self.clock.set_right() if leaping else {}
-        log = self._directory / f'life_{self._lives:03d}.log'
+        log = self.directory / f'life_{self._lives:03d}.log'
         self.life = self._stack.enter_context(Life([*line, *flags], log, environment))
         return self.life
 
@@ -94,7 +94,7 @@ class Course:
 
     def aside(self, name: str) -> Path:
         """A place for what is to be brought back."""
-        return self._directory / f'copy_of_{name}'
+        return self.directory / f'copy_of_{name}'
 
     def prepare_again(self):
         """Removes the prepared data."""
