@@ -16,12 +16,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ar_seg_jax import processes
-from benchmarks import kills, report
+from benchmarks import disks, kills, report
 
 _HEARTBEAT = 4  # seconds
 _CADENCES = {'log_every': 5, 'evaluate_every': 20, 'checkpoint_every': 10, 'pipeline.batch_size': 8, 'evaluation.pictures': 2}
@@ -54,62 +53,37 @@ def _await(run: subprocess.Popen, log: Path, step: int):
         time.sleep(0.05)
 
 
-@contextlib.contextmanager
-def _full(directory: Path) -> Iterator[None]:
-    """The file system of a directory has no room; files that were removed make some, which is taken too."""
-    taken = directory / 'taken'
-    with taken.open('wb', buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(bytes(1000))
-    yield
-    taken.unlink()
-
-
-@contextlib.contextmanager
-def _read_only(directory: Path) -> Iterator[None]:
-    """What a run writes to is read-only, but for its lock, which it has open."""
-    parts = [directory / 'run' / part for part in ('checkpoints', 'pictures', 'tensorboard', 'metrics.jsonl')]
-    with contextlib.ExitStack() as stack:
-        for part in parts:
-            subprocess.run(['mount', '--bind', part, part], check=True)
-            stack.callback(subprocess.run, ['umount', part], check=True)
-            subprocess.run(['mount', '-o', 'remount,ro,bind', part], check=True)
-        yield
-
-
 def disk(fault, count: int, mended: bool, directory: Path) -> dict[str, Any]:
     """What a run of `count` processes does beside a disk that takes nothing, until it is stopped: then, or when that is over."""
     place, log = directory / 'disk', directory / 'disk.log'
-    place.mkdir(exist_ok=True)
-    subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=8m', 'tmpfs', place], check=True)
-    run = _begin(place / 'run', directory, log, f'--processes={count}')
-    try:
-        _await(run, log, 25)
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(fault(place))
-            before, waits = _last_step(log), _longest_wait(run, log)
-            during = _last_step(log) - before
-            if mended:
-                stack.close()
-                _await(run, log, _last_step(log) + 20)
-            run.send_signal(signal.SIGTERM)
-            begun = time.monotonic()
-            status = run.wait(timeout=300)
-        told = log.read_text()
-        return {
-            'steps during the fault': during,
-            'longest time between two lines': round(waits, 1),
-            'failed saves': told.count('Could not save step'),
-            'files said once': told.count('Could not write'),
-            'seconds to the end': round(time.monotonic() - begun, 1),
-            'status': status,
-            'tracebacks': told.count('Traceback'),
-            'as promised': during > 0 and 'Traceback' not in told and status == (os.EX_TEMPFAIL if mended else 1),
-        }
-    finally:
-        run.kill()
-        run.wait()
-        subprocess.run(['umount', place], check=True)
+    with disks.in_memory(place, megabytes=8):
+        run = _begin(place / 'run', directory, log, f'--processes={count}')
+        try:
+            _await(run, log, 25)
+            with contextlib.ExitStack() as stack:
+                stack.enter_context(fault(place / 'run'))
+                before, waits = _last_step(log), _longest_wait(run, log)
+                during = _last_step(log) - before
+                if mended:
+                    stack.close()
+                    _await(run, log, _last_step(log) + 20)
+                run.send_signal(signal.SIGTERM)
+                begun = time.monotonic()
+                status, ended = run.wait(timeout=300), time.monotonic()
+        finally:
+            run.kill()
+            run.wait()
+    told = log.read_text()
+    return {
+        'steps during the fault': during,
+        'longest time between two lines': round(waits, 1),
+        'failed saves': told.count('Could not save step'),
+        'files said once': told.count('Could not write'),
+        'seconds to the end': round(ended - begun, 1),
+        'status': status,
+        'tracebacks': told.count('Traceback'),
+        'as promised': during > 0 and 'Traceback' not in told and status == (os.EX_TEMPFAIL if mended else 1),
+    }
 
 
 def _longest_wait(run: subprocess.Popen, log: Path) -> float:
@@ -171,17 +145,17 @@ def main():
     parser.add_argument('--directory', type=Path, required=True)
     arguments = parser.parse_args()
     arguments.directory.mkdir(parents=True, exist_ok=True)
-    cases = [(fault, count, mended) for fault in (_full, _read_only) for count in (1, 2) for mended in (True, False)]
-    disks = {
-        f'{fault.__name__[1:]}, {count} processes, {"mended" if mended else "to the end"}': disk(
+    cases = [(fault, count, mended) for fault in (disks.full, disks.read_only) for count in (1, 2) for mended in (True, False)]
+    found = {
+        f'{fault.__name__}, {count} processes, {"mended" if mended else "to the end"}': disk(
             fault, count, mended, arguments.directory
         )
         for fault, count, mended in cases
     }
     rng = random.Random(arguments.seed)
     losses = [loss(rng, arguments.directory, number) for number in range(arguments.losses)]
-    print(report.save('faults', {'disks': disks, 'losses': losses, 'heartbeat seconds': _HEARTBEAT}))
-    sys.exit(not all(one['as promised'] for one in (*disks.values(), *losses)))
+    print(report.save('faults', {'disks': found, 'losses': losses, 'heartbeat seconds': _HEARTBEAT}))
+    sys.exit(not all(one['as promised'] for one in (*found.values(), *losses)))
 
 
 if __name__ == '__main__':

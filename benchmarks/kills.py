@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import report
+from benchmarks import ends, report
 
 ROOT = Path(__file__).parents[1]
 # A small model and a save after every step: most of the time goes into starting.
@@ -41,7 +41,6 @@ CONFIG = {
 }
 # On one CPU device, where the same program gives the same bits.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != 'XLA_FLAGS'} | {'JAX_PLATFORMS': 'cpu'}
-_TIMES = ('images_per_second', 'data_wait_share', 'seconds_left', 'peak_bytes')
 
 
 def command(directory: Path, data_dir: Path, steps: int) -> list[str]:
@@ -67,10 +66,9 @@ def survive(kills: int, directory: Path, seed: int = 0, steps: int | None = None
         'damaged': len(list((killed / 'damaged').glob('*'))) if (killed / 'damaged').exists() else 0,
         'status': last.returncode,
         'error': last.stderr if last.returncode else '',
-        'differing_arrays': _differing_arrays(whole, killed, steps),
-        'differing_records': sum(one != two for one, two in zip(*map(_records, (whole, killed)), strict=False))
-        + abs(len(_records(whole)) - len(_records(killed))),
-        'records': len(_records(whole)),
+        'differing_arrays': ends.differing_arrays(whole, killed, steps),
+        'differing_records': ends.differing_records(whole, killed),
+        'records': len(ends.records(whole)),
     }
 
 
@@ -94,29 +92,6 @@ def _kill(line: Sequence[str], directory: Path, rng: random.Random, when: str) -
 def _saves(directory: Path) -> set[str]:
     """Saves that are under way, or that a kill cut short."""
     return {path.name for path in (directory / 'checkpoints').glob('*.orbax-checkpoint-tmp*')}
-
-
-def _records(directory: Path) -> list[dict[str, Any]]:
-    lines = (directory / 'metrics.jsonl').read_text().splitlines()
-    return [{key: value for key, value in json.loads(line).items() if key not in _TIMES} for line in lines]
-
-
-def _differing_arrays(one: Path, other: Path, step: int) -> int:
-    import jax
-    import numpy as np
-    import orbax.checkpoint as ocp
-
-    def content(leaf) -> bytes:
-        is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        return np.asarray(jax.random.key_data(leaf) if is_key else leaf).tobytes()
-
-    states = []
-    for directory in (one, other):
-        manager = ocp.CheckpointManager(directory / 'checkpoints')
-        items = {name: ocp.args.StandardRestore() for name in ('model', 'training')}
-        restored = manager.restore(step, args=ocp.args.Composite(**items))
-        states.append([restored[name] for name in items])
-    return sum(content(a) != content(b) for a, b in zip(*map(jax.tree.leaves, states), strict=True))
 
 
 def main():

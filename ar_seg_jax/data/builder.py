@@ -130,6 +130,7 @@ def prepare(builder: SegmentationBuilder, may_write: bool = True) -> Segmentatio
     # Before the lock it may have been removed by `clean`.
     builder = builder if builder.info.splits and directory.exists() else _prepared(builder, directory)
     files.require_plain(directory)
+    prepared.check(directory)
     return builder
 
 
@@ -148,6 +149,7 @@ def _prepared(builder: SegmentationBuilder, directory: Path) -> SegmentationBuil
         except RuntimeError as error:  # ArrayRecord's, for files that it cannot write
             raise DataError(f'{directory}: cannot write the prepared data ({error}); is the disk full?') from error
         prepared.write_sources(directory, builder.builder_config.sources)
+        prepared.write_checksums(directory)
     return builder
 
 

@@ -3,6 +3,7 @@
     <data_dir>/<data set>/<variant>/1.0.0/                     a prepared data set, see `builder`
     <data_dir>/<data set>/<variant>/incomplete.ABC123_1.0.0/   one that is being prepared, or was when its process was killed
     <data_dir>/<data set>/<variant>/1.0.0/sources.json         the files that it was made of, where these are known
+    <data_dir>/<data set>/<variant>/1.0.0/checksums.json       of what TFDS says of it; records have their own
     <data_dir>/<data set>/<variant>/.1.0.0.lock                locked while it is prepared
     <data_dir>/<data set>/<variant>/.1.0.0.readers             locked, together, by all that read it
 
@@ -13,18 +14,21 @@ import contextlib
 import json
 import re
 import shutil
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
 from ar_seg_jax import files
+from ar_seg_jax.data.limits import DataError
 from ar_seg_jax.errors import UserError
 
 PURPOSE = 'for unsupervised segmentation'  # which the descriptions of our data sets say
 
 _NAME = re.compile(r'(?P<killed>incomplete\.[A-Z0-9]{6}_)?(?P<version>\d+\.\d+\.\d+)')  # TFDS's
 _VARIANT = re.compile(r'[\w.-]+-[0-9a-f]{12}')  # what `builder.config_name` gives
-_SOURCES = 'sources.json'
+_SOURCES, _CHECKSUMS = 'sources.json', 'checksums.json'
+_DESCRIPTIONS = ('dataset_info.json', 'features.json', 'metadata.json')  # TFDS's, where no sum tells damage
 _TOLD = 3  # files of each kind in a message
 _read: dict[Path, IO[str]] = {}  # locks of what this process reads, which end with it
 
@@ -73,6 +77,30 @@ def write_sources(directory: Path, sources: Sequence[Source]):
     """Keeps the files that prepared data was made of, for `changes`."""
     if sources:
         files.write(directory / _SOURCES, json.dumps({path: stamp for path, *stamp in sources}).encode())
+
+
+def write_checksums(directory: Path):
+    """Keeps what `check` compares."""
+    files.write(directory / _CHECKSUMS, json.dumps(_checksums(directory)).encode())
+
+
+def check(directory: Path):
+    """DataError, with its name, if what describes prepared data is not what was written: fewer examples, say, or other ranges.
+
+    Data that is older than these checksums is not checked.
+    """
+    path, advice = directory / _CHECKSUMS, f'remove {directory} to prepare it again'
+    if not path.exists():
+        return
+    expected, found = files.read_json(path, advice=advice), _checksums(directory)
+    if differing := [name for name in _DESCRIPTIONS if expected.get(name) != found[name]]:
+        raise DataError(f'{directory / differing[0]} is damaged: it is not what was written; {advice}')
+
+
+def _checksums(directory: Path) -> dict[str, int | None]:
+    """CRC-32 of each description; None where there is none."""
+    paths = {name: directory / name for name in _DESCRIPTIONS}
+    return {name: zlib.crc32(files.read(path)) if path.exists() else None for name, path in paths.items()}
 
 
 def changes(directory: Path, before: str, sources: Sequence[Source]) -> str:

@@ -54,8 +54,9 @@ def _remove_damaged(directory: Path):
     only what zstd itself notices is found.
     """
     seen = directory / _SEEN
-    last = seen.stat().st_mtime if seen.is_file() else 0.0
     begun = time.time()
+    last = seen.stat().st_mtime if seen.is_file() else 0.0
+    last = last if last <= begun else 0.0  # or the clock was set back since
     for path in directory.glob('*-cache'):
         with contextlib.suppress(OSError):  # another process may have removed it
             if path.lstat().st_mtime >= last and not _is_whole(files.read(path)):

@@ -169,6 +169,33 @@ def test_prepared_data_of_another_version_or_format_is_named(trained, tmp_path, 
 
 
 @pytest.mark.parametrize(
+    ('file', 'before', 'after'),
+    [
+        ('dataset_info.json', b'"shardLengths": [\n        "16"', b'"shardLengths": [\n        "12"'),  # would be trained with
+        ('dataset_info.json', b'{SHARD_X_OF_Y}', b'{SHARD_X_OG_Y}'),
+        ('metadata.json', b'"void": 255', b'"void": 155'),
+        ('features.json', b'', None),
+        ('checksums.json', b'{', b'['),
+        ('checksums.json', b'features.json', b'features.jsom'),
+    ],
+)
+def test_damage_to_what_describes_prepared_data_is_named(trained, tmp_path, file, before, after):
+    shutil.copytree(trained.data_dir, tmp_path / 'data')
+    (path,) = (tmp_path / 'data').rglob(file)
+    content = path.read_bytes()
+    assert before in content
+    path.unlink()
+    if after is not None:
+        path.write_bytes(content.replace(before, after))
+    config = workdir.load_config(trained.directory)
+    config['data']['data_dir'] = str(tmp_path / 'data')
+    with pytest.raises(
+        UserError, match=rf'/1\.0\.0/(checksums|features|{path.stem})\.json.*; remove .*/1\.0\.0 to prepare it again$'
+    ):
+        assembly.prepared(assembly.dataset(config, sharding.make_mesh()), may_write=True)
+
+
+@pytest.mark.parametrize(
     ('pattern', 'message'),
     [
         ('dataset_info.json', r'^prepared data in .* is damaged, or of another version \(.*\); remove it to prepare it again$'),

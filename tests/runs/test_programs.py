@@ -1,6 +1,7 @@
 """Which directories compiled programs are executed from."""
 
 import os
+import time
 import zlib
 
 import jax
@@ -106,3 +107,13 @@ def test_jax_writes_entries_that_end_with_a_checksum(tmp_path, kept):
     compilation_cache.reset_cache()
     entries = list(tmp_path.glob('*-cache'))
     assert entries and all(zlib.decompress(path.read_bytes()) for path in entries)
+
+
+def test_after_the_clock_was_set_back_all_entries_are_looked_at_again(tmp_path, kept):
+    directory = tmp_path / 'programs'
+    programs.keep(str(directory))
+    ahead = time.time() + 3600
+    os.utime(directory / '.seen', (ahead, ahead))
+    (directory / 'jit_a-1-cache').write_bytes(zlib.compress(b'a program')[:-3])
+    programs.keep(str(directory))
+    assert not list(directory.glob('*-cache')) and (directory / '.seen').stat().st_mtime < ahead

@@ -1,0 +1,40 @@
+"""Small file systems in memory, filled or made read-only while a run writes to them: what takes the rights of root, and Linux."""
+
+import contextlib
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def in_memory(place: Path, megabytes: int) -> Iterator[None]:
+    """A file system of its own at `place`, without its content afterwards."""
+    place.mkdir(parents=True, exist_ok=True)
+    subprocess.run(['mount', '-t', 'tmpfs', '-o', f'size={megabytes}m', 'tmpfs', place], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(['umount', place], check=True)
+
+
+@contextlib.contextmanager
+def full(run: Path) -> Iterator[None]:
+    """The file system of a run's directory has no room; files that were removed make some, which is taken too."""
+    taken = run.parent / 'taken'
+    with taken.open('wb', buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(1000))
+    yield
+    taken.unlink()
+
+
+@contextlib.contextmanager
+def read_only(run: Path) -> Iterator[None]:
+    """What a run writes to is read-only, as far as it is there, but for its lock, which it has open."""
+    parts = [run / part for part in ('checkpoints', 'pictures', 'tensorboard', 'metrics.jsonl')]
+    with contextlib.ExitStack() as stack:
+        for part in filter(Path.exists, parts):
+            subprocess.run(['mount', '--bind', part, part], check=True)
+            stack.callback(subprocess.run, ['umount', part], check=True)
+            subprocess.run(['mount', '-o', 'remount,ro,bind', part], check=True)
+        yield
