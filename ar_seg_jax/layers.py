@@ -319,18 +319,18 @@ def attend_in_chunks(
 class Dropout(nn.Module):
     """Leaves out entries, at random, in training, and enlarges the others by as much.
 
-    Flax's, but for how it is drawn: for each image by its number in the batch, so the same on any number of devices. `whole`: an
-    image is left out as a whole or not at all.
+    Flax's, but for how it is drawn: for each image by its number in the batch, so the same on any number of devices.
+    `broadcast_dims`: axes along which all entries are left out together, or none.
     """
 
     rate: float
-    whole: bool = False
+    broadcast_dims: Sequence[int] = ()
 
     @nn.compact
     def __call__(self, x: Float[Array, 'batch *shape'], *, train: bool) -> Float[Array, 'batch *shape']:
         if not train or not self.rate:
             return x
-        shape = (1,) * (x.ndim - 1) if self.whole else x.shape[1:]
+        shape = [1 if axis in self.broadcast_dims else x.shape[axis] for axis in range(1, x.ndim)]
         keys = parallel.keys(self.make_rng('dropout'), len(x))
         kept = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - self.rate, shape))(keys)
         return jnp.where(kept, x / (1 - self.rate), 0)

@@ -1,5 +1,6 @@
 """The small head that STEGO and SmooSeg train on the features of an encoder."""
 
+import functools
 from collections.abc import Callable
 from typing import Literal
 
@@ -34,7 +35,7 @@ class Projector(nn.Module):
     @nn.compact
     def __call__(self, features: Maps, *, train: bool = False) -> tuple[Float[Array, 'batch height width {self.width}'], Maps]:
         """The code, and the features."""
-        drop = nn.Dropout(self.dropout, broadcast_dims=(1, 2), deterministic=not train)
+        drop = functools.partial(layers.Dropout(self.dropout, broadcast_dims=(1, 2)), train=train)
         hidden = _ACTIVATIONS[self.activation](self._linear('hidden', features.shape[-1], drop(features)))
         code = self._linear('linear', self.width, drop(features)) + self._linear('nonlinear', self.width, hidden)
         return code.astype(jnp.float32), drop(features)

@@ -174,7 +174,7 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x: Maps, *, train: bool = False) -> Maps:
         def kept(branch):
-            return layers.Dropout(self.drop_path, whole=True)(branch, train=train)
+            return layers.Dropout(self.drop_path, broadcast_dims=(1, 2, 3))(branch, train=train)
 
         x = x + kept(self._attended(_normalised('attention_norm', self.dtype)(x)))
         hidden = self._linear('mlp_0', _EXPANSION * x.shape[-1])(_normalised('mlp_norm', self.dtype)(x))

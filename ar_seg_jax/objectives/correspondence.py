@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from ar_seg_jax import parallel
 from ar_seg_jax.objectives import clustering
 
 _WHOLE = 0.999  # of the weights of the cells that a point is interpolated from
@@ -45,8 +46,8 @@ def sampled(
     A point counts where all cells do that it is interpolated from.
     """
     images, height, width, _ = codes.shape
-    places = jax.random.uniform(key, (2, images, points))
-    rows, columns = (_weights(places[axis], cells) for axis, cells in enumerate((height, width)))
+    places = jax.vmap(lambda key: jax.random.uniform(key, (2, points)))(parallel.keys(key, images))
+    rows, columns = (_weights(places[:, axis], cells) for axis, cells in enumerate((height, width)))
     weights = (rows[..., None] * columns[:, :, None]).reshape(images, points, height * width)
 
     def at_points(maps):
