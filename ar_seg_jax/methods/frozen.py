@@ -1,6 +1,7 @@
 """What SmooSeg and STEGO share: a small head on the features of an encoder that is not trained, and prototypes of clusters."""
 
 import dataclasses
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -9,13 +10,14 @@ from jaxtyping import Array, Bool, Float, Key, UInt8
 from ar_seg_jax.augmentations import inputs
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import BATCH_STATS, Batch, Extra, Method, Model, Outputs, Params
-from ar_seg_jax.methods import void
+from ar_seg_jax.methods import upsampling, void
 from ar_seg_jax.models.projector import Projector
 from ar_seg_jax.objectives import clustering
 
 Images = UInt8[Array, 'batch height width channels']
 Maps = Float[Array, 'batch map_height map_width _']
 Prototypes = Float[Array, 'clusters code_width']
+Upsampling = Literal['bilinear', 'bilateral']
 
 _SMALLEST_LENGTH = 1e-6  # of a code at a pixel
 
@@ -25,9 +27,12 @@ class FrozenEncoder(Method):
     """A method that trains a head on an encoder which stays as it is.
 
     model: the encoder. It is looked at as in inference and gets no gradient; config.frozen should name 'network', which keeps
-        weight decay and moments from it too. It is computed for each batch of training, since a batch has other crops each time.
+        weight decay and moments from it too. It is computed in every step, as each has other crops, and batches do not say of
+        which images they are: nothing could be kept by image.
     projector: from its features to the code.
     temperature: by which the cosines of the code and the prototypes are divided before the softmax.
+    upsampling: how scores come from cells to pixels: 'bilinear', or 'bilateral', by the colours of the image too, see
+        `upsampling.bilateral`. Of predictions only; features and logits, which probes see, are interpolated in any case.
 
     At a pixel the cosines are those of the interpolated code, as in the released code of both methods, but for one factor: they
     are interpolated from the cells as products, and divided by the interpolated length of the code, not by the length of the
@@ -39,6 +44,7 @@ class FrozenEncoder(Method):
     projector: Projector
     num_clusters: int
     temperature: float
+    upsampling: Upsampling
 
     def __post_init__(self):
         if not self.temperature > 0:
@@ -46,9 +52,16 @@ class FrozenEncoder(Method):
 
     @property
     def reach(self) -> int | None:
-        return self.model.reach
+        if self.upsampling == 'bilinear' or self.model.reach is None:
+            return self.model.reach
+        return self.model.reach + upsampling.reach(self.model.output_stride)
 
     def check(self, image_shape, micro_batches):
+        if self.upsampling == 'bilateral' and self.model.first_cell is None:
+            raise UserError(
+                "method.upsampling 'bilateral' needs a model whose cells lie on a regular grid of pixels, but the maps of this "
+                "one are stretched over the image; choose another model, set model.geometry to 'aligned', or take 'bilinear'"
+            )
         if image_shape[0] < 2:
             raise UserError(
                 f'{self.title} compares images of a batch, which has at least 2; found --config.pipeline.batch_size=1'
@@ -82,9 +95,14 @@ class FrozenEncoder(Method):
         code, _ = self.projector.apply({'params': params['projector']}, features)
         lengths = jnp.linalg.norm(code, axis=-1, keepdims=True)
         maps = jnp.concatenate([clustering.products(clustering.unit(prototypes), code), lengths], axis=-1)
-        maps = self.to_pixels(maps, *image.shape[1:3])
+        maps = self._at_pixels(maps, image)
         found = maps[..., :-1] / jnp.maximum(maps[..., -1:], _SMALLEST_LENGTH)
         return Outputs(scores=jax.nn.softmax(found / self.temperature), features=features, logits=code)
+
+    def _at_pixels(self, maps: Maps, image: Images) -> Float[Array, 'batch height width _']:
+        if self.upsampling == 'bilinear':
+            return self.to_pixels(maps, *image.shape[1:3])
+        return upsampling.bilateral(maps, inputs.to_unit(image), self.model.output_stride, self.model.first_cell)
 
 
 def cosines(prototypes: Prototypes, code: Maps) -> Float[Array, 'batch map_height map_width clusters']:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Batch, Extra, Metrics, Model, Outputs, Params, Remark
 from ar_seg_jax.methods import clusters, frozen
-from ar_seg_jax.methods.frozen import FrozenEncoder
+from ar_seg_jax.methods.frozen import FrozenEncoder, Upsampling
 from ar_seg_jax.models.projector import Projector
 from ar_seg_jax.objectives import clustering, labels, smoothness
 from ar_seg_jax.objectives.smoothness import Moments
@@ -103,6 +103,7 @@ def build(
     width: int,
     dropout: float,
     temperature: float,
+    upsampling: Upsampling,
     within: float,
     between: float,
     decay: float,
@@ -112,4 +113,4 @@ def build(
     frozen.check_projector(width, dropout)
     model = make_model(heads={})
     projector = Projector(width, 'silu', dropout, model.dtype)
-    return SmooSeg(model, projector, num_clusters, temperature, within, between, decay)
+    return SmooSeg(model, projector, num_clusters, temperature, upsampling, within, between, decay)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Batch, Extra, Metrics, Model, Outputs, Params, Remark
 from ar_seg_jax.methods import clusters, frozen
-from ar_seg_jax.methods.frozen import FrozenEncoder
+from ar_seg_jax.methods.frozen import FrozenEncoder, Upsampling
 from ar_seg_jax.models.projector import Projector
 from ar_seg_jax.objectives import clustering, correspondence
 
@@ -119,6 +119,7 @@ def build(
     width: int,
     dropout: float,
     temperature: float,
+    upsampling: Upsampling,
     own_weight: float,
     own_shift: float,
     neighbour_weight: float,
@@ -137,6 +138,7 @@ def build(
         Projector(width, 'relu', dropout, model.dtype),
         num_clusters,
         temperature,
+        upsampling,
         Term(own_weight, own_shift),
         Term(neighbour_weight, neighbour_shift),
         Term(others_weight, others_shift),
