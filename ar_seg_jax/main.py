@@ -9,12 +9,13 @@ Exit status: 0 when done, 75 when stopped by a signal with everything saved (run
 """
 
 import os
+import signal
 from pathlib import Path
 
 from absl import flags
 from ml_collections import config_flags
 
-from ar_seg_jax import cli
+from ar_seg_jax import cli, processes
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Python file with get_config(); --config.key=value sets a key.')
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the run; runs/<name of the config> if not given.')
@@ -41,12 +42,17 @@ def main() -> int:
     run = runs.open_run(config, Path(_WORKDIR.value or Path('runs') / name), training=True, changed_data=_CHANGED_DATA.value)
     with run.outputs:
         state, done = runs.train(run)
-        scored = done and runs.report(run, state.model)
+        scored = done and runs.report(run, state.model, afterwards=lambda: _leave_page(run, state.model))
         if scored:
-            from ar_seg_jax.reporting import leaving  # which needs Matplotlib, and no first step should wait for that
-
-            leaving.leave(run, state.model)
+            for number in processes.stop_signals():  # all is written: there is nothing left to stop, only a status to spoil
+                signal.signal(number, signal.SIG_IGN)
     return 0 if scored else os.EX_TEMPFAIL
+
+
+def _leave_page(run, state):
+    from ar_seg_jax.reporting import leaving  # which needs Matplotlib, and no first step should wait for that
+
+    leaving.leave(run, state)
 
 
 if __name__ == '__main__':

@@ -45,7 +45,7 @@ ALLOWED = {
     'reporting': {'build', 'data', 'drawing', 'errors', 'evaluation', 'files', 'interfaces', 'runs', 'sharding', 'training'},
     'choosing': {'configuration', 'data', 'errors', 'evaluation', 'files', 'interfaces', 'prediction', 'runs', 'sharding'},
     'cli': {'config_files', 'configuration', 'errors', 'files', 'processes', 'training'},
-    'main': {'build', 'cli', 'reporting', 'runs', 'training'},
+    'main': {'build', 'cli', 'processes', 'reporting', 'runs', 'training'},
     'evaluate': {'cli', 'errors', 'evaluation', 'files', 'prediction', 'runs'},
     'score': {'cli', 'data', 'evaluation', 'files'},
     'report': {'cli', 'errors', 'files', 'reporting', 'runs'},

@@ -146,11 +146,14 @@ def _follow(run: Run, state: TrainState, guard: Guard) -> Evaluation:
     return run.reporter.follow(state, guard)
 
 
-def report(run: Run, state: ModelState) -> bool:
-    """All that can be said of the last state, which is saved; whether it was: not if a signal ended it before."""
+def report(run: Run, state: ModelState, afterwards: Callable[[], None] = lambda: None) -> bool:
+    """All that can be said of the last state, which is saved, and what is done `afterwards`; whether it was: not if a signal
+    ended it before."""
     before = {number: signal.signal(number, signal.default_int_handler) for number in processes.stop_signals()}
     try:
         run.reporter.report(state)
+        _check_there(run)
+        afterwards()
     except KeyboardInterrupt:
         _logger.warning('Stopped while step %d, which is saved, was scored; the same command scores it again', int(state.step))
         if jax.process_count() > 1:
@@ -161,7 +164,6 @@ def report(run: Run, state: ModelState) -> bool:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    _check_there(run)
     return True
 
 

@@ -168,6 +168,16 @@ def test_a_signal_saves_and_the_same_command_goes_on_to_the_very_same_end(traine
     assert one == other
 
 
+def test_a_signal_after_the_last_line_does_not_end_a_run_as_if_something_were_missing(trained):
+    fixed = (commands.TEXTURES, f'--config.data.data_dir={trained.data_dir}', f'--workdir={trained.base / "runs" / "ended"}')
+    line = commands.line('main', *fixed, *commands.TINY, *PLAIN, WITHOUT_PICTURES, '--config.steps=1')
+    options = {'cwd': commands.ROOT, 'env': commands.environment(PYTHONUNBUFFERED='1'), 'text': True}
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, **options) as process:
+        assert any(told.startswith('Numbers, and the class of each cluster') for told in process.stdout)
+        process.terminate()
+    assert process.returncode in (0, os.EX_TEMPFAIL)
+
+
 def test_a_folder_without_labels_trains_and_predicts_clusters_with_numbers(tmp_path):
     folder = tmp_path / 'photos'
     folder.mkdir()

@@ -202,14 +202,16 @@ def _run(directory, report, lock=None):
     return runs.Run(directory, {}, object.__new__(Task), reporter, object.__new__(Checkpoints), Outputs(directory), lock)
 
 
-def test_a_signal_during_the_final_scores_ends_them(tmp_path, caplog):
-    def report(state):
+@pytest.mark.parametrize('later', [False, True])
+def test_a_signal_during_the_final_scores_or_what_follows_ends_them(tmp_path, caplog, later):
+    def stopped(*_):
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(30)
 
     state = TrainState(7, {}, {}, (), None, 0, 0).model
     before = signal.getsignal(signal.SIGTERM)
-    assert not runs.report(_run(tmp_path, report), state)
+    report, afterwards = (lambda _: None, stopped) if later else (stopped, lambda: None)
+    assert not runs.report(_run(tmp_path, report), state, afterwards)
     assert caplog.messages == ['Stopped while step 7, which is saved, was scored; the same command scores it again']
     assert signal.getsignal(signal.SIGTERM) == before
 
