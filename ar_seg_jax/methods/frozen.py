@@ -72,7 +72,7 @@ class FrozenEncoder(Method):
         maps, variables = self.model.init_with_output(network_key, inputs.model_input(self.model, image))
         projector = self.projector.init(projector_key, jnp.zeros((1, 1, 1, maps['features'].shape[-1])))
         prototypes = jax.random.normal(prototypes_key, (self.num_clusters, self.projector.width))
-        params = {'network': variables['params'], 'projector': projector['params'], 'prototypes': prototypes}
+        params = {'network': variables.get('params', {}), 'projector': projector['params'], 'prototypes': prototypes}
         return params, {BATCH_STATS: {'network': variables.get(BATCH_STATS, {})}}
 
     def features(self, params: Params, extra: Extra, image: Images) -> Maps:
