@@ -131,7 +131,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('configs', nargs='+', type=Path)
     os.environ['XLA_FLAGS'] = f'--xla_force_host_platform_device_count={DEVICES}'  # read when jax starts
-    rows = [measure(path) for path in parser.parse_args().configs]
+    rows = []
+    for path in parser.parse_args().configs:
+        rows.append(measure(path))
+        print(rows[-1], file=sys.stderr)
     titles = ('config', 'parameters, MB', 'gradients, MB', 'statistics, kB', 'K x K and scalars, B', 'other, B', *LINKS)
     cells = []
     for row in rows:

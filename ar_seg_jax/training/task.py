@@ -69,11 +69,16 @@ class Task:
 
     def split(self, state: TrainState) -> TrainState:
         """A whole state as steps want it: on every device its part of the optimiser's state, if that is split."""
-        return state.replace(opt_state=jax.device_put(state.opt_state, self._of_opt_state))
+        return self._moved(state, self._of_opt_state)
 
     def whole(self, state: TrainState) -> TrainState:
         """The state as checkpoints hold it, whole on every device. All processes have to ask for it together."""
-        return jax.device_put(state, sharding.replicated(self.mesh))
+        return self._moved(state, sharding.replicated(self.mesh))
+
+    def _moved(self, state: TrainState, where: Any) -> TrainState:
+        if not self.optimizer.shard_state:
+            return state
+        return state.replace(opt_state=jax.device_put(state.opt_state, where))
 
     @property
     def is_whole(self) -> bool:

@@ -26,15 +26,15 @@ def labelled(index):
     return {**batch(index), 'label': np.random.default_rng(index - 100).integers(0, 3, SHAPE[:3], np.uint8)}
 
 
-def trained(mesh, tx):
-    """Losses, the last state, and the confusion counts of four batches with random labels."""
+def trained(mesh, tx, shard_state=False):
+    """Losses, the last state, whole, and the confusion counts of four batches with random labels."""
     import jax
 
     from ar_seg_jax.evaluation.scoring import make_counter
     from ar_seg_jax.training.optimizer import Optimizer
     from tests.support import feeds, tiny
 
-    task = feeds.task(tiny.ac(num_clusters=4), Optimizer(tx), feeds.Numbered(batch, mesh))
+    task = feeds.task(tiny.ac(num_clusters=4), Optimizer(tx, shard_state=shard_state), feeds.Numbered(batch, mesh))
     state, train_step, method = task.initial_state(), task.compiled_step(), task.method
     count = make_counter(lambda state, image: method.predict(state.params, state.extra, image)['scores'].argmax(-1), 4, 3)
     losses = []
@@ -42,6 +42,7 @@ def trained(mesh, tx):
         with jax.set_mesh(mesh):
             state, metrics, _ = train_step(state, placed)
         losses.append(float(metrics['loss']))
+    state = task.whole(state)
     scored = itertools.islice(feeds.Numbered(labelled, mesh).placed(100), 4)
     return losses, state, sum(np.asarray(count(state.model, placed)) for placed in scored)
 
@@ -67,6 +68,13 @@ def leaves(state):
     return [np.asarray(leaf) for leaf in jax.tree.leaves((state.params, state.extra))]
 
 
+def flat(tree):
+    """All numbers of a tree in a row."""
+    import jax
+
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
+
+
 def main(result):
     import jax
     import optax
@@ -76,12 +84,15 @@ def main(result):
 
     peers.join(processes.place(), heartbeat_seconds=30)
     assert (jax.process_count(), jax.device_count()) == (2, 4)
-    losses, state, confusion = trained(sharding.make_mesh(), optax.sgd(0.1, momentum=0.9))
+    tx = optax.sgd(0.1, momentum=0.9)
+    losses, state, confusion = trained(sharding.make_mesh(), tx)
+    _, split, _ = trained(sharding.make_mesh(), tx, shard_state=True)
     loss, centroids = represented(sharding.make_mesh(), optax.sgd(0.1))
     np.savez(f'{result}.arl{jax.process_index()}.npz', loss=loss, centroids=centroids)
     if jax.process_index() == 0:
         arrays = {f'leaf_{index:03d}': leaf for index, leaf in enumerate(leaves(state))}
-        np.savez(result, losses=losses, confusion=confusion, **arrays)
+        moments = {name: flat(one.opt_state) for name, one in (('whole', state), ('split', split))}
+        np.savez(result, losses=losses, confusion=confusion, **arrays, **moments)
 
 
 if __name__ == '__main__':

@@ -84,6 +84,8 @@ def test_two_processes_of_two_devices_train_and_score_alike(tmp_path, on_one_dev
     result = np.load(tmp_path / 'result.npz')
     leaves = [result[name] for name in sorted(result) if name.startswith('leaf')]
     _assert_alike((result['losses'], leaves, result['confusion']), on_one_device)
+    assert np.abs(result['whole']).max() > 1e-3
+    np.testing.assert_allclose(result['split'], result['whole'], rtol=1e-3, atol=1e-5)
     loss, centroids = parity.represented(mesh_of(1), optax.sgd(0.1))
     one, two = (np.load(f'{tmp_path / "result.npz"}.arl{index}.npz') for index in range(2))
     np.testing.assert_array_equal(one['centroids'], two['centroids'])
