@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flax.core import FrozenDict
 
-from ar_seg_jax import sharding
+from ar_seg_jax import parallel, sharding
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Cadence, Epochs, Method, Time
 from ar_seg_jax.training import loop, optimizer
@@ -48,10 +48,11 @@ class Toy(Method):
 
     def forward(self, params, extra, batch, *, key, time, part=0):
         colours = batch['image'].astype(jnp.float32).mean((1, 2)) / 255
-        noise = 0.1 * jax.random.normal(jax.random.fold_in(key, part), colours.shape)
+        keys = parallel.keys(jax.random.fold_in(key, part), len(colours))
+        noise = 0.1 * jax.vmap(lambda key: jax.random.normal(key, colours.shape[1:]))(keys)
         hidden = jnp.tanh((colours + noise) @ params['body'])
         outputs = {'found': hidden @ params['head'], 'wanted': jnp.broadcast_to(extra['target'], len(colours))}
-        mean = 0.9 * extra['mean'] + 0.1 * hidden.mean(0)
+        mean = 0.9 * extra['mean'] + 0.1 * parallel.total(hidden.sum(0)) / parallel.total(len(hidden))
         return outputs, {**extra, 'mean': mean, 'epoch': time.epoch.astype(jnp.float32)}
 
     def objective(self, outputs, batch, *, time):
@@ -446,7 +447,8 @@ class Normalised(Toy):
 
     def forward(self, params, extra, batch, *, key, time, part=0):
         outputs, extra = super().forward(params, extra, batch, key=key, time=time, part=part)
-        statistics = {'body': {'mean': extra['mean']}, 'head': {'mean': outputs['found'].mean()}}
+        found = outputs['found']
+        statistics = {'body': {'mean': extra['mean']}, 'head': {'mean': parallel.total(found.sum()) / parallel.total(len(found))}}
         return outputs, {**extra, 'batch_stats': statistics}
 
 
