@@ -25,6 +25,11 @@ def total(tree: Any) -> Any:
     return tree if axis() is None else jax.lax.psum(tree, axis())
 
 
+def same(tree: Any) -> Any:
+    """Arrays that are alike on all devices, such as parameters, as what is shared: JAX takes each device's copy for its own."""
+    return tree if axis() is None else jax.lax.pmax(tree, axis())
+
+
 def whole(tree: Any) -> Any:
     """Arrays with one entry for each image as those of the whole batch. They are sent, so not for what is large."""
     return tree if axis() is None else jax.lax.all_gather(tree, axis(), tiled=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from ar_seg_jax import parallel
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Batch, Extra, Metrics, Model, Outputs, Params, Remark
 from ar_seg_jax.methods import clusters, frozen
@@ -73,7 +74,8 @@ class SmooSeg(FrozenEncoder):
             'shares': jnp.sum(probabilities * counted[..., None], (1, 2)),
         }
         # Before the step, as in the released code: a step's gradient reaches the teacher with the next one.
-        return outputs, {**extra, _TEACHER: self.decay * teacher + (1 - self.decay) * jax.lax.stop_gradient(student)}
+        learned_so_far = parallel.same(jax.lax.stop_gradient(student))
+        return outputs, {**extra, _TEACHER: self.decay * teacher + (1 - self.decay) * learned_so_far}
 
     def objective(self, outputs, batch: Batch, *, time) -> tuple[jax.Array, Metrics]:
         moments = outputs['moments']

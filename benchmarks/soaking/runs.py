@@ -14,6 +14,16 @@ STEPS, SAVED_EVERY, EVALUATED_EVERY = 120, 10, 30
 _SIDE = 40  # pixels of an image
 _IMAGES = {'train': 16, 'val': 4}
 _SEARCH = {'method.width': 8, 'method.initial_batches': 2, 'method.iterations': 3, 'method.vectors_of_image': 20}
+# A transformer of one block, drawn at random: there are no published weights of it.
+_FROZEN = {
+    'initial_weights.layout': 'own',
+    'method.width': 4,
+    'model.patch': 8,
+    'model.width': 8,
+    'model.depth': 1,
+    'model.attention_heads': 2,
+    'model.grid': 4,
+}
 _PATCHES = {'method.patch': 3, 'method.comparator_width': 8}
 # The config of each method, and what makes its network and its computation smaller. MDC and PiCIE+H are methods of their papers.
 METHODS = {
@@ -26,6 +36,8 @@ METHODS = {
     'picie_h': ('picie_h_folder_small', {**_SEARCH, 'method.auxiliary_clusters': 5}),
     'doersch': ('doersch_folder_small', _PATCHES),
     'isola': ('isola_folder_small', _PATCHES),
+    'smooseg': ('smooseg_folder', _FROZEN),
+    'stego': ('stego_folder', {**_FROZEN, 'method.points': 5}),
     'mixture': ('mixture_folder_small', {'method.initial_batches': 1, 'method.iterations': 3}),
     'ast': (
         'ast_instances_small',

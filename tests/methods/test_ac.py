@@ -344,7 +344,7 @@ def test_eight_devices_compute_the_regions_and_the_contrast_of_one(options):
     start, key = (jax.device_put(one, sharding.replicated(mesh)) for one in (start, key))
     with jax.set_mesh(mesh):
         (loss, (_, metrics)), found = step(*start, jax.device_put(batch, sharding.split_batch(mesh)), key)
-    np.testing.assert_allclose(loss, expected, rtol=1e-4)
+    np.testing.assert_allclose(loss, expected, rtol=1e-4, atol=1e-6)  # nats; before training it is nearly 0
     tiny.assert_trees_close(found, gradients_of_one, rtol=1e-2)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((metrics, found)))
 
