@@ -56,12 +56,12 @@ _FRAMES = {
 RASTER = {name: Ordering(*frame) for name, frame in _FRAMES.items()}
 ZIGZAG = {f'zigzag_{name}': Ordering(*frame, zigzag=True) for name, frame in _FRAMES.items()}
 ORDERINGS = RASTER | ZIGZAG
-_SETS = {'raster': tuple(RASTER), 'zigzag': tuple(ZIGZAG), 'all': tuple(ORDERINGS)}
+_SETS = {'raster': tuple(RASTER), 'zigzag': tuple(ZIGZAG), 'all': tuple(ORDERINGS), 'none': ()}
 
 
 def names(text: str) -> tuple[str, ...]:
-    """The names of orderings that a config means by 'raster', 'zigzag' or 'all', or lists with commas between them."""
-    return _SETS.get(text) or tuple(part.strip() for part in text.split(','))
+    """The names of orderings that a config means by 'raster', 'zigzag', 'all' or 'none', or lists with commas between them."""
+    return _SETS[text] if text in _SETS else tuple(part.strip() for part in text.split(','))
 
 
 def by_name(name: str) -> Ordering:

@@ -180,7 +180,7 @@ def compact_unet() -> dict[str, Any]:
 def views() -> dict[str, Any]:
     """How the two views of AC and ARL differ."""
     return {
-        'orderings': 'raster',  # raster, zigzag, all, or names separated by commas
+        'orderings': 'raster',  # raster, zigzag, all, names separated by commas, or none (views differ by transformations alone)
         'sampling': 'random',  # random, no_repetition, hard (least overlap of the pasts) or hard_loss (worst of some pairs)
         'candidates': 4,  # pairs that hard_loss compares
         'transformations': 'none',  # of the second view: none, jitter, flip, turn or all

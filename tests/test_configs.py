@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import pytest
+from flax import traverse_util
 
 from ar_seg_jax import build
 from ar_seg_jax.evaluation.protocols import Protocol
@@ -113,7 +114,7 @@ def test_configs_of_the_paper_have_the_values_of_its_table(name):
     assert config['model']['blocks'] == 5 and config['method']['num_clusters'] == config['data']['num_classes']
 
 
-@pytest.mark.parametrize('name', [name for name in CONFIGS if re.match('arl_|(doersch|isola)_(textures|folder)', name)])
+@pytest.mark.parametrize('name', [name for name in CONFIGS if re.match('arl_(?!vit)|(doersch|isola)_(textures|folder)', name)])
 def test_another_method_has_the_data_network_and_budget_of_the_config_it_is_named_after(name):
     """Methods of patches have the epsilon of their published runs."""
     method, _, of = name.partition('_')
@@ -123,3 +124,14 @@ def test_another_method_has_the_data_network_and_budget_of_the_config_it_is_name
     own, others = config.pop('method'), other.pop('method')
     assert config == other
     assert (own['name'], others['name']) == (method, 'ac') and own['num_clusters'] == others['num_clusters']
+
+
+@pytest.mark.parametrize('name', ['ac_vit_folder', 'arl_vit_folder'])
+def test_objectives_on_a_frozen_encoder_train_what_is_behind_it(name):
+    config = _load(name)
+    small = config | {'model': config['model'] | {'depth': 1}}
+    params, _ = jax.eval_shape(build.method(small).init, jax.random.key(0), jnp.zeros((2, 224, 224, 3), jnp.uint8))
+    paths = {'/'.join(path) for path in traverse_util.flatten_dict(params)}
+    (frozen,), into = config['frozen'], config['initial_weights']['into']
+    trained = {path for path in paths if not path.startswith(f'{frozen}/')}
+    assert frozen == into and trained and all('decoder' in path or path.startswith('critics/') for path in trained)

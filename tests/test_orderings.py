@@ -289,7 +289,7 @@ def test_a_flag_that_all_orderings_share_stays_static():
 
 def test_a_config_names_sets_of_orderings_or_lists_them():
     assert orderings.names('raster') == tuple(RASTER) and orderings.names('zigzag') == tuple(ZIGZAG)
-    assert orderings.names('all') == NAMES
+    assert orderings.names('all') == NAMES and orderings.names('none') == ()
     assert orderings.names('A1, zigzag_D3') == ('A1', 'zigzag_D3') and orderings.names('C2') == ('C2',)
 
 

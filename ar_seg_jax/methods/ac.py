@@ -13,7 +13,7 @@ from ar_seg_jax import parallel
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Batch, Extra, Method, Metrics, Model, Outputs, Params, Time
 from ar_seg_jax.methods import clusters, void
-from ar_seg_jax.methods.scans import Sampling, ScanningModel, Views, scanning
+from ar_seg_jax.methods.scans import Sampling, ScanningModel, Views, seen_by
 from ar_seg_jax.methods.transformations import Kind
 from ar_seg_jax.objectives import displacements, mutual_information, pooling
 from ar_seg_jax.objectives.cluster_contrast import ClusterContrast
@@ -43,7 +43,7 @@ class AC(Method):
     title = 'AC'
     loss_in_words = 'minus the mutual information of two views in nats'
 
-    model: ScanningModel
+    model: Model | ScanningModel
     information: InformationLoss
     views: Views
     entropy_steps: int
@@ -83,7 +83,7 @@ class AC(Method):
         size = batch['image'].shape[1:3]
 
         def read(maps):
-            heads = {head: nn.softmax(self.model.to_pixels(maps[head], *size, scanned=True)) for head in self.model.heads}
+            heads = {head: nn.softmax(self.views.to_pixels(self.model, maps[head], *size)) for head in self.model.heads}
             if not self.contrast:
                 return heads
             return {**heads, _FEATURES: maps['features'].astype(jnp.float32), _OF_CELLS: nn.softmax(maps[_MAIN])}
@@ -172,10 +172,11 @@ def build(
     clusters.check(num_clusters)
     clusters.check_auxiliary(auxiliary_clusters)
     heads = {_MAIN: num_clusters} | ({_AUXILIARY: auxiliary_clusters} if auxiliary_clusters else {})
+    views = Views(scans.names(orderings), sampling, candidates, transformations, sobel, common_taps_only)
     return AC(
-        scanning(make_model(heads=heads)),
+        seen_by(make_model(heads=heads), views),
         InformationLoss(displacement, collapsed, symmetric, entropy_weight, clusters.entropy_target(shares, num_clusters)),
-        Views(scans.names(orderings), sampling, candidates, transformations, sobel, common_taps_only),
+        views,
         entropy_steps,
         margin,
         regions,

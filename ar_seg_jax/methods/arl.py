@@ -12,7 +12,7 @@ from ar_seg_jax import parallel
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Batch, Extra, Method, Metrics, Model, Outputs, Params, Remark, Time
 from ar_seg_jax.methods import clusters, readout, void
-from ar_seg_jax.methods.scans import Sampling, ScanningModel, Views, scanning
+from ar_seg_jax.methods.scans import Sampling, ScanningModel, Views, seen_by
 from ar_seg_jax.methods.transformations import Kind
 from ar_seg_jax.models.critics import SeparableCritics
 from ar_seg_jax.objectives import clustering, displacements
@@ -36,7 +36,7 @@ class ARL(Method):
     title = 'ARL'
     loss_in_words = 'minus a bound on the mutual information of two views in nats'
 
-    model: ScanningModel
+    model: Model | ScanningModel
     critics: nn.Module
     contrast: ContrastiveLoss
     num_clusters: int
@@ -142,12 +142,13 @@ def build(
     clusters.check(num_clusters)
     if not 2 <= width <= 4096:
         raise UserError(f'method.width is 2 to 4096, found {width}')
-    model = scanning(make_model(heads={_HEAD: width}))
+    views = Views(scans.names(orderings), sampling, candidates, transformations, sobel, common_taps_only)
+    model = seen_by(make_model(heads={_HEAD: width}), views)
     return ARL(
         model,
         SeparableCritics(model.dtype),
         ContrastiveLoss(displacement, temperature),
         num_clusters,
-        Views(scans.names(orderings), sampling, candidates, transformations, sobel, common_taps_only),
+        views,
         negatives,
     )

@@ -1,4 +1,4 @@
-"""Two views of a batch under two orderings: the pair of scans, the transformation of the second, the pass through the model."""
+"""Two views of a batch: the pair of orderings, the transformation of the second view, the pass through the model."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -41,12 +41,12 @@ class ScanningModel(Model, Protocol):
         """See `interfaces.Model`. `scanned`: the maps are those of `scan` under orderings."""
 
 
-def scanning(model: Model) -> ScanningModel:
-    """The same model; UserError if it cannot follow orderings."""
-    if not hasattr(model, 'scan'):
+def seen_by(model: Model, views: 'Views') -> Model | ScanningModel:
+    """The same model; UserError if the views need orderings that it cannot follow."""
+    if views.orderings and not hasattr(model, 'scan'):
         raise UserError(
-            f'config.model: {type(model).__name__} cannot follow orderings, which AC and ARL need; choose autoregressive, or '
-            'another method'
+            f'config.model: {type(model).__name__} cannot follow orderings, as AC and ARL do; choose autoregressive or another '
+            "method, or set method.orderings to 'none' and method.transformations to what is to tell the two views apart"
         )
     return model
 
@@ -55,7 +55,8 @@ def scanning(model: Model) -> ScanningModel:
 class Views:
     """How the two views differ.
 
-    orderings: names of the orderings to draw from.
+    orderings: names of the orderings to draw from. Without any, both views are what inference sees, and only their
+        transformations tell them apart: for models that cannot follow orderings, such as frozen encoders. Ours, after IIC.
     sampling: how the two are drawn, see `orderings.sample_pair`; or 'hard_loss', the hardest of `candidates` random pairs
         of different orderings by the method's loss (AC: of the main head), each of which costs a forward pass. That is the
         other way to read the paper's row 'Hard'.
@@ -76,8 +77,11 @@ class Views:
     common_taps_only: bool
 
     def __post_init__(self):
-        orderings.stack(self.orderings)
-        orderings.check_sampling(self._sampling, len(self.orderings))
+        if self.orderings:
+            orderings.stack(self.orderings)
+            orderings.check_sampling(self._sampling, len(self.orderings))
+        else:
+            self._check_unordered()
         if self.candidates < 1:
             raise UserError(f'method.candidates is at least 1, found {self.candidates}')
         changes.check(self.transformations)
@@ -96,6 +100,17 @@ class Views:
                 f'stay cells: set pipeline.crop_size to a multiple of {output_stride}, found {height}'
             )
 
+    def _check_unordered(self):
+        if self.transformations == 'none':
+            raise UserError(
+                "method.orderings 'none' makes both views alike; set method.transformations to jitter, flip, turn or all"
+            )
+        if self.sampling != 'random' or self.common_taps_only:
+            raise UserError(
+                "method.orderings 'none' has no pairs of orderings: leave method.sampling 'random' and "
+                f'method.common_taps_only False; found {self.sampling!r} and {self.common_taps_only}'
+            )
+
     def reach(self, model: Model) -> int | None:
         """That of what the model gives, see `interfaces.Model`; a Sobel gradient looks one pixel further."""
         return None if model.reach is None else model.reach + self.sobel
@@ -106,9 +121,16 @@ class Views:
         """What the model sees of images that nothing happened to."""
         return self._input(model, inputs.to_unit(image))
 
+    def to_pixels(
+        self, model: Model | ScanningModel, maps: Float[Array, 'batch map_height map_width channels'], height: int, width: int
+    ) -> Float[Array, 'batch {height} {width} channels']:
+        """Maps of a view at the pixels of its images."""
+        scanned = {'scanned': True} if self.orderings else {}
+        return model.to_pixels(maps, height, width, **scanned)
+
     def outputs(
         self,
-        model: ScanningModel,
+        model: Model | ScanningModel,
         variables: Variables,
         image: UInt8[Array, 'batch height width channels'],
         *,
@@ -127,7 +149,7 @@ class Views:
         transformation = changes.draw(transformation_key, self.transformations, len(image))
 
         def run(variables, pair_key):
-            pair = self._pair(pair_key)
+            pair = self._pair(pair_key) if self.orderings else (None, None)
             if self.common_taps_only:
                 variables = {**variables, 'params': _learning_common_taps(model, variables['params'], pair)}
             first, second, updated = self._run(model, variables, image, pair, transformation, dropout_key)
@@ -148,10 +170,13 @@ class Views:
     def _pair(self, key: Key[Array, '']) -> Pair:
         return orderings.sample_pair(key, orderings.stack(self.orderings), self._sampling)
 
-    def _run(self, model, variables, image, pair: Pair, transformation, dropout_key):
+    def _run(self, model, variables, image, pair: Pair | tuple[None, None], transformation, dropout_key):
         def scan(variables, image, views, dropout_key):
-            options = {'train': True, 'mutable': ['batch_stats'], 'rngs': {'dropout': dropout_key}, 'method': 'scan'}
-            return model.apply(variables, image, views, **options)
+            options = {'train': True, 'mutable': ['batch_stats'], 'rngs': {'dropout': dropout_key}}
+            if self.orderings:
+                return model.apply(variables, image, views, method='scan', **options)
+            maps, updated = model.apply(variables, image, **options)
+            return [maps], updated
 
         if self.transformations == 'none':
             (first, second), updated = scan(variables, self.input(model, image), pair, dropout_key)

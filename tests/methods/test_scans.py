@@ -55,6 +55,17 @@ class Witness(nn.Module):
         return [{'image': image, 'places': places, 'noise': noise(jnp.ones_like(image)), 'scan': scan} for scan in flips]
 
 
+class Plain(Witness):
+    """One that cannot follow orderings."""
+
+    scan = None
+
+    @nn.compact
+    def __call__(self, image, *, train=False):
+        (seen,) = Witness.scan(self, image, [orderings.by_name('A1')], train=train)
+        return seen
+
+
 def _views(**options):
     return Views(**{**PLAIN, **options})
 
@@ -62,11 +73,11 @@ def _views(**options):
 @functools.cache
 def _witnessed(normalisation, **options):
     """What the network sees of both views of images, compiled."""
-    views = _views(**options)
+    views, witness = _views(**options), (Witness if options.get('orderings', True) else Plain)(normalisation)
 
     def witnessed(image, key, part):
         seen = {'read': lambda maps: maps, 'loss_of': lambda *_: jnp.zeros(())}
-        return views.outputs(Witness(normalisation), {}, image, **seen, key=key, part=part)[:2]
+        return views.outputs(witness, {}, image, **seen, key=key, part=part)[:2]
 
     return jax.jit(witnessed, compiler_options=tiny.QUICK)
 
@@ -104,6 +115,15 @@ def test_only_the_colours_of_the_second_view_are_jittered(kind):
     moved = np.abs(second['image'] - first['image']).max(axis=(1, 2))
     assert (moved[:, :3].max(axis=1) > 0.01).all() and (moved[:, 3] == 0).all()
     assert second['image'].min() >= 0 and second['image'].max() <= 1
+
+
+@pytest.mark.parametrize('kind', GROUP)
+def test_without_orderings_views_differ_by_their_changes_alone(kind):
+    images = tiny.random_batch(6, side=6)['image']
+    with_one, without = (_seen(images, transformations=kind, orderings=names) for names in (('A1',), ()))
+    for ordered, plain in zip(with_one, without, strict=True):
+        np.testing.assert_array_equal(plain['image'], ordered['image'])
+        np.testing.assert_array_equal(plain['places'], ordered['places'])
 
 
 def test_gradients_for_the_network_are_those_of_the_turned_image():
@@ -232,6 +252,15 @@ def test_the_network_sees_images_in_the_form_it_was_made_for():
     [
         ({'candidates': 0}, r'method\.candidates is at least 1, found 0'),
         ({'orderings': ('A1',), 'sampling': 'hard_loss'}, 'needs at least two orderings, found one'),
+        ({'orderings': ()}, "'none' makes both views alike; set method.transformations to jitter, flip, turn or all"),
+        (
+            {'orderings': (), 'transformations': 'flip', 'sampling': 'hard'},
+            "leave method.sampling 'random' .* found 'hard' and False",
+        ),
+        (
+            {'orderings': (), 'transformations': 'flip', 'common_taps_only': True},
+            "and method.common_taps_only False; found 'random' and True",
+        ),
         ({'orderings': ('A1', 'Z9')}, "no ordering is called 'Z9'; the names are A1, "),
     ],
 )
