@@ -2,14 +2,14 @@
 
 import abc
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, NotRequired, Protocol, TypedDict, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jaxtyping import Array, Bool, Float, Int, Key, UInt8
+from jaxtyping import Array, Bool, Float, Float16, Int, Key, UInt8
 
 from ar_seg_jax.errors import UserError
 
@@ -40,6 +40,8 @@ class Batch(TypedDict):
         number of pixels, in each image.
     box: which part of its image a crop is, for methods that use it: top, left, height and width as shares of the image's; absent
         where images are whole.
+    encoded: what an `Encoder` gives of the crop, as a part of what it gives of its whole image, for methods that ask for it, in
+        training alone.
     """
 
     image: UInt8[Array, 'batch height width channels']
@@ -47,11 +49,24 @@ class Batch(TypedDict):
     mask: NotRequired[Bool[Array, 'batch height width']]
     regions: NotRequired[Int[Array, 'batch height width']]
     box: NotRequired[Float[Array, 'batch 4']]
+    encoded: NotRequired[Float16[Array, 'batch map_height map_width features']]
 
 
 def counted(batch: Batch) -> Bool[Array | np.ndarray, 'batch height width']:
     """Which pixels count."""
     return batch['mask'] if 'mask' in batch else jnp.ones(batch['image'].shape[:3], bool)
+
+
+class Encoder(NamedTuple):
+    """An encoder that is not trained.
+
+    name: another one has another name, also if only its weights are others. stride: pixels of an image from one cell of its maps
+    to the next; cell 0 begins at its first pixel. encode: from a batch of images to maps, on the devices of this process alone.
+    """
+
+    name: str
+    stride: int
+    encode: Callable[[UInt8[np.ndarray, 'batch height width channels']], Float[Array, 'batch map_height map_width features']]
 
 
 class Normalisation(NamedTuple):
@@ -234,6 +249,7 @@ class Method(Protocol):
     region_size: pixels, on average, of the superpixels that are the `regions` of training batches; 0 where they have none.
     image_size: height and width of the images that it takes; None for images of any size.
     reach: as that of a model, of the scores. output_stride and first_cell: as those of a model.
+    fixed: groups of parameters that have to be in config.frozen, since the method relies on their staying as they are.
     refresh_when: before which steps `refresh` is called, None for never. restarted: the groups of parameters that `refresh` draws
     anew, by their paths ('head', 'network/decoder'): whatever lies below, whose moments in the optimiser then begin anew too.
     phases: parts of the training that compute something else, or train other groups, in order; () where all steps are alike. A
@@ -253,6 +269,7 @@ class Method(Protocol):
     uses_place: bool = False
     region_size: int = 0
     reach: int | None = None
+    fixed: tuple[str, ...] = ()
     refresh_when: Cadence | None = None
     restarted: tuple[str, ...] = ()
     phases: tuple[Phase, ...] = ()
@@ -283,6 +300,10 @@ class Method(Protocol):
 
     def check(self, image_shape: tuple[int, int, int, int], micro_batches: int):
         """UserError if it cannot be trained with batches of this shape in so many parts. The first step need not say it then."""
+
+    def encoder(self, params: Params, extra: Extra) -> Encoder | None:
+        """What training batches have as `encoded`, where the method asks for it; its weights stay as they are in training."""
+        return None
 
     @abc.abstractmethod
     def init(self, key: Key[Array, ''], image: UInt8[Array, 'batch height width channels']) -> tuple[Params, Extra]:

@@ -139,8 +139,8 @@ def observed(data) -> tuple[Any, list[bool]]:
     found = []
 
     class Observed(type(data)):
-        def training(self, start):
-            for batch in super().training(start):
+        def training(self, *place):
+            for batch in super().training(*place):
                 found.append(not all(array.is_ready() for array in jax.live_arrays()))
                 yield batch
 

@@ -367,6 +367,7 @@ def smooseg() -> dict[str, Any]:
         'dropout': 0.2,  # share of the channels of the features that a training step is without
         'temperature': 0.1,  # by which cosines are divided before the softmax
         'upsampling': 'bilinear',  # of scores to pixels: bilinear, or bilateral, by the colours of the image too
+        'cached': True,  # the encoder sees each training image once, whole; False: each crop in each step
         'within': -0.02,  # how alike places of an image are from which on they should have one cluster; 0.1 on Potsdam
         'between': 0.5,  # how alike those of two images are
         'decay': 0.998,  # what is left of the teacher's prototypes after a step
@@ -387,6 +388,7 @@ def stego(terms: str = 'cocostuff_small') -> dict[str, Any]:
         'dropout': 0.1,  # share of the channels of the features that a training step is without
         'temperature': 0.5,  # by which cosines are divided before the softmax of predictions
         'upsampling': 'bilinear',  # of scores to pixels: bilinear, or bilateral, by the colours of the image too
+        'cached': True,  # the encoder sees each training image once, whole; False: each crop in each step
         **STEGO_TERMS[terms],
         'points': 121,  # of each image that a step compares
         'other_images': 5,  # that each one is compared with

@@ -7,7 +7,7 @@ The options of the method, the batch and the number of steps are those of SmooSe
 (`common.vit` has its options, and those of others); the shifts (--config.method.within and between) belong to an encoder. It
 trains on the five crops of each image with half of its sides, enlarged to 224 pixels; here on random crops of 224 pixels. So
 images should be as large as photographs: --config.data.rescale and --config.model.magnify enlarge small ones.
-docs/label_maps.md says where weights are to be had. Nearly all of the time goes into the encoder: seconds a step on a CPU.
+docs/label_maps.md says where weights are to be had. The encoder sees each training image once, before the first step.
 """
 
 from configs import common, mixture_vit_folder

@@ -12,10 +12,10 @@ from jax.sharding import Mesh
 from jaxtyping import Int
 
 from ar_seg_jax import sharding
-from ar_seg_jax.data import pipeline, superpixels
+from ar_seg_jax.data import encodings, pipeline, superpixels
 from ar_seg_jax.data.builder import SegmentationBuilder
 from ar_seg_jax.data.classes import Class
-from ar_seg_jax.interfaces import Batch, Epochs, Size, sides
+from ar_seg_jax.interfaces import Batch, Encoder, Epochs, Size, sides
 
 _SAMPLE = 20  # batches of the training split from which methods and baselines draw vectors
 
@@ -61,10 +61,17 @@ class Dataset:
     def examples(self, split: str) -> pipeline.Prepared:
         return pipeline.source(self.builder, split)
 
-    def training(self, start: int) -> Iterator[Batch]:
-        """This process's batches, endlessly, from the one that follows step `start`; in parts, if the options say so."""
+    def training(self, start: int, encoder: Encoder | None = None, guard: encodings.Guard = iter) -> Iterator[Batch]:
+        """This process's batches, endlessly, from the one that follows step `start`; in parts, if the options say so.
+
+        With an encoder they are `encoded`; `guard` is around what it computes, before all batches.
+        """
+        options = {'start': start, **_processes()}
+        if encoder:
+            examples = encodings.source(self.builder, self.train_split, encoder, guard)
+            return self._batches(self.train_split, examples, cell=encoder.stride, **options)
         examples = superpixels.source(self.builder, self.train_split, self.region_size) if self.region_size else None
-        return self._batches(self.train_split, examples, start=start, **_processes())
+        return self._batches(self.train_split, examples, **options)
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """The training batches with images of this pass, from 0, as global batches on the devices, read when asked for.

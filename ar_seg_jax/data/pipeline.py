@@ -1,5 +1,6 @@
 """From prepared examples to batches: random access, deterministic from the seed, each process reading its own share."""
 
+import io
 import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -57,7 +58,7 @@ class Prepared(Sequence):
 
 def decode(record: Example) -> Example:
     """id, image (height, width, channels) and label (height, width), 8 bits each; a mask, where there may be pixels without data;
-    regions (height, width), where the record has them.
+    regions (height, width) and encoded (map_height, map_width, features), where the record has them.
 
     Prepared data may come from anywhere: DataError names an example whose parts are missing, damaged or of different sizes.
     """
@@ -80,9 +81,21 @@ def decode(record: Example) -> Example:
         found['regions'] = decode_png(record['regions'], f'{name}, its superpixels', ('I;16',))
         if found['regions'].shape != label.shape:
             raise DataError(f'{name}: its superpixels are of another size than its image; remove their file')
+    if 'encoded' in record:
+        found['encoded'] = _maps(record['encoded'], name)
     if not record.get(HAS_NODATA):
         return found
     return {**found, 'label': np.where(label == NODATA, VOID, label).astype(np.uint8), 'mask': label != NODATA}
+
+
+def _maps(stored: bytes, name: str) -> np.ndarray:
+    try:
+        found = np.load(io.BytesIO(stored), allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise DataError(f'{name}, its features of the encoder: {error}; remove their file') from error
+    if found.ndim != 3 or found.dtype != np.float16:
+        raise DataError(f'{name}: its features of the encoder are {found.ndim} axes of {found.dtype}; remove their file')
+    return found
 
 
 def _bands(side_by_side: np.ndarray, width: int, name: str) -> np.ndarray:
@@ -97,15 +110,20 @@ def _bands(side_by_side: np.ndarray, width: int, name: str) -> np.ndarray:
 
 
 class RandomCrop(grain.transforms.RandomMap):
-    """A crop of a size at a random place, without the id, which does not travel to the device."""
+    """A crop of a size at a random place, without the id, which does not travel to the device.
 
-    def __init__(self, size: Size, boxes: bool = False):
-        self._sides, self._boxes = sides(size), boxes
+    cell: pixels of a cell of `encoded`, between which crops begin.
+    """
+
+    def __init__(self, size: Size, boxes: bool = False, cell: int = 1):
+        self._sides, self._boxes, self._cell = sides(size), boxes, cell
 
     def random_map(self, element: Example, rng: np.random.Generator) -> Example:
-        whole = _checked_size(element, self._sides)
-        corner = [int(rng.integers(length - side + 1)) for length, side in zip(whole, self._sides, strict=True)]
+        whole, cell = _checked_size(element, self._sides), self._cell
+        corner = [cell * int(rng.integers((length - side) // cell + 1)) for length, side in zip(whole, self._sides, strict=True)]
         found = _cut(element, *corner, *self._sides)
+        if 'encoded' in element:
+            found['encoded'] = _cells(element, *corner, *self._sides, cell)
         if not self._boxes:
             return found
         (height, width), (row, column) = whole, corner
@@ -120,6 +138,7 @@ def training_iterator(
     seed: int,
     mask_void: bool = False,
     boxes: bool = False,
+    cell: int = 1,
     micro_batches: int = 1,
     start: int = 0,
     read_threads: int = 4,
@@ -136,13 +155,15 @@ def training_iterator(
     needed to go on. With more than one of `micro_batches` these are the first axis. `mask_void` leaves what is labelled VOID out
     of the batches' mask too, as pixels without data always are; IIC does so on COCO-Stuff, where pixels outside the classes of
     interest are no part of the task. It uses the labels' outlines, so it is off where nothing says so. `boxes` adds where in its
-    image each crop is. Raises DataError if there are fewer examples than one batch.
+    image each crop is. `cell`: see `RandomCrop`. Raises DataError if there are fewer examples than one batch.
     """
     if len(examples) < batch_size:
         raise DataError(
             f'{len(examples)} training examples are fewer than a batch of {batch_size}; lower --config.pipeline.batch_size'
         )
-    data = grain.MapDataset.source(examples).seed(seed).shuffle().repeat().map(decode).random_map(RandomCrop(crop_size, boxes))
+    data = (
+        grain.MapDataset.source(examples).seed(seed).shuffle().repeat().map(decode).random_map(RandomCrop(crop_size, boxes, cell))
+    )
     data = data.map(_numbered_anew)
     data = data.map(_with_mask) if mask_void else data
     # Batch number n is made of the parts n * parts to (n + 1) * parts - 1, and every process takes its own ones.
@@ -231,6 +252,16 @@ def _centre(element: Example, size: Size) -> Example:
 def _cut(element: Example, row: int, column: int, height: int, width: int) -> Example:
     place = np.s_[row : row + height, column : column + width]
     return {part: element[part][place] for part in ('image', 'label', 'mask', 'regions') if part in element}
+
+
+def _cells(element: Example, row: int, column: int, height: int, width: int, cell: int) -> np.ndarray:
+    """Of `encoded`, the part of a crop that begins with a cell."""
+    maps, expected = element['encoded'], tuple(-(-side // cell) for side in element['label'].shape)
+    if maps.shape[:2] != expected:
+        raise DataError(
+            f'example {element["id"]!r} has {maps.shape[:2]} cells of features, expected {expected}; remove their file'
+        )
+    return maps[row // cell : -(-(row + height) // cell), column // cell : -(-(column + width) // cell)]
 
 
 def _checked_size(element: Example, crop: tuple[int, int]) -> tuple[int, int]:

@@ -1,15 +1,18 @@
 """What SmooSeg and STEGO share: a small head on the features of an encoder that is not trained, and prototypes of clusters."""
 
 import dataclasses
-from typing import Literal
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Key, UInt8
 
 from ar_seg_jax.augmentations import inputs
 from ar_seg_jax.errors import UserError
-from ar_seg_jax.interfaces import BATCH_STATS, Batch, Extra, Method, Model, Outputs, Params
+from ar_seg_jax.interfaces import BATCH_STATS, Batch, Encoder, Extra, Method, Model, Outputs, Params
 from ar_seg_jax.methods import upsampling, void
 from ar_seg_jax.models.projector import Projector
 from ar_seg_jax.objectives import clustering
@@ -17,6 +20,7 @@ from ar_seg_jax.objectives import clustering
 Images = UInt8[Array, 'batch height width channels']
 Maps = Float[Array, 'batch map_height map_width _']
 Prototypes = Float[Array, 'clusters code_width']
+Variables = Mapping[str, Any]
 Upsampling = Literal['bilinear', 'bilateral']
 
 _SMALLEST_LENGTH = 1e-6  # of a code at a pixel
@@ -27,8 +31,9 @@ class FrozenEncoder(Method):
     """A method that trains a head on an encoder which stays as it is.
 
     model: the encoder. It is looked at as in inference and gets no gradient; config.frozen should name 'network', which keeps
-        weight decay and moments from it too. It is computed in every step, as each has other crops, and batches do not say of
-        which images they are: nothing could be kept by image.
+        weight decay and moments from it too.
+    cached: the encoder sees each training image once, whole, and what it gives is kept beside the prepared data, in half
+        precision. Crops then begin between its cells, which have seen all of the image. Else it sees each crop in each step.
     projector: from its features to the code.
     temperature: by which the cosines of the code and the prototypes are divided before the softmax.
     upsampling: how scores come from cells to pixels: 'bilinear', or 'bilateral', by the colours of the image too, see
@@ -45,10 +50,15 @@ class FrozenEncoder(Method):
     num_clusters: int
     temperature: float
     upsampling: Upsampling
+    cached: bool
 
     def __post_init__(self):
         if not self.temperature > 0:
             raise UserError(f'method.temperature is above 0, found {self.temperature}')
+
+    @property
+    def fixed(self) -> tuple[str, ...]:
+        return ('network',) if self.cached else ()
 
     @property
     def reach(self) -> int | None:
@@ -62,6 +72,8 @@ class FrozenEncoder(Method):
                 "method.upsampling 'bilateral' needs a model whose cells lie on a regular grid of pixels, but the maps of this "
                 "one are stretched over the image; choose another model, set model.geometry to 'aligned', or take 'bilinear'"
             )
+        if self.cached:
+            self._check_cells(*image_shape[1:3])
         if image_shape[0] < 2:
             raise UserError(
                 f'{self.title} compares images of a batch, which has at least 2; found --config.pipeline.batch_size=1'
@@ -75,11 +87,25 @@ class FrozenEncoder(Method):
         params = {'network': variables.get('params', {}), 'projector': projector['params'], 'prototypes': prototypes}
         return params, {BATCH_STATS: {'network': variables.get(BATCH_STATS, {})}}
 
+    def encoder(self, params, extra):
+        if not self.cached:
+            return None
+        # By themselves on each process, whose devices another one may not wait for.
+        variables = jax.device_get(_variables(params, extra))
+        encode = jax.jit(lambda variables, image: self._encoded(variables, image).astype(jnp.float16))
+        return Encoder(
+            _digest(self.model, variables), self.model.output_stride, lambda image: np.asarray(encode(variables, image))
+        )
+
+    def seen(self, params: Params, extra: Extra, batch: Batch) -> Maps:
+        """The features of a batch of training, float32."""
+        if 'encoded' in batch:
+            return batch['encoded'].astype(jnp.float32)
+        return self.features(params, extra, batch['image'])
+
     def features(self, params: Params, extra: Extra, image: Images) -> Maps:
         """Of the encoder, without a gradient."""
-        variables = {'params': params['network'], BATCH_STATS: extra[BATCH_STATS]['network']}
-        maps = self.model.apply(jax.lax.stop_gradient(variables), inputs.model_input(self.model, image))
-        return jax.lax.stop_gradient(maps['features'])
+        return jax.lax.stop_gradient(self._encoded(jax.lax.stop_gradient(_variables(params, extra)), image))
 
     def project(self, params: Params, features: Maps, key: Key[Array, '']) -> tuple[Maps, Maps]:
         """The code in training, and the features as the loss sees them; `key` is that of dropout."""
@@ -99,10 +125,40 @@ class FrozenEncoder(Method):
         found = maps[..., :-1] / jnp.maximum(maps[..., -1:], _SMALLEST_LENGTH)
         return Outputs(scores=jax.nn.softmax(found / self.temperature), features=features, logits=code)
 
+    def _encoded(self, variables: Variables, image: Images) -> Maps:
+        return self.model.apply(variables, inputs.model_input(self.model, image))['features']
+
+    def _check_cells(self, height: int, width: int):
+        """UserError unless crops of images have cells of their own."""
+        stride = self.model.output_stride
+        if self.model.first_cell != (stride - 1) / 2:
+            raise UserError(
+                'method.cached needs an encoder of which each cell is a square of pixels, such as a ViT; choose one, or set '
+                'method.cached to False'
+            )
+        if height % stride or width % stride:
+            raise UserError(
+                f'method.cached cuts crops between the cells of the encoder, of {stride} pixels: set pipeline.crop_size to a '
+                f'multiple of them, or method.cached to False; found {height} x {width}'
+            )
+
     def _at_pixels(self, maps: Maps, image: Images) -> Float[Array, 'batch height width _']:
         if self.upsampling == 'bilinear':
             return self.to_pixels(maps, *image.shape[1:3])
         return upsampling.bilateral(maps, inputs.to_unit(image), self.model.output_stride, self.model.first_cell)
+
+
+def _variables(params: Params, extra: Extra) -> Variables:
+    return {'params': params['network'], BATCH_STATS: extra[BATCH_STATS]['network']}
+
+
+def _digest(model: Model, variables: Variables) -> str:
+    """Of all that features depend on."""
+    digest = hashlib.sha256(repr(model).encode())
+    for path, leaf in jax.tree.leaves_with_path(variables):
+        digest.update(f'{jax.tree_util.keystr(path)} {leaf.shape} {leaf.dtype}'.encode())
+        digest.update(np.ascontiguousarray(leaf))
+    return digest.hexdigest()[:12]
 
 
 def cosines(prototypes: Prototypes, code: Maps) -> Float[Array, 'batch map_height map_width clusters']:

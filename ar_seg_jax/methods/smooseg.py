@@ -61,7 +61,7 @@ class SmooSeg(FrozenEncoder):
 
     def forward(self, params: Params, extra: Extra, batch: Batch, *, key, time, part=0):
         teacher, student = extra[_TEACHER], params['prototypes']
-        features = self.features(params, extra, batch['image'])
+        features = self.seen(params, extra, batch)
         code, features = self.project(params, features, jax.random.fold_in(key, part))
         counted = self.counted(batch, code)
         likeness = frozen.cosines(teacher, code)
@@ -106,6 +106,7 @@ def build(
     dropout: float,
     temperature: float,
     upsampling: Upsampling,
+    cached: bool,
     within: float,
     between: float,
     decay: float,
@@ -115,4 +116,4 @@ def build(
     frozen.check_projector(width, dropout)
     model = make_model(heads={})
     projector = Projector(width, 'silu', dropout, model.dtype)
-    return SmooSeg(model, projector, num_clusters, temperature, upsampling, within, between, decay)
+    return SmooSeg(model, projector, num_clusters, temperature, upsampling, cached, within, between, decay)

@@ -66,7 +66,7 @@ class STEGO(FrozenEncoder):
 
     def forward(self, params: Params, extra: Extra, batch: Batch, *, key, time, part=0):
         dropout_key, *sides = jax.random.split(jax.random.fold_in(key, part), 3)
-        features = self.features(params, extra, batch['image'])
+        features = self.seen(params, extra, batch)
         code, seen = self.project(params, features, dropout_key)
         counted = self.counted(batch, code)
         likeness = frozen.cosines(params['prototypes'], jax.lax.stop_gradient(code))
@@ -120,6 +120,7 @@ def build(
     dropout: float,
     temperature: float,
     upsampling: Upsampling,
+    cached: bool,
     own_weight: float,
     own_shift: float,
     neighbour_weight: float,
@@ -139,6 +140,7 @@ def build(
         num_clusters,
         temperature,
         upsampling,
+        cached,
         Term(own_weight, own_shift),
         Term(neighbour_weight, neighbour_shift),
         Term(others_weight, others_shift),

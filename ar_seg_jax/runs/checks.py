@@ -40,6 +40,7 @@ def check(config: Config, method: Method, data: Dataset, *, begins: bool):
     _check_batches(config, method, data)
     _check_labels(method, data)
     _check_places(config, method, data)
+    _check_fixed(config, method)
     _check_evaluators(config, method, data)
     weights = assembly.initial_weights(config)
     if begins:
@@ -98,6 +99,15 @@ def _check_places(config: Config, method: Method, data: Dataset):
                 f'{method.title} looks at where in an image a pixel is, and --config.{key}={size} cuts images; set it to 0, or '
                 '--config.method.layout=0'
             )
+
+
+def _check_fixed(config: Config, method: Method):
+    """What a method relies on stays as it is."""
+    if missing := [group for group in method.fixed if group not in config['frozen']]:
+        raise UserError(
+            f'{method.title} keeps what parameters give that are not trained, so --config.frozen has to name '
+            f'{", ".join(missing)}; found {tuple(config["frozen"])}. Or set --config.method.cached=False'
+        )
 
 
 def _check_evaluators(config: Config, method: Method, data: Dataset):

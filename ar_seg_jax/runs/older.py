@@ -23,6 +23,8 @@ _ADDED = (
     ('method', 'ast', 'smallest_object', 0.0),
     ('method', 'arl', 'common_taps_only', False),
     ('method', 'mixture', 'components', 0),
+    ('method', 'smooseg', 'cached', False),
+    ('method', 'stego', 'cached', False),
     ('model', 'autoregressive', 'normalise', 'none'),
     ('model', 'autoregressive', 'borders', 'zeros'),
     ('model', 'vit', 'magnify', 1),

@@ -97,12 +97,12 @@ def run(
     first_process = jax.process_index() == 0
     compilation = Compilation(outputs, first_process)
     trace = Trace(schedule.traced if first_process else None, outputs.directory / 'tensorboard')
-    batches = stop.delivered(task.data.training(start))
     before = None  # the step before, whose health is asked once the next one is under way: the devices never wait
 
     journal = Journal(outputs, start, schedule.steps, task.data.image_shape[0], task.method.describe, first_process)
     with checkpoints.completed(lambda: task.whole(state) if readouts.current(step) and task.is_whole else None):
         with contextlib.suppress(Interrupted), journal, trace, compilation:
+            batches = stop.delivered(task.batches(state, stop.delivered))
             if schedule.evaluates(start) and not journal.evaluated:
                 journal.evaluation(start, functools.partial(evaluate, state, stop.guard))
             while step < schedule.steps and not stop.agreed():

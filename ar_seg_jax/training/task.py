@@ -11,7 +11,7 @@ import optax
 from jax.sharding import Mesh
 
 from ar_seg_jax import sharding
-from ar_seg_jax.interfaces import Batch, Epochs, Method, Params, Phase, Time
+from ar_seg_jax.interfaces import Batch, Encoder, Epochs, Method, Params, Phase, Time
 from ar_seg_jax.training.delivery import delivered
 from ar_seg_jax.training.optimizer import Optimizer, restart, with_frozen_statistics, with_new_moments
 from ar_seg_jax.training.replacing import replaced
@@ -35,8 +35,11 @@ class Feed(Protocol):
     image_shape: tuple[int, int, int, int]
     epochs: Epochs
 
-    def training(self, start: int) -> Iterator[Batch]:
-        """This process's parts of the training batches, endlessly, from the one that follows step `start`."""
+    def training(self, start: int, encoder: Encoder | None = None, guard: Guard = iter) -> Iterator[Batch]:
+        """This process's parts of the training batches, endlessly, from the one that follows step `start`.
+
+        With an encoder they are `encoded`; `guard` is around what that takes before the first one.
+        """
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """The training batches with images of this pass, see `Epochs.batches`, as global batches on the devices, not in parts."""
@@ -91,6 +94,10 @@ class Task:
         return jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere), jax.eval_shape(self._create)
         )
+
+    def batches(self, state: TrainState, guard: Guard) -> Iterator[Batch]:
+        """This process's parts of the batches of the steps that follow a state; `guard` as in `Feed.training`."""
+        return self.data.training(int(state.step), self.method.encoder(state.params, state.extra), guard)
 
     def compiled_step(self, step: int = 0) -> Step:
         """The function of `make_train_step` for the phase of the step that comes after `step` steps.

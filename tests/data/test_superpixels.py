@@ -86,7 +86,7 @@ def test_superpixels_of_other_data_are_refused(data, tmp_path):
     superpixels.source(other, 'train', 64)
     (mine,), (theirs,) = ([*Path(one.data_dir).glob('superpixels-64-*')] for one in (data, other))
     mine.write_bytes(theirs.read_bytes())
-    with pytest.raises(DataError, match=r'superpixels of 4 examples, expected 6; remove the file$'):
+    with pytest.raises(DataError, match=r'superpixels of 64 pixels for 4 examples, expected 6; remove the file$'):
         superpixels.source(data, 'train', 64)
 
 

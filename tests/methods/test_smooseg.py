@@ -1,5 +1,7 @@
 """SmooSeg: its loss recomputed, what each part trains, the teacher, and predictions of the interpolated code."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -144,3 +146,44 @@ def test_wrong_options_are_told(options, message):
 def test_a_batch_of_one_image_has_nothing_to_compare_it_with(method):
     with pytest.raises(UserError, match=r'at least 2; found --config\.pipeline\.batch_size=1'):
         method.check((1, 16, 16, 3), 1)
+
+
+@pytest.fixture(scope='module', params=['smooseg', 'stego'])
+def cached(request):
+    """Both methods on an encoder, with the state that they begin with."""
+    method = methods.made(request.param)
+    return method, *method.init(jax.random.key(0), tiny.random_batch()['image'])
+
+
+def test_what_was_kept_of_whole_images_trains_as_their_pixels_do(cached):
+    method, params, extra = cached
+    batch = tiny.random_batch()
+    encoder = method.encoder(params, extra)
+    encoded = encoder.encode(batch['image'])
+    assert encoded.dtype == np.float16 and encoder.stride == method.model.output_stride
+    np.testing.assert_allclose(encoded, method.features(params, extra, batch['image']), rtol=2e-3, atol=2e-3)
+    step = tiny.stepper(method)
+    (loss, _), gradient = step(params, extra, batch, KEY)
+    (kept, _), same = step(params, extra, {**batch, 'encoded': encoded}, KEY)
+    np.testing.assert_allclose(kept, loss, rtol=1e-3)
+    tiny.assert_trees_close(same['projector'], gradient['projector'], rtol=2e-2)
+
+
+def test_each_encoder_has_a_name_of_its_own(cached):
+    method, params, extra = cached
+    name = method.encoder(params, extra).name
+    other = jax.tree.map(lambda leaf: leaf + 0.1, params)
+    assert method.encoder({**other, 'network': params['network']}, extra).name == name
+    assert method.encoder({**params, 'network': other['network']}, extra).name != name
+    enlarged = dataclasses.replace(method, model=method.model.clone(magnify=2))
+    assert enlarged.encoder(params, extra).name != name
+    assert dataclasses.replace(method, cached=False).encoder(params, extra) is None
+
+
+def test_crops_that_cut_cells_are_refused_where_they_are_kept(cached):
+    method, *_ = cached
+    with pytest.raises(
+        UserError, match=r'^method\.cached cuts crops between the cells of the encoder, of 4 pixels: .* found 18 x 16$'
+    ):
+        method.check((8, 18, 16, 3), 1)
+    dataclasses.replace(method, cached=False).check((8, 18, 16, 3), 1)

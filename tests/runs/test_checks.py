@@ -6,7 +6,7 @@ import pytest
 from ar_seg_jax import build
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.runs import assembly, checks
-from configs import ast_objects_small, common, mixture_street
+from configs import ast_objects_small, common, mixture_street, smooseg_folder
 from tests.support import feeds
 
 
@@ -53,3 +53,16 @@ def test_images_are_whole_where_places_matter(tmp_path, photographs, part, key):
         _check(tmp_path, mixture_street, **changed)
     _check(tmp_path, mixture_street, data=photographs)
     _check(tmp_path, mixture_street, method=config['method'] | {'layout': 0}, **changed)
+
+
+def test_an_encoder_whose_features_are_kept_has_to_be_frozen(tmp_path, photographs):
+    changed = {
+        'data': {**photographs, 'block_size': 224},
+        'frozen': (),
+        'initial_weights': common.get_config().to_dict()['initial_weights'],
+    }
+    with pytest.raises(
+        UserError, match=r'^SmooSeg keeps what .* --config\.frozen has to name network; found \(\)\. Or set .*=False$'
+    ):
+        _check(tmp_path, smooseg_folder, **changed)
+    _check(tmp_path, smooseg_folder, **{**changed, 'frozen': ('network',)})

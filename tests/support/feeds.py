@@ -40,7 +40,7 @@ class Numbered:
         batch_size = self.image_shape[0]
         return Epochs(self.images or 3 * batch_size, batch_size)
 
-    def training(self, start):
+    def training(self, start, encoder=None, guard=iter):
         for index in itertools.count(start):
             batch = {name: np.split(array, jax.process_count())[jax.process_index()] for name, array in self.make(index).items()}
             if self.micro_batches > 1:

@@ -1,0 +1,104 @@
+"""What is computed once for each example of a split and kept beside it: <prepared data>/<name>-<digest of split>.array_record."""
+
+import hashlib
+import logging
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import grain
+from array_record.python.array_record_module import ArrayRecordWriter
+
+from ar_seg_jax.data import pipeline, prepared
+from ar_seg_jax.data.builder import SegmentationBuilder
+from ar_seg_jax.data.limits import DataError
+
+_logger = logging.getLogger(__name__)
+
+_SECONDS = 30.0  # after which one is told again
+
+Compute = Callable[[Sequence[pipeline.Example]], Iterable[bytes]]
+
+
+class Part(NamedTuple):
+    """A part of examples.
+
+    key: of `pipeline.decode`, which knows its form. title: in messages, such as 'superpixels of 64 pixels'. name: of its file,
+    which says all that the content depends on, but for the split.
+    """
+
+    key: str
+    title: str
+    name: str
+
+
+def source(builder: SegmentationBuilder, split: str, part: Part, compute: Compute) -> Sequence[pipeline.Example]:
+    """The examples of a split as `pipeline.source` has them, with this part, encoded, as `compute` gives it for all in order.
+
+    It is computed if it is not there yet. Of several processes one does that, and the others wait. DataError if the file cannot
+    be written, is damaged, or belongs to other data.
+    """
+    examples = pipeline.source(builder, split)
+    digest = hashlib.sha256(split.encode()).hexdigest()[:8]
+    path = Path(builder.data_dir, f'{part.name}-{digest}.array_record')
+    if not path.exists():
+        with _lock(path, part):
+            if not path.exists():
+                _logger.info('Computing %s for %d examples, in %s', part.title, len(examples), path)
+                _write(path, part, _announced(compute(examples), len(examples)))
+    return _WithPart(examples, path, part)
+
+
+def _lock(path: Path, part: Part) -> IO[str]:
+    try:
+        return prepared.lock_to_prepare(path.parent)
+    except OSError as error:
+        raise DataError(
+            f'{path}: cannot write the {part.title} here ({error}); set --config.data.data_dir to where that is possible'
+        ) from error
+
+
+def _write(path: Path, part: Part, records: Iterable[bytes]):
+    """Beside the file first, so that no half file is left."""
+    partial = path.with_name(f'.{secrets.token_hex(8)}.partial')
+    try:
+        writer = ArrayRecordWriter(str(partial), 'group_size:1')
+        for record in records:
+            writer.write(record)
+        writer.close()
+        partial.replace(path)
+    except (RuntimeError, OSError) as error:  # RuntimeError is ArrayRecord's
+        raise DataError(f'{path}: cannot write the {part.title} ({error}); is the disk full, or read-only?') from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _announced(records: Iterable[bytes], count: int) -> Iterator[bytes]:
+    """The same, and from time to time how far they are."""
+    told = time.monotonic()
+    for number, record in enumerate(records):
+        if time.monotonic() - told > _SECONDS:
+            told = time.monotonic()
+            _logger.info('%d of %d examples', number, count)
+        yield record
+
+
+class _WithPart(Sequence):
+    """Examples with what a file has for each of them."""
+
+    def __init__(self, examples: Sequence[pipeline.Example], path: Path, part: Part):
+        self._examples, self._path, self._key = examples, path, part.key
+        self._records = grain.sources.ArrayRecordDataSource(str(path))
+        if len(self._records) != len(examples):
+            raise DataError(f'{path}: {part.title} for {len(self._records)} examples, expected {len(examples)}; remove the file')
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def __getitem__(self, index: int) -> pipeline.Example:
+        try:
+            return {**self._examples[index], self._key: self._records[index]}
+        except RuntimeError as error:  # of ArrayRecord
+            raise DataError(f'{self._path}: example {index} is damaged ({error}); remove the file') from error

@@ -1,0 +1,47 @@
+"""What a frozen encoder gives of prepared images, computed once and kept beside them."""
+
+import io
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import numpy as np
+from jaxtyping import Float16, UInt8
+
+from ar_seg_jax.data import beside, pipeline
+from ar_seg_jax.data.builder import SegmentationBuilder
+from ar_seg_jax.interfaces import Encoder
+
+Guard = Callable[[Iterable], Iterator]
+
+_AT_ONCE = 8  # images
+
+
+def source(builder: SegmentationBuilder, split: str, encoder: Encoder, guard: Guard = iter) -> Sequence[pipeline.Example]:
+    """The examples of a split with `encoded`, the maps of whole images in half precision; see `beside.source`.
+
+    `guard` is around the images, as they are computed.
+    """
+    part = beside.Part('encoded', 'features of the encoder', f'features-{encoder.name}')
+    return beside.source(builder, split, part, lambda examples: guard(_computed(examples, encoder)))
+
+
+def _computed(examples: Sequence[pipeline.Example], encoder: Encoder) -> Iterator[bytes]:
+    """Images of one size after another together, always as many, so that the encoder is compiled once for a size."""
+    decoded = (pipeline.decode(example)['image'] for example in examples)
+    for _, alike in itertools.groupby(decoded, np.shape):
+        while some := list(itertools.islice(alike, _AT_ONCE)):
+            filled = np.stack(some + some[:1] * (_AT_ONCE - len(some)))
+            for maps in _encoded(encoder, filled)[: len(some)]:
+                yield _stored(maps)
+
+
+def _encoded(
+    encoder: Encoder, image: UInt8[np.ndarray, 'batch height width channels']
+) -> Float16[np.ndarray, 'batch map_height map_width features']:
+    return np.asarray(encoder.encode(image)).astype(np.float16)
+
+
+def _stored(maps: Float16[np.ndarray, 'map_height map_width features']) -> bytes:
+    file = io.BytesIO()
+    np.save(file, maps, allow_pickle=False)
+    return file.getvalue()
