@@ -10,7 +10,7 @@ import pytest
 from ar_seg_jax.data import builder, pipeline, textures
 from ar_seg_jax.data.dataset import Dataset
 from ar_seg_jax.data.limits import DataError
-from ar_seg_jax.interfaces import VOID, Epochs
+from ar_seg_jax.interfaces import VOID, Encoder, Epochs
 from tests.support import feeds
 
 
@@ -69,6 +69,23 @@ def test_the_batches_of_an_epoch_are_whole_where_those_of_training_are_in_parts(
     assert next(parted.training(0))['image'].shape == (2, 2, 16, 16, 3)
     _assert_same(parted.epoch(3), _dataset(prepared).epoch(3))
     _assert_same(parted.sample(), _dataset(prepared).sample())
+
+
+def test_an_encoder_sees_the_images_of_its_batches(prepared):
+    """24 pixels are three cells of 8, a crop of 16 is two."""
+
+    def encode(image):
+        return image.reshape(len(image), 3, 8, 3, 8, 3).mean((2, 4))
+
+    data = _dataset(prepared, micro_batches=2)
+    batches = list(itertools.islice(data.training(0, Encoder('means', 8, encode)), 6))
+    for batch in batches:
+        means = batch['image'].reshape(2, 2, 2, 8, 2, 8, 3).mean((3, 5))
+        np.testing.assert_allclose(batch['encoded'], means, rtol=1e-3)
+    seen = []
+    later = next(data.training(4, Encoder('means', 8, seen.append)))
+    np.testing.assert_array_equal(later['encoded'], batches[4]['encoded'])
+    assert not seen
 
 
 def test_the_sample_is_always_that_of_the_first_batches(prepared):

@@ -9,11 +9,15 @@ import pytest
 from scipy.special import softmax
 
 from ar_seg_jax import build
+from ar_seg_jax.data import builder, textures
+from ar_seg_jax.data.dataset import Dataset
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.objectives.smoothness import Moments, energy
-from ar_seg_jax.training import gradients
+from ar_seg_jax.training import gradients, optimizer
+from ar_seg_jax.training.task import Task
+from ar_seg_jax.training.weights import InitialWeights
 from configs import common
-from tests.support import methods, tiny
+from tests.support import feeds, methods, tiny
 
 pytestmark = pytest.mark.usefixtures('compiled_once')
 KEY = jax.random.key(1)
@@ -187,3 +191,19 @@ def test_crops_that_cut_cells_are_refused_where_they_are_kept(cached):
     ):
         method.check((8, 18, 16, 3), 1)
     dataclasses.replace(method, cached=False).check((8, 18, 16, 3), 1)
+
+
+def test_training_batches_have_what_the_encoder_gives(cached, tmp_path):
+    """Crops are whole images here, whose pixels say the same."""
+    method, *_ = cached
+    prepared = builder.prepare(textures.builder(data_dir=str(tmp_path), size=16, train_count=9, val_count=1))
+    data = Dataset(prepared, 'train', {'crop_size': 16, 'batch_size': 4}, {}, feeds.mesh_of(1), 0)
+    adam = optimizer.optimizer(**common.adam(), steps=1, restarted=())
+    task = Task(method, adam, data, data.mesh, 0, InitialWeights('', '', '', (), 'own'), micro_batches=1)
+    state = task.initial_state()
+    batch = next(task.batches(state, iter))
+    features = method.features(state.params, state.extra, jnp.asarray(batch['image']))
+    np.testing.assert_allclose(batch['encoded'], features, rtol=2e-3, atol=2e-3)
+    plain = dataclasses.replace(task, method=dataclasses.replace(method, cached=False))
+    np.testing.assert_array_equal(next(plain.batches(state, iter))['image'], batch['image'])
+    assert 'encoded' not in next(plain.batches(state, iter))
