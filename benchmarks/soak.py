@@ -8,7 +8,8 @@ but not how far a run is by then. The end is to be that of the undisturbed run: 
 all records of metrics up to times and rates, but for those that damage to their file took, and all scores.
 
 It takes the rights of root and Linux, for disks that are full or read-only, and libfaketime (Debian's package of this name), for
-clocks that leap; without it there are none. One core is enough: `taskset -c 1`. Writes benchmarks/results/soak_cpu.json after
+clocks that leap; without it there are none. One core is enough: `taskset -c 1`; more or fewer of them in between would change the
+order of sums, and so all that follows. Writes benchmarks/results/soak_cpu.json after
 every fault; the exit status is 1 if anything is not as promised.
 """
 

@@ -104,11 +104,14 @@ class Course:
         return any((self.run / 'checkpoints').glob('*.orbax-checkpoint-tmp*'))
 
     def compared(self) -> dict[str, Any]:
-        """What differs between the ends of the two runs."""
+        """What differs between the ends of the two runs; one that does not end like the other is kept."""
         step = self.length
         scores = [json.loads((run / 'evaluations' / f'{step:06d}.json').read_text()) for run in (self._reference, self.run)]
-        return {
+        found = {
             'arrays': ends.differing_arrays(self._reference, self.run, step),
             'records': ends.differing_records(self._reference, self.run, self.lost),
             'scores': int(scores[0] != scores[1]),
         }
+        if any(found.values()):
+            shutil.copytree(self.run, self.directory / f'differs_{self._lives:03d}')
+        return found
