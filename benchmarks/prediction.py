@@ -20,19 +20,17 @@ import argparse
 import dataclasses
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from benchmarks import photographs, report
+from benchmarks import photographs, report, timing
 
 ROOT = Path(__file__).parents[1]
 
@@ -109,19 +107,9 @@ def take_apart(arguments: argparse.Namespace, directory: Path) -> list[dict[str,
         for turn in range(arguments.parts)
     ]
     return [
-        {'run': workdir.name, **_medians(found)}
+        {'run': workdir.name, **timing.medians(found)}
         for workdir, found in zip(arguments.workdir, zip(*rounds, strict=True), strict=True)
     ]
-
-
-def _medians(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Of the numbers of some things that are alike."""
-    return {
-        key: _medians([each[key] for each in found])
-        if isinstance(value, Mapping)
-        else statistics.median(each[key] for each in found)
-        for key, value in found[0].items()
-    }
 
 
 def _crops(pictures: list[photographs.Image], arguments: argparse.Namespace, directory: Path) -> Path:

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from benchmarks import prediction, prediction_parts
+from benchmarks import prediction, prediction_parts, timing
 
 
 def test_calls_within_calls_are_counted_once():
@@ -12,7 +12,7 @@ def test_calls_within_calls_are_counted_once():
     def work(seconds):
         now[0] += seconds
 
-    clock = prediction_parts.Clock(lambda: now[0])
+    clock = timing.Clock(lambda: now[0])
     inner = clock.watched('inner', work)
 
     def call():
