@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, NotRequired, Protocol, TypedDict, runtime_checkable
 
@@ -363,6 +364,7 @@ class Method(Protocol):
         return Remark()
 
 
+@functools.lru_cache(maxsize=8)  # evaluators are made once to check their options and once to be used
 def predicted(method: Method, image_shape: tuple[int, int, int, int]) -> Outputs:
     """The shapes of what a method predicts for images of this shape; nothing is computed."""
     key, image = jax.eval_shape(lambda: (jax.random.key(0), jnp.zeros(image_shape, jnp.uint8)))

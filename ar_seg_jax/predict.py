@@ -201,7 +201,7 @@ def _made(path: Path, trained, reading: threading.Lock) -> Made:
 def _inputs(path: Path, output: Path) -> dict[str, Path]:
     """Image files by the name of their output: the path below the input, with its ending only where that tells two apart."""
     from ar_seg_jax.data import images, limits, raster, virtual
-    from ar_seg_jax.data.folder import find_images
+    from ar_seg_jax.data.listing import find_images
 
     if not path.exists():
         raise limits.DataError(f'{path}: no such file or directory; --input is an image or a directory of images')

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ar_seg_jax.data import images, textures
-from ar_seg_jax.data.folder import find_images
+from ar_seg_jax.data.listing import find_images
 
 Image = UInt8[np.ndarray, 'height width 3']
 

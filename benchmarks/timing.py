@@ -1,9 +1,11 @@
-"""Seconds, measured side by side."""
+"""Seconds, measured side by side, or of the parts of a program."""
 
 import dataclasses
+import functools
+import pkgutil
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 
@@ -18,6 +20,41 @@ class Contestant:
     name: str
     run: Callable[[], Any]
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+class Clock:
+    """What calls take, without the calls that they make of other functions that are watched."""
+
+    def __init__(self, now: Callable[[], float] = time.process_time):
+        """now: seconds that have passed."""
+        self._now = now
+        self._inner = [0.0]  # seconds of the calls that each of those under way has made
+        self.seconds: dict[str, list[float]] = {}
+
+    def watched(self, part: str, function: Callable) -> Callable:
+        """The same function, whose calls, one at a time, are timed as those of `part`."""
+        spent = self.seconds.setdefault(part, [])
+
+        @functools.wraps(function)
+        def timed(*arguments, **options):
+            begin = self._now()
+            self._inner.append(0.0)
+            try:
+                return function(*arguments, **options)
+            finally:
+                whole = self._now() - begin
+                spent.append(whole - self._inner.pop())
+                self._inner[-1] += whole
+
+        return timed
+
+    def watch(self, parts: Mapping[str, Sequence[str]]):
+        """From now on times the functions of each part, named as 'package.module.function' or 'package.module.Class.method'."""
+        for part, names in parts.items():
+            for name in names:
+                place, _, function = name.rpartition('.')
+                owner = pkgutil.resolve_name(place)
+                setattr(owner, function, self.watched(part, getattr(owner, function)))
 
 
 def interleave(contestants: Sequence[Contestant], rounds: int) -> dict[str, dict[str, float]]:
@@ -45,3 +82,13 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     """Median, quartiles and extremes of at least two values."""
     low, median, high = statistics.quantiles(values, n=4, method='inclusive')
     return {'min': min(values), 'quartile_1': low, 'median': median, 'quartile_3': high, 'max': max(values)}
+
+
+def medians(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Of each number of some things that have the same ones, in mappings of mappings."""
+    return {
+        key: medians([each[key] for each in found])
+        if isinstance(value, Mapping)
+        else statistics.median(each[key] for each in found)
+        for key, value in found[0].items()
+    }

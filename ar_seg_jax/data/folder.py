@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ar_seg_jax.data import annotation, bands, blocks, coverage, images, manifest, prepared, split_table, tiff
+from ar_seg_jax.data import annotation, bands, blocks, coverage, images, listing, manifest, prepared, split_table, tiff
 from ar_seg_jax.data.builder import (
     HAS_NODATA,
     NODATA,
@@ -231,36 +231,10 @@ def _tell_bands(path: Path, channels: int):
             _logger.warning('%s has %d bands, of which three are read; --config.data.channels=%d reads all', path, found, found)
 
 
-def find_images(directory: Path, suffixes: Sequence[str] = images.SUFFIXES) -> list[Path]:
-    """What is called like an image below a directory, sorted, hidden ones left out; DataError if there is none.
-
-    Links to nowhere and pipes are found too, so that whoever reads them says what is wrong with them.
-    """
-    found = sorted(
-        path
-        for path in directory.rglob('*')
-        if path.suffix.lower() in suffixes and not path.is_dir() and not _hidden(path, directory)
-    )
-    if not found:
-        raise DataError(f'{directory}: no images found; expected files ending in {", ".join(suffixes)}')
-    return found
-
-
-def by_identifier(base: Path) -> dict[str, Path]:
-    """The images below a directory by their paths from there, without endings; DataError if two differ in these only."""
-    found: dict[str, Path] = {}
-    for path in find_images(base):
-        identifier = _identifier(path, base)
-        if identifier in found:
-            raise DataError(f'{path}: same name as {found[identifier]} but for its ending; names of images must differ')
-        found[identifier] = path
-    return found
-
-
 def _layout(directory: Path, labels: bool) -> manifest.Manifest:
     """What is there where no table names it."""
     base = directory / 'images' if (directory / 'images').is_dir() else directory
-    by_id, table = by_identifier(base), directory / 'splits.csv'
+    by_id, table = listing.by_identifier(base), directory / 'splits.csv'
     splits = split_table.read(table, by_id, base)
     if not splits and len(named := sorted({Path(key).parts[0] for key in by_id} & _LIKE_SPLITS)) > 1:
         _logger.warning('%s: images in %s are all one split, train; %s can say otherwise', base, ' and '.join(named), table)
@@ -271,8 +245,8 @@ def _layout(directory: Path, labels: bool) -> manifest.Manifest:
 
 def _label_files(directory: Path, by_id: Mapping[str, Path]) -> dict[str, Path]:
     """Label maps by the ids of their images, others being told; DataError if none is called like an image."""
-    files = (path for path in sorted(directory.rglob('*.*')) if not path.is_dir() and not _hidden(path, directory))
-    found = {_identifier(path, directory): path for path in files}
+    files = (path for path in sorted(directory.rglob('*.*')) if not path.is_dir() and not listing.is_hidden(path, directory))
+    found = {listing.identifier(path, directory): path for path in files}
     others = [path for key, path in found.items() if key not in by_id]
     if others and len(others) == len(found):
         raise DataError(
@@ -283,11 +257,3 @@ def _label_files(directory: Path, by_id: Mapping[str, Path]) -> dict[str, Path]:
     if others:
         _logger.warning('%d of %d label files are called like no image and are not read: %s', len(others), len(found), others[0])
     return {key: path for key, path in found.items() if key in by_id}
-
-
-def _identifier(path: Path, base: Path) -> str:
-    return path.relative_to(base).with_suffix('').as_posix()
-
-
-def _hidden(path: Path, base: Path) -> bool:
-    return any(part.startswith('.') for part in path.relative_to(base).parts)

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from ar_seg_jax.data import blocks, folder, images, instance_masks, prepared, split_table
+from ar_seg_jax.data import blocks, images, instance_masks, listing, prepared, split_table
 from ar_seg_jax.data.builder import SegmentationBuilder, SegmentationConfig, config_name, example, existing_directory
 from ar_seg_jax.data.limits import DataError
 from ar_seg_jax.interfaces import Size
@@ -113,8 +113,8 @@ def _files(directory: Path) -> tuple[dict[str, Path], dict[str, Masks]]:
     """Images and masks by id, in any of the layouts; DataError for masks without an image."""
     if not (directory / 'images').is_dir():
         alone = not any(path.name in ('images', 'masks') for path in directory.rglob('*') if path.is_dir())
-        return (folder.by_identifier(directory), {}) if alone else _of_directories(directory)
-    files, masks = folder.by_identifier(directory / 'images'), {}
+        return (listing.by_identifier(directory), {}) if alone else _of_directories(directory)
+    files, masks = listing.by_identifier(directory / 'images'), {}
     for identifier in files:
         one, several = directory / 'masks' / f'{identifier}.png', directory / 'masks' / identifier
         if one.exists():
@@ -132,7 +132,7 @@ def _of_directories(directory: Path) -> tuple[dict[str, Path], dict[str, Masks]]
     """Those of a folder in which each image has a directory."""
     files, masks = {}, {}
     for place in sorted(path.parent for path in directory.glob('*/images')):
-        found = folder.find_images(place / 'images')
+        found = listing.find_images(place / 'images')
         if len(found) > 1:
             raise DataError(f'{place / "images"}: expected one image, found {len(found)}; {_ADVICE}')
         files[place.name] = found[0]

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from ar_seg_jax.data import annotation, folder, images
+from ar_seg_jax.data import annotation, images, listing
 from ar_seg_jax.data.annotation import Labels
 from ar_seg_jax.data.limits import DataError
 from ar_seg_jax.errors import printable
@@ -42,7 +42,7 @@ class Pairs:
 
 def find(directory: Path) -> dict[str, Path]:
     """The label maps below a directory by their names; DataError if there is none, or two of the same name."""
-    found = folder.by_identifier(directory)
+    found = listing.by_identifier(directory)
     ours = {name.removesuffix(_END): path for name, path in found.items() if name.endswith(_END)}
     return ours or found
 

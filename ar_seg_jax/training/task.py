@@ -66,7 +66,7 @@ class Task:
 
     def initial_state(self) -> TrainState:
         """The state before training, on every device of the mesh; the same on all of them and on any number of them."""
-        state = self.split(jax.jit(self._create, out_shardings=sharding.replicated(self.mesh))())
+        state = self.split(self._created())
         model = self.weights.put(state.model)
         return state.replace(params=model.params, extra=model.extra)
 
@@ -92,7 +92,7 @@ class Task:
         """A description of a whole state."""
         everywhere = sharding.replicated(self.mesh)
         return jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere), jax.eval_shape(self._create)
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere), self._created.eval_shape()
         )
 
     def batches(self, state: TrainState, guard: Guard) -> Iterator[Batch]:
@@ -176,6 +176,11 @@ class Task:
         if not self.optimizer.shard_state:
             return sharding.replicated(self.mesh)
         return sharding.parts_of_state(self.mesh, self.shapes().opt_state)
+
+    @functools.cached_property
+    def _created(self) -> Any:
+        """`_create`, jitted: it is traced once for its shapes and for the state itself."""
+        return jax.jit(self._create, out_shardings=sharding.replicated(self.mesh))
 
     def _create(self) -> TrainState:
         return create_state(self.method, self.optimizer.tx, self.seed, jnp.zeros(self.data.image_shape, jnp.uint8))
