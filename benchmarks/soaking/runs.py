@@ -58,6 +58,7 @@ METHODS = {
     ),
     'supervised': ('supervised_folder_small', {'evaluation.pictures': 1}),
 }
+_WITHOUT_BLOCKS = ('ast', 'mixture', 'smooseg', 'stego')  # whose models have no such option
 _OF_FOLDERS = {
     'data.rescale': 1.0,
     'data.block_size': 0,
@@ -87,7 +88,7 @@ def command(method: str, count: int, steps: int, *, run: Path, images: Path, dat
     }
     if method != 'ast':
         keys |= _OF_FOLDERS
-    if method not in ('ast', 'mixture'):
+    if method not in _WITHOUT_BLOCKS:
         keys |= {'model.blocks': 1}
     flags = [f'--config.{key}={value}' for key, value in {**keys, **own}.items()]
     processes = [f'--processes={count}', f'--heartbeat_seconds={HEARTBEAT}']
