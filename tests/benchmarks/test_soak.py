@@ -1,6 +1,9 @@
 """A run that is disturbed again and again ends like one that is not, and what is not as promised would be told."""
 
+import functools
+import importlib
 import json
+import operator
 import random
 import signal
 from pathlib import Path
@@ -25,6 +28,18 @@ def test_every_method_is_disturbed():
     configs = {config for config, _ in runs.METHODS.values()}
     assert build.METHODS.keys() <= runs.METHODS.keys() and {'mdc', 'picie_h'} <= runs.METHODS.keys()
     assert len(configs) == len(runs.METHODS)
+
+
+@pytest.mark.parametrize('method', runs.METHODS)
+def test_the_config_of_a_method_has_the_keys_that_are_set(method):
+    places = dict.fromkeys(('run', 'images', 'data', 'programs'), Path('here'))
+    flags = runs.command(method, 1, 10, **places)
+    config = importlib.import_module(f'configs.{runs.METHODS[method][0]}').get_config()
+    keys = [flag.removeprefix('--config.').partition('=')[0] for flag in flags if flag.startswith('--config.')]
+    assert len(keys) > 10
+    for key in keys:
+        *parts, last = key.split('.')
+        assert last in functools.reduce(operator.getitem, parts, config), key
 
 
 def test_a_disturbed_run_ends_like_one_that_nobody_disturbs(tmp_path, monkeypatch):
