@@ -1,7 +1,7 @@
 """The order of prepared examples, by a hash of their keys, found in bounded memory.
 
-TFDS's own shuffler needs TensorFlow as soon as the examples of a split take 1 GB, and holds so much in memory until then. This one
-gives the same order.
+TFDS's own shuffler needs TensorFlow as soon as the examples of a split take 1 GB, and holds as much in memory. This one gives the
+same order.
 """
 
 import collections
