@@ -76,6 +76,7 @@ def ranges(paths: Sequence[Path], training: Sequence[Path], channels: int, perce
     if not all(deep.values()):
         example, other = next(path for path in deep if deep[path]), next(path for path in deep if not deep[path])
         raise DataError(f'{other} has 8 bits and {example} {8 * dtype(example).itemsize}; bring all images to one depth first')
+    training = training[:: -(-len(training) * _FEWEST // _SAMPLE)]
     each = max(_FEWEST, _SAMPLE // len(training))
     taken = []
     for path in training:
