@@ -75,8 +75,8 @@ def prepare(directory: Path, count: int) -> dict[str, float]:
 
 
 def start(directory: Path, count: int, place: float, seconds: float) -> dict[str, Any]:
-    """A training that begins at a place, in epochs: seconds to its first batch, images per second, peak memory, and the digests of
-    its batches."""
+    """A training that begins at a place, in epochs: seconds to its first batch, images per second, peak memory, and digests of
+    batches."""
     watch = Watch()
     data = opened(directory, count)
     batches = data.training(first_step(count, place))
