@@ -5,10 +5,10 @@
 
 Compiles the step of each config, of any method, at its real size, in bfloat16 or --dtype, and with and without `model.remat` if
 the model has it, for one device: an absent one (`programs.mesh`) or those that are here. Of several phases the one counts that
-takes most. Nothing is allocated. `--largest` looks for the largest batch, to within an image or two, in 95 % of 16, 40, 80 and 141
-GB (of 10^9 bytes; JAX takes 75 % unless XLA_PYTHON_CLIENT_MEM_FRACTION says more), whatever the memory of the device is. What is
-counted are arguments, temporaries and outputs; the scratch space of convolutions is chosen on a real GPU and not among them. Writes
-benchmarks/results/memory_<target>[_largest][_<variant>]_<platform>.json.
+takes most. Nothing is allocated. `--largest` looks for the largest batch, to within an image or two, in 95 % of 16, 40, 80 and
+141 GB (of 10^9 bytes; JAX takes 75 % unless XLA_PYTHON_CLIENT_MEM_FRACTION says more), whatever the memory of the device is.
+What is counted are arguments, temporaries and outputs; the scratch space of convolutions is chosen on a real GPU and not among
+them. Writes benchmarks/results/memory_<target>[_largest][_<variant>]_<platform>.json.
 
 `--devices` compiles instead for so many simulated CPU devices with one image each, with the optimiser's state whole on each of
 them and split over them (`optimizer.shard_state`), and writes benchmarks/results/memory_devices_<platform>.json.

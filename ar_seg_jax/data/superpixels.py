@@ -16,6 +16,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from jaxtyping import UInt8, UInt16
 
 from ar_seg_jax.data import images, pipeline, prepared
+from ar_seg_jax.data.array_records import ArrayRecords
 from ar_seg_jax.data.builder import SegmentationBuilder
 from ar_seg_jax.data.limits import DataError
 
@@ -89,7 +90,7 @@ class _WithRegions(Sequence):
     """Examples with what a file has for each of them."""
 
     def __init__(self, examples: Sequence[pipeline.Example], path: Path):
-        self._examples, self._path, self._regions = examples, path, grain.sources.ArrayRecordDataSource(str(path))
+        self._examples, self._path, self._regions = examples, path, ArrayRecords(str(path))
         if len(self._regions) != len(examples):
             raise DataError(f'{path}: superpixels of {len(self._regions)} examples, expected {len(examples)}; remove the file')
 
