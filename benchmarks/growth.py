@@ -1,6 +1,7 @@
 """How the cost of a training step grows, one quantity after the other, with the expected law beside what is measured.
 
     python -m benchmarks.growth --batch 4 --side 64 --blocks 2 --rounds 5 [--quantities batch side ...]
+    python -m benchmarks.growth --config configs/iic_textures.py --batch 4 --side 64 --rounds 5
 
 Every quantity goes through its values from the step that the other flags describe, whose other sizes stay. The steps of one
 quantity are timed side by side. Laws go through the measured step at the flags' sizes: linear in the batch and quadratic in the
@@ -11,7 +12,10 @@ displacements, whose sums do not grow with it much, and in the number of orderin
 More than eight orderings include zigzag scans. A step that can meet both kinds has the taps and the padding of both, for which
 the law has no place, and one that can meet few needs fewer turns.
 
-Prints a table and writes benchmarks/results/growth_<platform>.json and .png. `benchmarks.ast_growth` does so for AST.
+With --config it is the step of that config, of any method, at the flags' batch, side and precision, and batch, side and clusters
+grow: the first two by the laws above; clusters are expected to cost nothing.
+
+Prints a table and writes benchmarks/results/growth[_<config>]_<platform>.json and .png. `benchmarks.ast_growth` has AST's slots.
 """
 
 import argparse
@@ -19,6 +23,7 @@ import dataclasses
 import gc
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -29,6 +34,7 @@ from matplotlib.ticker import NullFormatter, NullLocator
 from ar_seg_jax.drawing import plots
 from ar_seg_jax.orderings import ORDERINGS
 from benchmarks import report, timing
+from benchmarks.configured import Configured
 from benchmarks.package_step import package_step
 from benchmarks.workload import Workload
 
@@ -72,6 +78,14 @@ QUANTITIES = (
     Quantity('clusters K', (2, 4, 8, 16, 32, 64), 'arithmetic of the network', _arithmetic, 'clusters'),
     Quantity('half-window T, pixels', (1, 5, 10, 20), 'constant', _constant, 'displacement'),
     Quantity('orderings to draw from', (1, 2, 4, 8, 16), 'constant', _constant, 'orderings'),
+)
+
+
+# Of any config, whose arithmetic is not counted.
+OF_A_CONFIG = (
+    QUANTITIES[0],
+    QUANTITIES[1],
+    Quantity('clusters K', (2, 4, 8, 16, 32, 64), 'constant', _constant, 'clusters'),
 )
 
 
@@ -158,7 +172,15 @@ def add_flags(parser: argparse.ArgumentParser, quantities: Sequence[Quantity]):
     parser.add_argument('--rounds', type=int, default=5, help='at least 2; default: %(default)s')
 
 
-def run(benchmark: str, quantities: Sequence[Quantity], fields: Sequence[str], base: Workload, rounds: int, sizes: str):
+def run(
+    benchmark: str,
+    quantities: Sequence[Quantity],
+    fields: Sequence[str],
+    base: Workload,
+    rounds: int,
+    sizes: str,
+    variant: str = '',
+):
     """Measures those quantities that have one of the fields, one after the other, from `base`, which is `sizes` in words; prints
     the table and saves table and plot."""
     series = []
@@ -168,17 +190,24 @@ def run(benchmark: str, quantities: Sequence[Quantity], fields: Sequence[str], b
         series.append(measure(quantity, base, rounds))
         gc.collect()  # or the arrays of one series would stay while the next one is measured
     show(series)
-    path = report.save(benchmark, {'workload': dataclasses.asdict(base), 'rounds': rounds, 'series': series})
+    path = report.save(benchmark, {'workload': dataclasses.asdict(base), 'rounds': rounds, 'series': series}, variant)
     figure = draw(series, f'A training step from {sizes} (open circle), on {jax.devices()[0].device_kind}')
     path.with_suffix('.png').write_bytes(plots.png(figure))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--config', help='a Python file; its method, instead of AC')
     Workload.add_flags(parser)
     parser.set_defaults(side=64, blocks=2)
     add_flags(parser, QUANTITIES)
     arguments = parser.parse_args()
+    if arguments.config:
+        base = Configured.of(arguments.config, batch=arguments.batch, side=arguments.side, dtype=arguments.dtype)
+        name = Path(base.config).stem
+        sizes = f'{name}: {base.batch} x {base.side} x {base.side}, K = {base.clusters}, {base.dtype}'
+        run('growth', OF_A_CONFIG, arguments.quantities, base, arguments.rounds, sizes, name)
+        return
     base = Workload.from_flags(arguments)
     sizes = f'{base.batch} x {base.side} x {base.side}, {base.blocks} blocks, K = {base.clusters}, {base.dtype}'
     run('growth', QUANTITIES, arguments.quantities, base, arguments.rounds, sizes)

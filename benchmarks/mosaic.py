@@ -12,7 +12,6 @@ the exit status is 1 if the maps differ.
 """
 
 import argparse
-import multiprocessing
 import os
 import resource
 import signal
@@ -20,15 +19,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ar_seg_jax.prediction.tiling import TILE
-from benchmarks import photographs, report
+from benchmarks import elsewhere, photographs, report
 
 ROOT = Path(__file__).parents[1]
 _STRIP = 1024  # rows that are made at once
@@ -100,22 +97,16 @@ def measure(arguments: argparse.Namespace, directory: Path) -> dict[str, Any]:
     large, small = directory / 'large.tif', directory / 'small.tif'
     whole, killed = directory / 'whole', directory / 'killed'
     # Another process makes them: what one has had in memory counts for those that it starts.
-    found: dict[str, Any] = {'small_bytes': _elsewhere(make, small, arguments.small)}
+    found: dict[str, Any] = {'small_bytes': elsewhere.call(make, small, arguments.small)}
     found['small'] = predict(arguments.workdir, small, whole)
     found['killed'] = predict(arguments.workdir, small, killed, arguments.small // TILE // 2)
     found['resumed'] = predict(arguments.workdir, small, killed)
     found['same_bytes'] = len({(output / 'small_labels.tif').read_bytes() for output in (whole, killed)}) == 1
-    found['polygons'] = _elsewhere(polygonise, whole / 'small_labels.tif', directory / 'areas.gpkg')
-    found['large_bytes'] = _elsewhere(make, large, arguments.side)
+    found['polygons'] = elsewhere.call(polygonise, whole / 'small_labels.tif', directory / 'areas.gpkg')
+    found['large_bytes'] = elsewhere.call(make, large, arguments.side)
     found['large'] = predict(arguments.workdir, large, whole)
     found['map_bytes'] = (whole / 'large_labels.tif').stat().st_size
     return found
-
-
-def _elsewhere(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What it gives in a process of its own."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as process:
-        return process.submit(function, *arguments).result()
 
 
 def show(found: dict[str, Any], arguments: argparse.Namespace):

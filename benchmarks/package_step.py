@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -10,27 +10,46 @@ import numpy as np
 import optax
 
 from ar_seg_jax import build
-from ar_seg_jax.interfaces import Epochs
+from ar_seg_jax.interfaces import Epochs, Method
 from ar_seg_jax.training.optimizer import Optimizer
 from ar_seg_jax.training.state import create_state
 from ar_seg_jax.training.step import make_train_step
 from benchmarks import programs
 from benchmarks.comparison import Form
 from benchmarks.timing import Contestant
-from benchmarks.workload import Workload
 
 RATE = 4e-5
 
 
-def random_images(workload: Workload) -> np.ndarray:
+class Sized(Protocol):
+    """A training step of some sizes."""
+
+    batch: int
+    side: int
+    channels: int
+    dtype: str
+
+    def to_config(self) -> dict[str, Any]:
+        """What `build.method` makes its method from."""
+
+
+def random_images(workload: Sized) -> np.ndarray:
     shape = (workload.batch, workload.side, workload.side, workload.channels)
     return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
 
-def package_step(workload: Workload) -> tuple[Contestant, Any]:
+def random_batch(method: Method, workload: Sized) -> dict[str, jax.Array]:
+    """Noise, of which all is of class 0, one region, and seen whole."""
+    image = random_images(workload)
+    batch = {name: jnp.zeros(array.shape, array.dtype) for name, array in programs.batch_of(method, image.shape).items()}
+    whole = {'box': jnp.tile(jnp.array([0.0, 0.0, 1.0, 1.0]), (len(image), 1))} if 'box' in batch else {}
+    return {**batch, **whole, 'image': jnp.asarray(image)}
+
+
+def package_step(workload: Sized) -> tuple[Contestant, Any]:
     """The step as the training loop runs it, and the variables it starts from."""
     method, optimizer = build.method(workload.to_config()), Optimizer(optax.adam(RATE))
-    batch = {'image': jnp.asarray(random_images(workload))}
+    batch = random_batch(method, workload)
     state = jax.jit(lambda image: create_state(method, optimizer.tx, 0, image))(batch['image'])
     variables = jax.device_get({'params': state.params, **state.extra})
     step = make_train_step(method, optimizer, epochs=Epochs(workload.batch, workload.batch))
@@ -48,7 +67,7 @@ def package_step(workload: Workload) -> tuple[Contestant, Any]:
     return Contestant('JAX', run, facts), variables
 
 
-def beside_pytorch(workload: Workload, forms: Sequence[Form], made: Callable[[Form, Any, Any], Contestant]) -> list[Contestant]:
+def beside_pytorch(workload: Sized, forms: Sequence[Form], made: Callable[[Form, Any, Any], Contestant]) -> list[Contestant]:
     """The step of the package, then one in each form of PyTorch.
 
     made: the contestant of a form, from the variables that ours starts from and the images that it sees: a tensor of batch x

@@ -12,7 +12,8 @@ from jax.experimental import topologies
 from jax.sharding import AxisType, Mesh
 
 from ar_seg_jax import sharding
-from ar_seg_jax.interfaces import Epochs
+from ar_seg_jax.interfaces import Epochs, Method, Phase
+from ar_seg_jax.training.optimizer import Optimizer
 from ar_seg_jax.training.state import create_state
 from ar_seg_jax.training.step import make_train_step
 
@@ -66,8 +67,16 @@ def load(path: Path) -> dict[str, Any]:
     return module.get_config().to_dict()
 
 
-def lower_step(method, optimizer, image_shape: Sequence[int], micro_batches: int = 1, on: Mesh | None = None):
-    """The training step, which is as yet to be compiled, and a description of its state. Nothing is allocated."""
+def lower_step(
+    method: Method,
+    optimizer: Optimizer,
+    image_shape: Sequence[int],
+    micro_batches: int = 1,
+    on: Mesh | None = None,
+    phase: Phase | None = None,
+):
+    """The training step, of a phase if there are some, which is as yet to be compiled, and a description of its state. Nothing is
+    allocated."""
     on = on or sharding.make_mesh()
     state = jax.eval_shape(lambda: create_state(method, optimizer.tx, 0, jnp.zeros(image_shape, jnp.uint8)))
     state = _placed(state, jax.tree.map(lambda _: sharding.replicated(on), state))
@@ -75,11 +84,25 @@ def lower_step(method, optimizer, image_shape: Sequence[int], micro_batches: int
         state = state.replace(opt_state=_placed(state.opt_state, sharding.parts_of_state(on, state.opt_state)))
     split = sharding.split_batch(on, micro_batches)
     parts = () if micro_batches == 1 else (micro_batches,)
-    image = jax.ShapeDtypeStruct((*parts, image_shape[0] // micro_batches, *image_shape[1:]), jnp.uint8, sharding=split)
-    batch = {'image': image, 'label': jax.ShapeDtypeStruct(image.shape[:-1], jnp.uint8, sharding=split)}
+    batch = {
+        name: jax.ShapeDtypeStruct((*parts, array.shape[0] // micro_batches, *array.shape[1:]), array.dtype, sharding=split)
+        for name, array in batch_of(method, image_shape).items()
+    }
+    method, optimizer = method.during(phase), optimizer.during(phase)
     with jax.set_mesh(on):
         step = make_train_step(method, optimizer, epochs=Epochs(image_shape[0], image_shape[0]), micro_batches=micro_batches)
         return jax.jit(step, donate_argnums=0).lower(state, batch), state
+
+
+def batch_of(method: Method, image_shape: Sequence[int]) -> dict[str, jax.ShapeDtypeStruct]:
+    """What a training batch of a method has."""
+    batch, *size, _ = image_shape
+    found = {'image': (tuple(image_shape), jnp.uint8), 'label': ((batch, *size), jnp.uint8)}
+    if method.uses_place:
+        found['box'] = (batch, 4), jnp.float32
+    if method.region_size:
+        found['regions'] = (batch, *size), jnp.int32
+    return {name: jax.ShapeDtypeStruct(*form) for name, form in found.items()}
 
 
 def _placed(tree, shardings):

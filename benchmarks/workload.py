@@ -9,6 +9,13 @@ from typing import Any
 from configs import common
 
 
+def image_shape(config: Mapping[str, Any]) -> tuple[int, int, int, int]:
+    """Of a batch of the config, of photographs unless its data are Potsdam's."""
+    crop = config['pipeline']['crop_size']
+    height, width = crop if isinstance(crop, tuple | list) else (crop, crop)
+    return config['pipeline']['batch_size'], height, width, 4 if config['data']['name'] == 'potsdam' else 3
+
+
 @dataclasses.dataclass(frozen=True)
 class Workload:
     """Sizes of an AC training step of variant F2 with two views."""
@@ -38,11 +45,11 @@ class Workload:
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> 'Workload':
         """That of a config whose orderings are the raster scans, such as the paper's."""
-        model, crop = config['model'], config['pipeline']['crop_size']
+        model, (batch, side, _, channels) = config['model'], image_shape(config)
         return cls(
-            batch=config['pipeline']['batch_size'],
-            side=crop,
-            channels=4 if config['data']['name'] == 'potsdam' else 3,
+            batch=batch,
+            side=side,
+            channels=channels,
             blocks=model['blocks'],
             stride=model['output_stride'],
             attention=model['attention'],

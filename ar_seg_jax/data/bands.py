@@ -64,7 +64,8 @@ def dtype(path: Path) -> np.dtype:
 def ranges(paths: Sequence[Path], training: Sequence[Path], channels: int, percentiles: tuple[float, float]) -> Ranges:
     """These percentiles of each band over the `training` images, or nothing if all images have 8 bits.
 
-    Pixels without data do not count. A band with one value has a range of 1. DataError where some images have 8 bits and others
+    They are of four million pixels, evenly spread; of many images not all are read. Pixels without data do not count. A band with
+    one value has a range of 1. DataError where some images have 8 bits and others
     more, since no range fits both.
     """
     deep = {}
@@ -76,6 +77,7 @@ def ranges(paths: Sequence[Path], training: Sequence[Path], channels: int, perce
     if not all(deep.values()):
         example, other = next(path for path in deep if deep[path]), next(path for path in deep if not deep[path])
         raise DataError(f'{other} has 8 bits and {example} {8 * dtype(example).itemsize}; bring all images to one depth first')
+    training = training[:: -(-len(training) * _FEWEST // _SAMPLE)]
     each = max(_FEWEST, _SAMPLE // len(training))
     taken = []
     for path in training:

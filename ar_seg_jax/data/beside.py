@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
-import grain
 from array_record.python.array_record_module import ArrayRecordWriter
 
 from ar_seg_jax.data import pipeline, prepared
+from ar_seg_jax.data.array_records import ArrayRecords
 from ar_seg_jax.data.builder import SegmentationBuilder
 from ar_seg_jax.data.limits import DataError
 
@@ -90,7 +90,7 @@ class _WithPart(Sequence):
 
     def __init__(self, examples: Sequence[pipeline.Example], path: Path, part: Part):
         self._examples, self._path, self._key = examples, path, part.key
-        self._records = grain.sources.ArrayRecordDataSource(str(path))
+        self._records = ArrayRecords(str(path))
         if len(self._records) != len(examples):
             raise DataError(f'{path}: {part.title} for {len(self._records)} examples, expected {len(examples)}; remove the file')
 

@@ -17,7 +17,7 @@ from google.protobuf import json_format
 from jaxtyping import UInt8
 
 from ar_seg_jax import files
-from ar_seg_jax.data import images, prepared
+from ar_seg_jax.data import images, prepared, shuffler
 from ar_seg_jax.data.classes import Class
 from ar_seg_jax.data.form import Form
 from ar_seg_jax.data.limits import DataError
@@ -144,7 +144,8 @@ def _prepared(builder: SegmentationBuilder, directory: Path) -> SegmentationBuil
         _logger.info('Preparing %s in %s', builder.name, directory)
         tfds.disable_progress_bar()
         try:
-            with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces a download of unknown size
+            # TFDS announces a download of unknown size
+            with shuffler.used_by_tfds(), contextlib.redirect_stdout(io.StringIO()):
                 builder.download_and_prepare(file_format='array_record')
         except RuntimeError as error:  # ArrayRecord's, for files that it cannot write
             raise DataError(f'{directory}: cannot write the prepared data ({error}); is the disk full?') from error

@@ -236,7 +236,7 @@ def _layout(directory: Path, labels: bool) -> manifest.Manifest:
     base = directory / 'images' if (directory / 'images').is_dir() else directory
     by_id, table = listing.by_identifier(base), directory / 'splits.csv'
     splits = split_table.read(table, by_id, base)
-    if not splits and len(named := sorted({Path(key).parts[0] for key in by_id} & _LIKE_SPLITS)) > 1:
+    if not splits and len(named := sorted({key.partition('/')[0] for key in by_id} & _LIKE_SPLITS)) > 1:
         _logger.warning('%s: images in %s are all one split, train; %s can say otherwise', base, ' and '.join(named), table)
     return manifest.Manifest(
         splits or {'train': list(by_id.items())}, _label_files(directory / 'labels', by_id) if labels else {}
@@ -245,7 +245,7 @@ def _layout(directory: Path, labels: bool) -> manifest.Manifest:
 
 def _label_files(directory: Path, by_id: Mapping[str, Path]) -> dict[str, Path]:
     """Label maps by the ids of their images, others being told; DataError if none is called like an image."""
-    files = (path for path in sorted(directory.rglob('*.*')) if not path.is_dir() and not listing.is_hidden(path, directory))
+    files = listing.files(directory, lambda name: '.' in name)
     found = {listing.identifier(path, directory): path for path in files}
     others = [path for key, path in found.items() if key not in by_id]
     if others and len(others) == len(found):

@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 from jaxtyping import Bool, Int
 
 from ar_seg_jax import processes
+from ar_seg_jax.data.array_records import ArrayRecords
 from ar_seg_jax.data.builder import HAS_NODATA, NODATA, SegmentationBuilder
 from ar_seg_jax.data.images import DataError, decode_png
 from ar_seg_jax.interfaces import VOID, Size, sides
@@ -32,6 +33,7 @@ def source(builder: SegmentationBuilder, split: str) -> 'Prepared':
         raise DataError(f'no split {split!r} in {builder.name}; the splits are {", ".join(builder.info.splits)}') from error
     if not len(found):
         raise DataError(f'split {split!r} of {builder.name} is empty')
+    found.data_source = ArrayRecords(builder.info.splits[split].file_instructions)
     return Prepared(found, f'split {split!r} in {builder.data_dir}', bool(builder.info.metadata.get(HAS_NODATA)))
 
 

@@ -102,6 +102,16 @@ def test_ranges_are_the_percentiles_of_the_training_images(tmp_path):
         bands.ranges(paths, paths[:2], 4, (2.0, 90.0))
 
 
+def test_ranges_of_many_images_are_those_of_some_of_them_evenly_spread(tmp_path, monkeypatch):
+    """100 pixels of an image are taken at least: with room for 200, of the first and the fifth of seven."""
+    paths = [tmp_path / f'{index}.tif' for index in range(7)]
+    for index, path in enumerate(paths):
+        tifffile.imwrite(path, np.full((10, 10), 1000 + index, np.uint16))
+    for room, highest in ((200, 1004), (700, 1006)):
+        monkeypatch.setattr(bands, '_SAMPLE', room)
+        assert bands.ranges(paths, paths, 3, (0.0, 100.0)) == ((1000, highest),) * 3
+
+
 def test_there_are_no_ranges_of_eight_bits_and_none_of_both_depths(tmp_path):
     _saved(tmp_path / 'a.png', Image.fromarray(PIXELS))
     assert bands.ranges([tmp_path / 'a.png'], [tmp_path / 'a.png'], 3, (1.0, 99.0)) == ()

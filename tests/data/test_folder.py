@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from ar_seg_jax.data import builder as builders
-from ar_seg_jax.data import folder, images, pipeline
+from ar_seg_jax.data import folder, images, listing, pipeline
 from ar_seg_jax.data.limits import DataError
 from ar_seg_jax.interfaces import VOID
 from tests.support import commands
@@ -130,6 +130,23 @@ def test_what_does_not_fit_is_named(labelled, tmp_path, change, options, message
     options = {'root': str(labelled), 'block_size': 0} | options
     with pytest.raises(DataError, match=message):
         builders.prepare(folder.builder(data_dir=str(tmp_path / 'tfds'), **options))
+
+
+def test_images_are_found_in_the_order_of_their_paths_but_for_hidden_ones(tmp_path):
+    """Prepared data is called by a digest of the list; another order would be another data set."""
+    names = ('a.png', 'a b.JPG', 'a/z.png', 'a/b/c.tif', 'a-b/d.png', 'a.b/e.f.png', 'Z.png', 'ä.webp')
+    others = ('.hidden.png', 'a/.hidden/f.png', 'notes.txt', 'png', 'a.png.txt')
+    for name in (*names, *others):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / 'directory.png').mkdir()
+    (tmp_path / 'link.png').symlink_to(tmp_path / 'nowhere')
+    (tmp_path / 'linked').symlink_to(tmp_path / 'a')
+    expected = sorted(tmp_path / name for name in (*names, 'link.png'))
+    assert listing.find_images(tmp_path) == expected
+    keys = [path.relative_to(tmp_path).with_suffix('').as_posix() for path in expected]
+    (tmp_path / 'a.png').rename(tmp_path / 'b.png')
+    assert sorted(listing.by_identifier(tmp_path)) == sorted(key if key != 'a' else 'b' for key in keys)
 
 
 def test_a_folder_without_images_says_what_it_looked_for(tmp_path):

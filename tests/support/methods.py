@@ -49,13 +49,16 @@ def config(name: str) -> dict[str, Any]:
     raise LookupError(f'no config in configs/ has the method {name!r}')
 
 
-def made(name: str, deviation: tuple[float, ...] = (), **model: Any) -> Method:
+def made(name: str, deviation: tuple[float, ...] = (), side: int = 0, **model: Any) -> Method:
     """The method, built anew from its config.
 
-    deviation: that of the input of its model, instead of the model's own. model: options of it, instead of the config's.
+    deviation: that of the input of its model, instead of its own. side: of images, for a method that is made for one size,
+    instead of the config's. model: options of it, instead of the config's.
     """
     options, page = config(name), examples.modules()
     options['model'] |= model
+    if side and 'image_size' in options['method']:
+        options['method']['image_size'] = side
     known = {**build.MODELS, 'plain': page['ar_seg_jax/models/plain.py'].Plain}
     if deviation:
         kind = options['model']['name']
