@@ -90,5 +90,7 @@ def _counted(values: Iterable[Any]) -> str:
 
 
 def _excerpt(course: Course, ending: Ending) -> str:
-    """The end of what was said, without the places of this machine."""
-    return ending.told[-600:].replace(str(course.directory), 'DIR')
+    """The end of what was said, or what came with its first traceback, without the places of this machine."""
+    found = ending.told.find('Traceback')
+    shown = ending.told[-600:] if found < 0 else ending.told[max(0, found - 300) : found + 2000]
+    return shown.replace(str(course.directory), 'DIR')

@@ -14,6 +14,8 @@ from ar_seg_jax import build
 from benchmarks import ends, report, soak
 from benchmarks.soaking import damage, promises, runs
 from benchmarks.soaking.course import Course
+from benchmarks.soaking.figures import Figures
+from benchmarks.soaking.kinds import Seen
 from benchmarks.soaking.life import Ending, Life
 from tests.support import compilation
 
@@ -100,3 +102,11 @@ def test_a_life_that_does_not_end_is_a_hang_and_is_ended(tmp_path):
         assert life.ending(0.1).hung and not life.ending(0.1).status
         life.signal(life.all(), signal.SIGSTOP)
     assert life.status == -signal.SIGKILL and not Path(f'/proc/{life.process.pid}').exists()
+
+
+def test_a_traceback_is_told_wherever_it_was_shown(tmp_path, monkeypatch):
+    monkeypatch.setenv(report.ELSEWHERE, str(tmp_path))
+    figures, course = Figures(), Course('mixture', 1, tmp_path / 'course', random.Random(0), None)
+    told = f'{tmp_path}/course/run: broken\nTraceback (most recent call last):\nOSError: gone\n' + 'and so on\n' * 300
+    figures.fault(course, 'kill', 'save', Seen(_ending(0, told), 'it showed a traceback'))
+    assert figures.wrong[0]['told'].startswith('DIR/run: broken\nTraceback (most recent call last):\nOSError: gone\n')
