@@ -142,7 +142,7 @@ def test_an_unknown_config_is_refused_with_the_one_that_was_meant(tmp_path, give
     assert (done.returncode, done.stdout) == (2, '')
     beginning, _, end = done.stderr.partition(', the names are ')
     assert beginning == f'error: --config: no file {given}; and among those that come with the program there is no {named!r}'
-    assert end.startswith('arl_coco15, arl_coco3, arl_folder, ')  # not common, which has no length
+    assert end.startswith('ac_vit_folder, arl_coco15, arl_coco3, ')  # not common, which has no length
     assert end.endswith(f"; did you mean '{meant}'?\n")
 
 
