@@ -7,7 +7,6 @@ and once on exit; a layer only turns its weights. `ordering=None` is the full, c
 import contextlib
 import contextvars
 import functools
-import itertools
 import math
 from collections.abc import Iterator, Sequence
 from typing import Literal
@@ -26,16 +25,11 @@ from ar_seg_jax.orderings import Ordering
 Dtype = jax.typing.DTypeLike
 Precision = Literal['float32', 'bfloat16', 'float64']  # that models can compute in, the last one where JAX has it
 Lowering = Literal['auto', 'convolution', 'patches']
-Merge = Literal['concatenate', 'add']
 # What convolutions see beyond a map: zeros; its last rows and columns again; or nothing, what is inside standing for all of their
 # taps (partial convolution, Liu et al. 2018: the sum over the taps inside, times how many taps there are for each of these).
 Borders = Literal['zeros', 'replicate', 'partial']
 xavier = nn.initializers.xavier_normal()
 kaiming = nn.initializers.variance_scaling(2.0, 'fan_in', 'normal')  # as IIC draws all its convolutions
-
-# Queries whose scores against all keys are held at once; the memory of attention is linear in the number of tokens.
-ATTENTION_CHUNK = 256
-_ATTENTION_GROUPS = 4
 
 # From how many channels, on both sides, and positions on, what Winograd's products save on CPU is more than its maps cost.
 _WINOGRAD_CHANNELS = 32
@@ -219,101 +213,6 @@ class MaskedConv(nn.Module):
         shifted = orderings.select(ordering.zigzag, lambda: _pad(x, zigzag[1]), lambda: _pad(x, raster[1]))
         taps = jnp.where(ordering.zigzag, zigzag[0], raster[0]).astype(kernel.dtype)
         return zigzag[0] | raster[0], shifted, kernel * taps[:, :, None, None], ((0, 0), (0, 0))
-
-
-class MaskedAttention(nn.Module):
-    """Attention of every position to itself and to the earlier ones of an ordering, merged with its input.
-
-    Projections are C/2 wide and split over `heads`; scores are scaled by 1/sqrt(width of a head). The attended features
-    are projected back to C channels. `merge` 'concatenate' joins them with the input by a 1x1 convolution to C, the reading that
-    the parameter counts of the reproduction report confirm; 'add' is a residual sum. Softmax(QK^T * M) as on the slides still
-    lets masked positions in (exp(0) = 1), so later positions are left out of the softmax instead.
-
-    Tokens of a frame already lie in raster order; a zigzag is one fixed permutation more. Scores are float32.
-    """
-
-    heads: int = 1
-    merge: Merge = 'concatenate'
-    dtype: Dtype = jnp.float32
-
-    @nn.compact
-    def __call__(
-        self, x: Float[Array, 'batch height width channels'], ordering: Ordering | None = None
-    ) -> Float[Array, 'batch height width channels']:
-        batch, height, width, channels = x.shape
-        if channels % (2 * self.heads):
-            raise UserError(f'{channels} channels do not divide into 2 x {self.heads} heads')
-        depth = channels // 2 // self.heads
-        tokens = x.reshape(batch, height * width, channels)
-        zigzag = False if ordering is None else ordering.zigzag
-        sequence = functools.partial(orderings.zigzag_sequence, height, width)
-        tokens = orderings.select(zigzag, lambda: tokens[:, sequence()], lambda: tokens)
-
-        def project(name):
-            return Pointwise(channels // 2, dtype=self.dtype, name=name)(tokens).reshape(batch, height * width, self.heads, depth)
-
-        attended = attend(project('query'), project('key'), project('value'), causal=ordering is not None)
-        attended = attended.reshape(batch, height * width, channels // 2)
-        attended = orderings.select(zigzag, lambda: attended[:, np.argsort(sequence())], lambda: attended)
-        attended = Pointwise(channels, dtype=self.dtype, name='output')(attended).reshape(x.shape)
-        x = x.astype(self.dtype)
-        if self.merge == 'add':
-            return x + attended
-        return Pointwise(channels, dtype=self.dtype, name='merge')(jnp.concatenate([x, attended], axis=-1))
-
-
-def attend(
-    query: Float[Array, 'batch tokens heads depth'],
-    key: Float[Array, 'batch tokens heads depth'],
-    value: Float[Array, 'batch tokens heads depth'],
-    causal: bool,
-) -> Float[Array, 'batch tokens heads depth']:
-    """Softmax(Q K^T / sqrt(depth)) V, with memory linear in the tokens; with `causal`, query i attends to the keys 0..i.
-
-    cuDNN's fused kernel where it can be had: on NVIDIA GPUs, in 16 bits, for up to 128 channels a head. `attend_in_chunks`
-    elsewhere.
-    """
-    depth = query.shape[-1]
-    if platform() == 'any':  # all scores at once, since chunks of a symbolic number of tokens cannot be counted
-        return jax.nn.dot_product_attention(query, key, value, is_causal=causal)
-    if platform() == 'gpu' and query.dtype.itemsize == 2 and depth <= 128 and depth % 8 == 0:
-        return jax.nn.dot_product_attention(query, key, value, is_causal=causal, implementation='cudnn')
-    return attend_in_chunks(query, key, value, causal)
-
-
-def attend_in_chunks(
-    query: Float[Array, 'batch tokens heads depth'],
-    key: Float[Array, 'batch tokens heads depth'],
-    value: Float[Array, 'batch tokens heads depth'],
-    causal: bool,
-    chunk: int = ATTENTION_CHUNK,
-) -> Float[Array, 'batch tokens heads depth']:
-    """The same in chunks of queries whose scores are computed again in the backward pass.
-
-    Memory is batch x heads x `chunk` x tokens. With `causal`, queries are in a few groups, each of which looks at the keys up to
-    its own end: little more than half of the pairs.
-    """
-    tokens, depth = query.shape[1], query.shape[-1]
-    queries = jnp.moveaxis(query, 1, 0)
-
-    def attend_group(begin: int, end: int):
-        seen = end if causal else tokens
-        keys, values = key[:, :seen], value[:, :seen]
-
-        @jax.checkpoint
-        def attend_one(arguments):
-            own, place = arguments
-            scores = jnp.einsum('bhd,bkhd->bhk', own, keys, preferred_element_type=jnp.float32) * depth**-0.5
-            if causal:
-                scores = jnp.where((jnp.arange(seen) > place)[None, None], -jnp.inf, scores)
-            return jnp.einsum('bhk,bkhd->bhd', nn.softmax(scores).astype(values.dtype), values)
-
-        return jax.lax.map(attend_one, (queries[begin:end], jnp.arange(begin, end)), batch_size=min(chunk, end - begin))
-
-    chunks = -(-tokens // chunk)
-    groups = min(_ATTENTION_GROUPS, chunks) if causal else 1
-    bounds = [min(tokens, chunk * (group * chunks // groups)) for group in range(groups + 1)]
-    return jnp.moveaxis(jnp.concatenate([attend_group(*pair) for pair in itertools.pairwise(bounds)]), 0, 1)
 
 
 class Dropout(nn.Module):

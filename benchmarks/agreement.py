@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ar_seg_jax import build
-from ar_seg_jax.interfaces import Time
+from ar_seg_jax.epochs import Time
 from ar_seg_jax.training import gradients
 from benchmarks import report
 from benchmarks.package_step import random_images

@@ -2,7 +2,7 @@
 
     python -m benchmarks.attention --tokens 2500 10000 --timed_batch 1 --explicit 2500 10000 --rounds 5
 
-Times `layers.attend` at the widths of the paper's network (one head of 128 channels), causal, against the matrix of all
+Times `attention.attend` at the widths of the paper's network (one head of 128 channels), causal, against the matrix of all
 scores at the numbers of tokens that `--explicit` names, and against PyTorch's own function where there is PyTorch.
 
 Memory is that of the compiled program at `--batch` images, for numbers of tokens that double; nothing that large is allocated.
@@ -35,9 +35,9 @@ def flop(batch: int, tokens: int) -> float:
 
 
 def package(query, key, value):
-    from ar_seg_jax import layers
+    from ar_seg_jax import attention
 
-    return layers.attend(query, key, value, causal=True)
+    return attention.attend(query, key, value, causal=True)
 
 
 def explicit(query, key, value):

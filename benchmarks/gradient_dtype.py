@@ -17,7 +17,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh
 
 from ar_seg_jax import build, parallel, sharding
-from ar_seg_jax.interfaces import Epochs, Time
+from ar_seg_jax.epochs import Epochs, Time
 from ar_seg_jax.training import gradients
 from ar_seg_jax.training.state import create_state
 from ar_seg_jax.training.step import make_train_step

@@ -10,7 +10,8 @@ import numpy as np
 import optax
 
 from ar_seg_jax import build, sharding
-from ar_seg_jax.interfaces import Batch, Epochs, Method, ModelState
+from ar_seg_jax.epochs import Epochs
+from ar_seg_jax.interfaces import Batch, Method, ModelState
 from ar_seg_jax.training.optimizer import Optimizer
 from ar_seg_jax.training.task import Task
 from ar_seg_jax.training.weights import InitialWeights

@@ -12,7 +12,8 @@ from jax.experimental import topologies
 from jax.sharding import AxisType, Mesh
 
 from ar_seg_jax import sharding
-from ar_seg_jax.interfaces import Epochs, Method, Phase
+from ar_seg_jax.epochs import Epochs, Phase
+from ar_seg_jax.interfaces import Method
 from ar_seg_jax.training.optimizer import Optimizer
 from ar_seg_jax.training.state import create_state
 from ar_seg_jax.training.step import make_train_step

@@ -17,7 +17,7 @@ import numpy as np
 from scipy import ndimage
 
 from ar_seg_jax import build
-from ar_seg_jax.interfaces import Time
+from ar_seg_jax.epochs import Time
 from ar_seg_jax.training import gradients
 
 USUAL = 1e-8

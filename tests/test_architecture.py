@@ -13,7 +13,8 @@ ROOT = Path(ar_seg_jax.__file__).parent
 # What each part may import of the package besides itself; a name covers everything below it.
 ALLOWED = {
     'errors': set(),
-    'interfaces': {'errors'},
+    'epochs': {'errors'},
+    'interfaces': {'epochs', 'errors'},
     'processes': {'errors'},
     'configuration': {'errors'},
     'config_files': {'configuration', 'errors', 'files'},
@@ -24,14 +25,17 @@ ALLOWED = {
     'sharding': {'errors', 'interfaces'},
     'parallel': {'sharding'},
     'layers': {'errors', 'orderings', 'parallel', 'winograd'},
+    'attention': {'errors', 'layers', 'orderings'},
     'objectives': {'errors', 'interfaces', 'parallel'},
     'augmentations': {'errors', 'interfaces', 'orderings', 'parallel'},
-    'models': {'errors', 'interfaces', 'layers', 'orderings', 'parallel'},
-    'methods': {'augmentations', 'errors', 'interfaces', 'layers', 'models', 'objectives', 'orderings', 'parallel'},
-    'data': {'errors', 'files', 'interfaces', 'processes', 'sharding'},
-    'drawing': {'data', 'errors', 'interfaces', 'layers', 'orderings'},
+    'models': {'attention', 'errors', 'interfaces', 'layers', 'orderings', 'parallel'},
+    'methods': {
+        'augmentations', 'epochs', 'errors', 'interfaces', 'layers', 'models', 'objectives', 'orderings', 'parallel',
+    },
+    'data': {'epochs', 'errors', 'files', 'interfaces', 'processes', 'sharding'},
+    'drawing': {'attention', 'data', 'errors', 'interfaces', 'layers', 'orderings'},
     'evaluation': {'data', 'drawing', 'errors', 'interfaces', 'layers', 'objectives', 'sharding'},
-    'training': {'configuration', 'errors', 'files', 'interfaces', 'parallel', 'processes', 'sharding'},
+    'training': {'configuration', 'epochs', 'errors', 'files', 'interfaces', 'parallel', 'processes', 'sharding'},
     'build': {'configuration', 'errors', 'interfaces', 'methods', 'models', 'training'},
     'runs': {
         'build', 'configuration', 'data', 'drawing', 'errors', 'evaluation', 'files', 'interfaces', 'processes', 'sharding',

@@ -12,8 +12,8 @@ import pytest
 from flax import traverse_util
 
 from ar_seg_jax import build
+from ar_seg_jax.epochs import Time
 from ar_seg_jax.evaluation.protocols import Protocol
-from ar_seg_jax.interfaces import Time
 from ar_seg_jax.runs import assembly, checks
 from ar_seg_jax.training import gradients, optimizer
 from tests.support import feeds

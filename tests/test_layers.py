@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from ar_seg_jax import layers, orderings
+from ar_seg_jax import attention, layers, orderings
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.orderings import ORDERINGS, RASTER, ZIGZAG, Ordering
 from tests.support import tiny
@@ -245,7 +245,7 @@ class Network(nn.Module):
     def __call__(self, x, ordering):
         x = orderings.into_frame(x, ordering)
         x = nn.relu(layers.MaskedConv(4, zigzag_shift='top')(x, ordering))
-        return orderings.out_of_frame(layers.MaskedAttention(heads=2)(x, ordering), ordering)
+        return orderings.out_of_frame(attention.MaskedAttention(heads=2)(x, ordering), ordering)
 
 
 def test_traced_orderings_give_the_outputs_and_gradients_of_static_ones():
@@ -381,7 +381,7 @@ def explicit_attention(params, x, heads, ranks=None):
 
 
 def attention_and_variables(heads, channels, scale=1.0, merge='concatenate'):
-    layer = layers.MaskedAttention(heads, merge)
+    layer = attention.MaskedAttention(heads, merge)
     return layer, random_variables(layer, jnp.zeros((1, 2, 2, channels)), scale=scale)
 
 
@@ -409,7 +409,7 @@ def test_attention_is_a_softmax_over_the_explicit_mask_of_ranks(heads, merge):
 @pytest.mark.parametrize('name, heads', [(None, 2), ('C2', 1), ('A1', 2), ('zigzag_D4', 2)])
 def test_attention_in_several_chunks_is_the_same(name, heads):
     height, width = 17, 20
-    assert height * width > layers.ATTENTION_CHUNK and height * width % layers.ATTENTION_CHUNK
+    assert height * width > attention.CHUNK and height * width % attention.CHUNK
     ordering = None if name is None else ORDERINGS[name]
     layer, variables = attention_and_variables(heads, 4)
     x = normal(3, (1, height, width, 4))
@@ -449,7 +449,7 @@ def test_chunked_attention_has_the_outputs_and_gradients_of_dense_attention(chun
 
     found, expected = jax.jit(
         lambda: (
-            outputs_and_gradients(lambda *inputs: layers.attend_in_chunks(*inputs, causal, chunk)),
+            outputs_and_gradients(lambda *inputs: attention.attend_in_chunks(*inputs, causal, chunk)),
             outputs_and_gradients(lambda *inputs: dense_attention(*inputs, causal)),
         ),
         compiler_options=tiny.QUICK,
@@ -468,13 +468,13 @@ def test_gpus_get_the_fused_kernel_which_is_asked_for_the_same_attention(causal,
         asked.append(implementation)
         return function(*inputs, implementation='xla', **options)
 
-    expected = layers.attend(query, key, value, causal)
+    expected = attention.attend(query, key, value, causal)
     monkeypatch.setattr(layers, 'platform', lambda: 'gpu')
     monkeypatch.setattr(jax.nn, 'dot_product_attention', without_gpu)
-    found = layers.attend(query, key, value, causal)
+    found = attention.attend(query, key, value, causal)
     assert asked == ['cudnn']
     np.testing.assert_allclose(found.astype(jnp.float32), expected.astype(jnp.float32), atol=0.03)  # bfloat16 has 8 bits
-    layers.attend(*(array.astype(jnp.float32) for array in (query, key, value)), causal)
+    attention.attend(*(array.astype(jnp.float32) for array in (query, key, value)), causal)
     assert asked == ['cudnn']  # which it cannot do in 32 bits
 
 
@@ -495,18 +495,18 @@ def test_the_memory_of_attention_is_linear_in_the_tokens():
     compiled = jax.jit(jax.grad(loss, argnums=(0, 1))).lower(*arguments).compile()
     assert not square_shapes(compiled, tokens)
     # A few times the scores of one chunk, where the scores of all tokens are 400 MB.
-    assert compiled.memory_analysis().temp_size_in_bytes < 8 * layers.ATTENTION_CHUNK * tokens * 4 < tokens**2 * 4 / 4
+    assert compiled.memory_analysis().temp_size_in_bytes < 8 * attention.CHUNK * tokens * 4 < tokens**2 * 4 / 4
 
 
 def test_that_dense_attention_would_be_caught():
     shape = jax.ShapeDtypeStruct((1, 500, 1, 2), jnp.float32)
-    compiled = jax.jit(lambda *inputs: layers.attend_in_chunks(*inputs, True, chunk=500)).lower(shape, shape, shape).compile()
+    compiled = jax.jit(lambda *inputs: attention.attend_in_chunks(*inputs, True, chunk=500)).lower(shape, shape, shape).compile()
     assert square_shapes(compiled, 500)
 
 
 def test_attention_refuses_channels_that_do_not_divide_into_heads():
     with pytest.raises(UserError, match='6 channels do not divide into 2 x 2 heads'):
-        layers.MaskedAttention(2).init(jax.random.key(0), jnp.zeros((1, 3, 3, 6)))
+        attention.MaskedAttention(2).init(jax.random.key(0), jnp.zeros((1, 3, 3, 6)))
 
 
 def test_raster_convolutions_around_zigzag_attention_keep_neither_order():

@@ -15,7 +15,8 @@ from ar_seg_jax import sharding
 from ar_seg_jax.data import encodings, pipeline, superpixels
 from ar_seg_jax.data.builder import SegmentationBuilder
 from ar_seg_jax.data.classes import Class
-from ar_seg_jax.interfaces import Batch, Encoder, Epochs, Size, sides
+from ar_seg_jax.epochs import Epochs
+from ar_seg_jax.interfaces import Batch, Encoder, Size, sides
 
 _SAMPLE = 20  # batches of the training split from which methods and baselines draw vectors
 

@@ -150,7 +150,7 @@ def training_iterator(
 ) -> Iterator[Example]:
     """This process's part of endless batches of random crops, from batch number `start` on.
 
-    The examples are shuffled anew for each pass, and batches go on over its end, see `interfaces.Epochs`.
+    The examples are shuffled anew for each pass, and batches go on over its end, see `epochs.Epochs`.
 
     `batch_size` is that of all processes together, and a global batch is the same on any number of them: elements depend
     on `seed` and on their place in the order only, not on threads, workers or processes. So a step's number is all that is

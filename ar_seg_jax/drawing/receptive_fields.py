@@ -16,8 +16,9 @@ import numpy as np
 from jaxtyping import Bool
 
 from ar_seg_jax import orderings
+from ar_seg_jax.attention import MaskedAttention
 from ar_seg_jax.errors import UserError
-from ar_seg_jax.layers import MaskedAttention, MaskedConv
+from ar_seg_jax.layers import MaskedConv
 
 Zigzag = Literal['corner', 'alternate']
 _CHANNELS = 2  # the fewest that attention takes

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 
 from ar_seg_jax import orderings as scans
 from ar_seg_jax import parallel
+from ar_seg_jax.epochs import Time
 from ar_seg_jax.errors import UserError
-from ar_seg_jax.interfaces import Batch, Extra, Method, Metrics, Model, Outputs, Params, Remark, Time
+from ar_seg_jax.interfaces import Batch, Extra, Method, Metrics, Model, Outputs, Params, Remark
 from ar_seg_jax.methods import clusters, readout, void
 from ar_seg_jax.methods.scans import Sampling, ScanningModel, Views, seen_by
 from ar_seg_jax.methods.transformations import Kind

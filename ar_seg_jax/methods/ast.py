@@ -11,23 +11,9 @@ from jax.experimental import multihost_utils
 from jaxtyping import Array, Float, UInt8
 
 from ar_seg_jax.augmentations import inputs
+from ar_seg_jax.epochs import Cadence, Phase
 from ar_seg_jax.errors import UserError
-from ar_seg_jax.interfaces import (
-    BATCH_STATS,
-    Batch,
-    Cadence,
-    Extra,
-    Method,
-    Metrics,
-    Model,
-    Outputs,
-    Params,
-    Phase,
-    Remark,
-    Size,
-    counted,
-    sides,
-)
+from ar_seg_jax.interfaces import BATCH_STATS, Batch, Extra, Method, Metrics, Model, Outputs, Params, Remark, Size, counted, sides
 from ar_seg_jax.methods import clusters
 from ar_seg_jax.models import background as backgrounds
 from ar_seg_jax.models import glimpses, slots

@@ -13,8 +13,9 @@ from ar_seg_jax import parallel
 from ar_seg_jax.augmentations import colours, inputs
 from ar_seg_jax.augmentations.changes import Change
 from ar_seg_jax.augmentations.colours import Jitter
+from ar_seg_jax.epochs import Cadence
 from ar_seg_jax.errors import UserError
-from ar_seg_jax.interfaces import Batch, Cadence, Model, counted
+from ar_seg_jax.interfaces import Batch, Model, counted
 from ar_seg_jax.methods import clusters, patch_places
 from ar_seg_jax.methods.patch_pairs import Locations, PatchPairs, Told
 from ar_seg_jax.models import patch_comparator

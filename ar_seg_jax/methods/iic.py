@@ -13,8 +13,9 @@ from ar_seg_jax.augmentations import inputs
 from ar_seg_jax.augmentations.changes import Change
 from ar_seg_jax.augmentations.colours import Jitter
 from ar_seg_jax.augmentations.geometry import Affine
+from ar_seg_jax.epochs import Time
 from ar_seg_jax.errors import UserError
-from ar_seg_jax.interfaces import BATCH_STATS, Batch, Extra, Method, Metrics, Model, Outputs, Params, Remark, Time
+from ar_seg_jax.interfaces import BATCH_STATS, Batch, Extra, Method, Metrics, Model, Outputs, Params, Remark
 from ar_seg_jax.methods import clusters, void
 from ar_seg_jax.objectives import displacements, mutual_information
 from ar_seg_jax.objectives.mutual_information import Assignment, InformationLoss

@@ -12,8 +12,9 @@ from jaxtyping import Array, Bool, Float
 
 from ar_seg_jax import parallel
 from ar_seg_jax.augmentations import inputs
+from ar_seg_jax.epochs import Cadence
 from ar_seg_jax.errors import UserError
-from ar_seg_jax.interfaces import BATCH_STATS, Batch, Cadence, Extra, Method, Metrics, Model, Outputs, Params, Remark
+from ar_seg_jax.interfaces import BATCH_STATS, Batch, Extra, Method, Metrics, Model, Outputs, Params, Remark
 from ar_seg_jax.methods import clusters, void
 from ar_seg_jax.methods.pseudo_labels import Maps, Search
 from ar_seg_jax.objectives import clustering, k_means, layouts, whitening

@@ -13,8 +13,9 @@ from ar_seg_jax import parallel
 from ar_seg_jax.augmentations import inputs
 from ar_seg_jax.augmentations.changes import Change
 from ar_seg_jax.augmentations.inputs import Images
+from ar_seg_jax.epochs import Time
 from ar_seg_jax.errors import UserError
-from ar_seg_jax.interfaces import BATCH_STATS, Batch, Extra, Method, Metrics, Model, Outputs, Params, Remark, Time, counted
+from ar_seg_jax.interfaces import BATCH_STATS, Batch, Extra, Method, Metrics, Model, Outputs, Params, Remark, counted
 from ar_seg_jax.methods import patch_places, readout
 from ar_seg_jax.methods.patch_places import Offset, Pair
 from ar_seg_jax.objectives import clustering

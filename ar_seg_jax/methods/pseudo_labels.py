@@ -17,8 +17,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
+from ar_seg_jax.epochs import Cadence
 from ar_seg_jax.errors import UserError
-from ar_seg_jax.interfaces import BATCH_STATS, Batch, Cadence, Extra, Method, Model, Params
+from ar_seg_jax.interfaces import BATCH_STATS, Batch, Extra, Method, Model, Params
 from ar_seg_jax.methods import readout
 from ar_seg_jax.methods.views import Drawn, Images, Input, PairedViews
 from ar_seg_jax.objectives import clustering, k_means, labels

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from ar_seg_jax import layers, orderings
+from ar_seg_jax.attention import MaskedAttention, Merge
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Normalisation
 from ar_seg_jax.models import resnet
@@ -51,7 +52,7 @@ class Autoregressive(nn.Module):
     `output_stride` * i for cell i. 'paper': (`output_stride` - 1) / 2 pixels further down and to the right, as the interpolation
     of the paper's code takes them, which displaces label maps by as much.
 
-    `attention_merge` is how attention meets its input, see `layers.MaskedAttention`.
+    `attention_merge` is how attention meets its input, see `attention.MaskedAttention`.
 
     `normalise` is the input: 'none', images in [0, 1], as the papers have it; or 'data', these minus the mean of the training
     images and divided by their deviation, by channel, which are `measured`. The zeros that convolutions see beyond an image are
@@ -70,7 +71,7 @@ class Autoregressive(nn.Module):
     output_stride: int
     attention: bool
     attention_heads: int
-    attention_merge: layers.Merge
+    attention_merge: Merge
     dropout: float
     zigzag: Zigzag
     geometry: Geometry
@@ -129,7 +130,7 @@ class Autoregressive(nn.Module):
             for index in range(total)
         ]
         if self.attention:
-            self.attend = layers.MaskedAttention(self.attention_heads, self.attention_merge, dtype, name='attention')
+            self.attend = MaskedAttention(self.attention_heads, self.attention_merge, dtype, name='attention')
         self.head = {name: layers.Pointwise(width, dtype, name=name) for name, width in self.heads.items()}
 
     def __call__(self, image: Float[Array, 'batch height width channels'], *, train: bool = False) -> Maps:

@@ -11,7 +11,7 @@ import numpy as np
 from jax import export
 from jaxtyping import Array, Float
 
-from ar_seg_jax import layers
+from ar_seg_jax import attention, layers
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import Normalisation
 from ar_seg_jax.models import normalisations
@@ -176,7 +176,7 @@ class Block(nn.Module):
         width = x.shape[-1]
         qkv = self._linear('attention_qkv', 3 * width)(x)
         qkv = qkv.reshape(*x.shape[:2], 3, self.attention_heads, width // self.attention_heads)
-        attended = layers.attend(*jnp.moveaxis(qkv, 2, 0), causal=False)
+        attended = attention.attend(*jnp.moveaxis(qkv, 2, 0), causal=False)
         return self._linear('attention_output', width)(attended.reshape(x.shape))
 
     def _scaled(self, name: str, x):

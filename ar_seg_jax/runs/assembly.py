@@ -95,7 +95,7 @@ def matching(config: Config) -> str:
 
 
 def schedule(config: Config, data: Feed) -> Schedule:
-    """When things happen; its length is `steps`, or `epochs` of the training split, see `interfaces.Epochs`."""
+    """When things happen; its length is `steps`, or `epochs` of the training split, see `epochs.Epochs`."""
     steps, epochs = length(config)
     if epochs:
         steps = max(1, data.epochs.first_step(epochs))

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ar_seg_jax import parallel
-from ar_seg_jax.interfaces import Batch, Extra, Method, Metrics, Params, Time
+from ar_seg_jax.epochs import Time
+from ar_seg_jax.interfaces import Batch, Extra, Method, Metrics, Params
 
 Summed = Callable[[Params], Params]
 Loss = tuple[Float[Array, ''], tuple[Extra, Metrics]]

@@ -12,8 +12,9 @@ import optax
 from jax.tree_util import keystr
 
 from ar_seg_jax.configuration import choose
+from ar_seg_jax.epochs import Phase
 from ar_seg_jax.errors import UserError
-from ar_seg_jax.interfaces import BATCH_STATS, Extra, Params, Phase
+from ar_seg_jax.interfaces import BATCH_STATS, Extra, Params
 
 Rate = float | optax.Schedule
 

@@ -11,8 +11,9 @@ import numpy as np
 import optax
 
 from ar_seg_jax import parallel
+from ar_seg_jax.epochs import Epochs, Time
 from ar_seg_jax.errors import Diverged
-from ar_seg_jax.interfaces import Batch, Epochs, Extra, Method, Metrics, Params, Time
+from ar_seg_jax.interfaces import Batch, Extra, Method, Metrics, Params
 from ar_seg_jax.training import gradients as gradients_of
 from ar_seg_jax.training.optimizer import Optimizer, with_frozen_statistics, without_frozen
 from ar_seg_jax.training.state import TrainState

@@ -11,7 +11,8 @@ import optax
 from jax.sharding import Mesh
 
 from ar_seg_jax import sharding
-from ar_seg_jax.interfaces import Batch, Encoder, Epochs, Method, Params, Phase, Time
+from ar_seg_jax.epochs import Epochs, Phase, Time
+from ar_seg_jax.interfaces import Batch, Encoder, Method, Params
 from ar_seg_jax.training.delivery import delivered
 from ar_seg_jax.training.optimizer import Optimizer, restart, with_frozen_statistics, with_new_moments
 from ar_seg_jax.training.replacing import replaced

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ar_seg_jax import layers
+from ar_seg_jax.attention import CHUNK
 from benchmarks import attention, contrastive_loss, hlo, losses
 from benchmarks.workload import Workload
 from configs import potsdam6
@@ -33,7 +33,7 @@ def test_one_convolution_has_the_loss_and_the_gradients_of_the_box_filter(masked
 
 
 def test_explicit_scores_have_the_results_and_the_gradients_of_the_package():
-    batch, tokens = 2, layers.ATTENTION_CHUNK + 20
+    batch, tokens = 2, CHUNK + 20
     forms = attention.contestants(batch, tokens, 'float32', with_explicit=True)
     package, explicit = (form.run() for form in forms[:2])
     assert_same(explicit, package)
@@ -41,7 +41,7 @@ def test_explicit_scores_have_the_results_and_the_gradients_of_the_package():
 
 
 def test_only_explicit_scores_are_square():
-    tokens = 3 * layers.ATTENTION_CHUNK
+    tokens = 3 * CHUNK
     found = {
         attend: hlo.squares(attention.compile_views(attend, 1, tokens, 'float32').as_text(), tokens)
         for attend in (attention.package, attention.explicit)

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from ar_seg_jax import build
-from ar_seg_jax.interfaces import Epochs
+from ar_seg_jax.epochs import Epochs
 from ar_seg_jax.objectives import k_means as package_k_means
 from ar_seg_jax.objectives.k_means import Block, Clusters
 from ar_seg_jax.training.optimizer import Optimizer

@@ -6,7 +6,7 @@ import optax
 import pytest
 
 from ar_seg_jax import build
-from ar_seg_jax.interfaces import Epochs
+from ar_seg_jax.epochs import Epochs
 from ar_seg_jax.training.optimizer import Optimizer
 from ar_seg_jax.training.state import create_state
 from ar_seg_jax.training.step import make_train_step

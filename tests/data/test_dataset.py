@@ -10,7 +10,8 @@ import pytest
 from ar_seg_jax.data import builder, pipeline, textures
 from ar_seg_jax.data.dataset import Dataset
 from ar_seg_jax.data.limits import DataError
-from ar_seg_jax.interfaces import VOID, Encoder, Epochs
+from ar_seg_jax.epochs import Epochs
+from ar_seg_jax.interfaces import VOID, Encoder
 from tests.support import feeds
 
 

@@ -5,7 +5,8 @@ import pytest
 
 from ar_seg_jax.data import images, pipeline
 from ar_seg_jax.data.limits import DataError
-from ar_seg_jax.interfaces import VOID, Epochs
+from ar_seg_jax.epochs import Epochs
+from ar_seg_jax.interfaces import VOID
 
 
 def _records(count, size=12):

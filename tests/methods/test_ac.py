@@ -11,8 +11,9 @@ import optax
 import pytest
 
 from ar_seg_jax import orderings, sharding
+from ar_seg_jax.epochs import Time
 from ar_seg_jax.errors import UserError
-from ar_seg_jax.interfaces import VOID, Time
+from ar_seg_jax.interfaces import VOID
 from ar_seg_jax.objectives.cluster_contrast import ClusterContrast
 from ar_seg_jax.training import gradients, optimizer
 from configs import common

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from ar_seg_jax import build
+from ar_seg_jax.epochs import Phase, Time
 from ar_seg_jax.errors import UserError
-from ar_seg_jax.interfaces import Phase, Time
 from ar_seg_jax.methods import ast
 from ar_seg_jax.models import glimpses, slots
 from ar_seg_jax.objectives.scenes import Means

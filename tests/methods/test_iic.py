@@ -9,8 +9,8 @@ import pytest
 
 from ar_seg_jax import build
 from ar_seg_jax.augmentations import inputs
+from ar_seg_jax.epochs import Time
 from ar_seg_jax.errors import UserError
-from ar_seg_jax.interfaces import Time
 from ar_seg_jax.training import gradients
 from configs import common
 from tests.support import tiny

@@ -11,8 +11,8 @@ from scipy.special import logsumexp, softmax
 from sklearn.cluster import KMeans
 
 from ar_seg_jax import build
+from ar_seg_jax.epochs import Time
 from ar_seg_jax.errors import UserError
-from ar_seg_jax.interfaces import Time
 from ar_seg_jax.methods import mixture
 from ar_seg_jax.training import gradients
 from configs import common

@@ -11,8 +11,8 @@ from scipy import special
 
 from ar_seg_jax import build
 from ar_seg_jax.augmentations import inputs
+from ar_seg_jax.epochs import Cadence
 from ar_seg_jax.errors import UserError
-from ar_seg_jax.interfaces import Cadence
 from ar_seg_jax.methods.patch_pairs import Told
 from ar_seg_jax.training import gradients
 from configs import doersch_coco3, isola_coco3

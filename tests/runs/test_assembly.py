@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from ar_seg_jax import sharding
+from ar_seg_jax.epochs import Cadence
 from ar_seg_jax.errors import UserError
-from ar_seg_jax.interfaces import Cadence, Method
+from ar_seg_jax.interfaces import Method
 from ar_seg_jax.runs import assembly
 from ar_seg_jax.training.checkpoint import Checkpoints
 from configs import common, textures

@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh
 
 from ar_seg_jax import sharding
-from ar_seg_jax.interfaces import Epochs
+from ar_seg_jax.epochs import Epochs
 from ar_seg_jax.training.task import Task
 from ar_seg_jax.training.weights import InitialWeights
 

@@ -7,7 +7,8 @@ from flax.core import FrozenDict
 from scipy import ndimage
 
 from ar_seg_jax import build
-from ar_seg_jax.interfaces import VOID, Method, Normalisation, Time
+from ar_seg_jax.epochs import Time
+from ar_seg_jax.interfaces import VOID, Method, Normalisation
 from ar_seg_jax.models.autoregressive import Autoregressive
 from ar_seg_jax.objectives.info_nce import ContrastiveLoss
 from ar_seg_jax.objectives.mutual_information import InformationLoss

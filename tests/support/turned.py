@@ -8,7 +8,8 @@ import optax
 
 from ar_seg_jax import parallel
 from ar_seg_jax.augmentations import inputs
-from ar_seg_jax.interfaces import Cadence, Method, Model, Outputs
+from ar_seg_jax.epochs import Cadence
+from ar_seg_jax.interfaces import Method, Model, Outputs
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ar_seg_jax.interfaces import VOID, Method, Time
+from ar_seg_jax.epochs import Time
+from ar_seg_jax.interfaces import VOID, Method
 from ar_seg_jax.training import gradients
 from tests.support import tiny
 

@@ -12,8 +12,9 @@ import optax
 import pytest
 
 from ar_seg_jax import build, sharding
+from ar_seg_jax.epochs import Phase, Time
 from ar_seg_jax.errors import UserError
-from ar_seg_jax.interfaces import Method, Phase, Time
+from ar_seg_jax.interfaces import Method
 from ar_seg_jax.training import gradients as losses
 from ar_seg_jax.training import loop, optimizer
 from ar_seg_jax.training.checkpoint import Checkpoints

@@ -11,8 +11,9 @@ import pytest
 from flax.core import FrozenDict
 
 from ar_seg_jax import parallel, sharding
+from ar_seg_jax.epochs import Cadence, Epochs, Time
 from ar_seg_jax.errors import UserError
-from ar_seg_jax.interfaces import Cadence, Epochs, Method, Time
+from ar_seg_jax.interfaces import Method
 from ar_seg_jax.training import loop, optimizer
 from ar_seg_jax.training.checkpoint import Checkpoints
 from ar_seg_jax.training.metrics import Evaluation
