@@ -65,8 +65,7 @@ def ranges(paths: Sequence[Path], training: Sequence[Path], channels: int, perce
     """These percentiles of each band over the `training` images, or nothing if all images have 8 bits.
 
     They are of four million pixels, evenly spread; of many images not all are read. Pixels without data do not count. A band with
-    one value has a range of 1. DataError where some images have 8 bits and others
-    more, since no range fits both.
+    one value has a range of 1. DataError where some images have 8 bits and others more, since no range fits both.
     """
     deep = {}
     for path in paths:

@@ -19,36 +19,42 @@ _logger = logging.getLogger(__name__)
 
 _SECONDS = 30.0  # after which one is told again
 
-Compute = Callable[[Sequence[pipeline.Example]], Iterable[bytes]]
-
 
 class Part(NamedTuple):
     """A part of examples.
 
     key: of `pipeline.decode`, which knows its form. title: in messages, such as 'superpixels of 64 pixels'. name: of its file,
-    which says all that the content depends on, but for the split.
+    which says all that the content depends on, but for the split. compute: gives it, encoded, for all examples in order.
     """
 
     key: str
     title: str
     name: str
+    compute: Callable[[Sequence[pipeline.Example]], Iterable[bytes]]
 
 
-def source(builder: SegmentationBuilder, split: str, part: Part, compute: Compute) -> Sequence[pipeline.Example]:
-    """The examples of a split as `pipeline.source` has them, with this part, encoded, as `compute` gives it for all in order.
+def source(builder: SegmentationBuilder, split: str, parts: Sequence[Part]) -> Sequence[pipeline.Example]:
+    """The examples of a split as `pipeline.source` has them, with these parts.
 
-    It is computed if it is not there yet. Of several processes one does that, and the others wait. DataError if the file cannot
+    Each is computed if it is not there yet. Of several processes one does that, and the others wait. DataError if a file cannot
     be written, is damaged, or belongs to other data.
     """
-    examples = pipeline.source(builder, split)
+    plain = pipeline.source(builder, split)
     digest = hashlib.sha256(split.encode()).hexdigest()[:8]
-    path = Path(builder.data_dir, f'{part.name}-{digest}.array_record')
-    if not path.exists():
-        with _lock(path, part):
-            if not path.exists():
-                _logger.info('Computing %s for %d examples, in %s', part.title, len(examples), path)
-                _write(path, part, _announced(compute(examples), len(examples)))
-    return _WithPart(examples, path, part)
+    found = plain
+    for part in parts:
+        path = Path(builder.data_dir, f'{part.name}-{digest}.array_record')
+        if not path.exists():
+            _compute(plain, path, part)
+        found = _WithPart(found, path, part)
+    return found
+
+
+def _compute(examples: Sequence[pipeline.Example], path: Path, part: Part):
+    with _lock(path, part):
+        if not path.exists():
+            _logger.info('Computing %s for %d examples, in %s', part.title, len(examples), path)
+            _write(path, part, _announced(part.compute(examples), len(examples)))
 
 
 def _lock(path: Path, part: Part) -> IO[str]:

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from jaxtyping import Int
 
 from ar_seg_jax import sharding
-from ar_seg_jax.data import encodings, pipeline, superpixels
+from ar_seg_jax.data import beside, encodings, pipeline, superpixels
 from ar_seg_jax.data.builder import SegmentationBuilder
 from ar_seg_jax.data.classes import Class
 from ar_seg_jax.epochs import Epochs
@@ -67,12 +67,13 @@ class Dataset:
 
         With an encoder they are `encoded`; `guard` is around what it computes, before all batches.
         """
-        options = {'start': start, **_processes()}
+        options, parts = {'start': start, **_processes()}, []
+        if self.region_size:
+            parts.append(superpixels.part(self.region_size))
         if encoder:
-            examples = encodings.source(self.builder, self.train_split, encoder, guard)
-            return self._batches(self.train_split, examples, cell=encoder.stride, **options)
-        examples = superpixels.source(self.builder, self.train_split, self.region_size) if self.region_size else None
-        return self._batches(self.train_split, examples, **options)
+            parts.append(encodings.part(encoder, guard))
+            options['cell'] = encoder.stride
+        return self._batches(beside.source(self.builder, self.train_split, parts), **options)
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """The training batches with images of this pass, from 0, as global batches on the devices, read when asked for.
@@ -89,7 +90,7 @@ class Dataset:
 
     def whole_sample(self) -> Iterator[Batch]:
         """The same, whole on every process, and not on its devices."""
-        return itertools.islice(self._batches(self.train_split, micro_batches=1), _SAMPLE)
+        return itertools.islice(self._batches(self.examples(self.train_split), micro_batches=1), _SAMPLE)
 
     def shuffled(self, split: str, count: int) -> Iterator[Batch]:
         """`count` batches of random crops of a split, as global batches on the devices."""
@@ -113,14 +114,13 @@ class Dataset:
         return min(self.evaluation_options['batch_size'], needed) // jax.process_count()
 
     def _on_devices(self, split: str, count: int, start: int = 0) -> Iterator[Batch]:
-        batches = self._batches(split, micro_batches=1, start=start, **_processes())
+        batches = self._batches(self.examples(split), micro_batches=1, start=start, **_processes())
         return self._placed(itertools.islice(batches, count))
 
     def _placed(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         return (sharding.place(batch, sharding.split_batch(self.mesh)) for batch in batches)
 
-    def _batches(self, split: str, examples: Sequence[pipeline.Example] | None = None, **options: int) -> Iterator[Batch]:
-        examples = self.examples(split) if examples is None else examples
+    def _batches(self, examples: Sequence[pipeline.Example], **options: int) -> Iterator[Batch]:
         return pipeline.training_iterator(examples, seed=self.seed, boxes=self.boxes, **{**self.options, **options})
 
 

@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import Float16, UInt8
 
 from ar_seg_jax.data import beside, pipeline
-from ar_seg_jax.data.builder import SegmentationBuilder
 from ar_seg_jax.interfaces import Encoder
 
 Guard = Callable[[Iterable], Iterator]
@@ -16,13 +15,14 @@ Guard = Callable[[Iterable], Iterator]
 _AT_ONCE = 8  # images
 
 
-def source(builder: SegmentationBuilder, split: str, encoder: Encoder, guard: Guard = iter) -> Sequence[pipeline.Example]:
-    """The examples of a split with `encoded`, the maps of whole images in half precision; see `beside.source`.
-
-    `guard` is around the images, as they are computed.
-    """
-    part = beside.Part('encoded', 'features of the encoder', f'features-{encoder.name}')
-    return beside.source(builder, split, part, lambda examples: guard(_computed(examples, encoder)))
+def part(encoder: Encoder, guard: Guard = iter) -> beside.Part:
+    """Of examples `encoded`, the maps of whole images in half precision. `guard` is around the images, as they are computed."""
+    return beside.Part(
+        'encoded',
+        'features of the encoder',
+        f'features-{encoder.name}',
+        lambda examples: guard(_computed(examples, encoder)),
+    )
 
 
 def _computed(examples: Sequence[pipeline.Example], encoder: Encoder) -> Iterator[bytes]:

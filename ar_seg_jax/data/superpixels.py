@@ -11,7 +11,6 @@ import numpy as np
 from jaxtyping import UInt8, UInt16
 
 from ar_seg_jax.data import beside, images, pipeline
-from ar_seg_jax.data.builder import SegmentationBuilder
 from ar_seg_jax.data.limits import DataError
 
 _MOST = 2**16  # of an image, as the pixels of a PNG file can tell apart
@@ -19,10 +18,11 @@ _MOST = 2**16  # of an image, as the pixels of a PNG file can tell apart
 _COMPACTNESS, _COMPACTNESS_OF_BANDS = 10.0, 0.1
 
 
-def source(builder: SegmentationBuilder, split: str, size: int) -> Sequence[pipeline.Example]:
-    """The examples of a split with `regions`: superpixels of `size` pixels on average; see `beside.source`."""
-    part = beside.Part('regions', f'superpixels of {size} pixels', f'superpixels-{size}')
-    return beside.source(builder, split, part, lambda examples: _computed(examples, size))
+def part(size: int) -> beside.Part:
+    """Of examples `regions`: superpixels of `size` pixels on average."""
+    return beside.Part(
+        'regions', f'superpixels of {size} pixels', f'superpixels-{size}', lambda examples: _computed(examples, size)
+    )
 
 
 def of_image(image: UInt8[np.ndarray, 'height width channels'], size: int) -> UInt16[np.ndarray, 'height width']:

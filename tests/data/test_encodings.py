@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ar_seg_jax.data import builder, encodings, images, pipeline, textures
+from ar_seg_jax.data import beside, builder, encodings, images, pipeline, superpixels, textures
 from ar_seg_jax.data.limits import DataError
 from ar_seg_jax.interfaces import Encoder
 
@@ -42,14 +42,14 @@ def encoder(calls):
 
 
 def test_whole_images_are_encoded_once_in_stacks_of_one_size(data, encoder, calls):
-    found = [pipeline.decode(record) for record in encodings.source(data, 'train', encoder)]
+    found = [pipeline.decode(record) for record in beside.source(data, 'train', [encodings.part(encoder)])]
     assert len(found) == 19 and calls == 3 * [(8, 46, 46, 3)]
     for example in found:
         np.testing.assert_array_equal(example['encoded'], _means(example['image'][None])[0].astype(np.float16))
-    encodings.source(data, 'train', encoder)
+    beside.source(data, 'train', [encodings.part(encoder)])
     assert len(calls) == 3
-    encodings.source(data, 'val', encoder)
-    encodings.source(data, 'train', encoder._replace(name='others'))
+    beside.source(data, 'val', [encodings.part(encoder)])
+    beside.source(data, 'train', [encodings.part(encoder._replace(name='others'))])
     assert len(calls) == 7 and len([*Path(data.data_dir).glob('features-*.array_record')]) == 3
 
 
@@ -61,7 +61,7 @@ def test_images_of_several_sizes_are_encoded_in_their_order(data, encoder, monke
 
     decode = pipeline.decode
     monkeypatch.setattr(pipeline, 'decode', sized)
-    records = encodings.source(data, 'train', encoder)
+    records = beside.source(data, 'train', [encodings.part(encoder)])
     heights = {}
     for record in records:
         found = sized(record)
@@ -71,7 +71,7 @@ def test_images_of_several_sizes_are_encoded_in_their_order(data, encoder, monke
 
 def test_crops_begin_between_cells_and_have_theirs(data, encoder):
     options = {'crop_size': (16, 22), 'batch_size': 4, 'seed': 3, 'read_threads': 1, 'cell': CELL}
-    examples = encodings.source(data, 'train', encoder)
+    examples = beside.source(data, 'train', [encodings.part(encoder)])
     whole, places = [pipeline.decode(record) for record in examples], set()
     for batch in itertools.islice(pipeline.training_iterator(examples, **options), 20):
         assert batch['encoded'].shape == (4, 4, 6, 3) and batch['encoded'].dtype == np.float16
@@ -99,7 +99,7 @@ def test_nothing_is_left_where_the_work_is_left(data, encoder):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        encodings.source(data, 'train', encoder, guard)
+        beside.source(data, 'train', [encodings.part(encoder, guard)])
     assert not [*Path(data.data_dir).glob('features-*'), *Path(data.data_dir).glob('.*partial')]
 
 
@@ -132,7 +132,7 @@ def test_damaged_features_are_told(encoded, message):
 
 def test_features_of_other_images_are_told(data, encoder):
     wrong = encoder._replace(encode=lambda image: _means(image)[:, :-1])
-    examples = encodings.source(data, 'train', wrong)
+    examples = beside.source(data, 'train', [encodings.part(wrong)])
     iterator = pipeline.training_iterator(examples, crop_size=16, batch_size=4, seed=3, read_threads=0, cell=CELL)
     with pytest.raises(DataError, match=r'has \(11, 12\) cells of features, expected \(12, 12\); remove their file'):
         next(iterator)
@@ -146,4 +146,14 @@ def test_a_place_that_cannot_be_written_is_told(data, encoder, monkeypatch):
     with pytest.raises(
         DataError, match=r'cannot write the features of the encoder here \(.*Read-only file system\); set --config'
     ):
-        encodings.source(data, 'train', encoder)
+        beside.source(data, 'train', [encodings.part(encoder)])
+
+
+def test_superpixels_go_with_them(data, encoder):
+    parts = [superpixels.part(30), encodings.part(encoder)]
+    both, first, second = (beside.source(data, 'train', some) for some in (parts, parts[:1], parts[1:]))
+    for record, regions, encoded in zip(both, first, second, strict=True):
+        assert record == {**regions, **encoded}
+    options = {'crop_size': 16, 'batch_size': 4, 'seed': 3, 'read_threads': 1, 'cell': CELL}
+    batch = next(pipeline.training_iterator(both, **options))
+    assert batch['regions'].shape == (4, 16, 16) and batch['encoded'].shape == (4, 4, 4, 3)

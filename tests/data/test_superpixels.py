@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from ar_seg_jax.data import builder, images, pipeline, superpixels, textures
+from ar_seg_jax.data import beside, builder, images, pipeline, superpixels, textures
 from ar_seg_jax.data.limits import DataError
 
 
@@ -37,17 +37,17 @@ def test_more_than_16_bits_can_count_are_refused(monkeypatch):
 
 
 def test_they_are_computed_once_for_each_size_and_split(data, monkeypatch):
-    found = superpixels.source(data, 'train', 64)
+    found = beside.source(data, 'train', [superpixels.part(64)])
     decoded = [pipeline.decode(record) for record in found]
     assert len(found) == 6
     for example, plain in zip(decoded, pipeline.source(data, 'train'), strict=True):
         plain = pipeline.decode(plain)
         assert example['id'] == plain['id']
         np.testing.assert_array_equal(example['regions'], superpixels.of_image(plain['image'], 64))
-    superpixels.source(data, 'val', 64)
-    superpixels.source(data, 'train', 32)
+    beside.source(data, 'val', [superpixels.part(64)])
+    beside.source(data, 'train', [superpixels.part(32)])
     monkeypatch.setattr(superpixels, 'of_image', None)
-    again = superpixels.source(data, 'train', 64)
+    again = beside.source(data, 'train', [superpixels.part(64)])
     np.testing.assert_array_equal(pipeline.decode(again[3])['regions'], decoded[3]['regions'])
     assert len([*Path(data.data_dir).glob('superpixels-*')]) == 3 and not [*Path(data.data_dir).glob('.*')]
 
@@ -56,9 +56,9 @@ def test_crops_have_their_part_numbered_from_zero(data):
     options = {'crop_size': 20, 'batch_size': 3, 'seed': 5, 'read_threads': 1}
     iterator, plain = (
         pipeline.training_iterator(examples, **options)
-        for examples in (superpixels.source(data, 'train', 30), pipeline.source(data, 'train'))
+        for examples in (beside.source(data, 'train', [superpixels.part(30)]), pipeline.source(data, 'train'))
     )
-    whole = [pipeline.decode(record) for record in superpixels.source(data, 'train', 30)]
+    whole = [pipeline.decode(record) for record in beside.source(data, 'train', [superpixels.part(30)])]
     for batch, same in itertools.islice(zip(iterator, plain, strict=True), 3):
         np.testing.assert_array_equal(batch['image'], same['image'])
         assert 'regions' not in same and batch['regions'].dtype == np.int32
@@ -82,12 +82,12 @@ def _parts(whole, crop):
 
 def test_superpixels_of_other_data_are_refused(data, tmp_path):
     other = builder.prepare(textures.builder(data_dir=str(tmp_path), size=48, train_count=4, val_count=2))
-    superpixels.source(data, 'train', 64)
-    superpixels.source(other, 'train', 64)
+    beside.source(data, 'train', [superpixels.part(64)])
+    beside.source(other, 'train', [superpixels.part(64)])
     (mine,), (theirs,) = ([*Path(one.data_dir).glob('superpixels-64-*')] for one in (data, other))
     mine.write_bytes(theirs.read_bytes())
     with pytest.raises(DataError, match=r'superpixels of 64 pixels for 4 examples, expected 6; remove the file$'):
-        superpixels.source(data, 'train', 64)
+        beside.source(data, 'train', [superpixels.part(64)])
 
 
 def test_superpixels_of_another_size_than_their_image_are_refused():
