@@ -34,7 +34,28 @@ def read_only(run: Path) -> Iterator[None]:
     parts = [run / part for part in ('checkpoints', 'pictures', 'tensorboard', 'metrics.jsonl')]
     with contextlib.ExitStack() as stack:
         for part in filter(Path.exists, parts):
-            subprocess.run(['mount', '--bind', part, part], check=True)
-            stack.callback(subprocess.run, ['umount', part], check=True)
-            subprocess.run(['mount', '-o', 'remount,ro,bind', part], check=True)
+            stack.enter_context(_read_only(part, run.parent / f'{part.name}.read_only'))
         yield
+
+
+@contextlib.contextmanager
+def _read_only(part: Path, elsewhere: Path) -> Iterator[None]:
+    """A part that is read-only from one moment to the next.
+
+    It becomes so `elsewhere`, where nobody opens a file: what is open for writing cannot be made read-only.
+    """
+    elsewhere.mkdir() if part.is_dir() else elsewhere.touch()
+    with _bound(part, elsewhere):
+        subprocess.run(['mount', '-o', 'remount,ro,bind', elsewhere], check=True)
+        with _bound(elsewhere, part):
+            yield
+    elsewhere.rmdir() if part.is_dir() else elsewhere.unlink()
+
+
+@contextlib.contextmanager
+def _bound(source: Path, target: Path) -> Iterator[None]:
+    subprocess.run(['mount', '--bind', source, target], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(['umount', '--lazy', target], check=True)  # a run may just have a file open there
