@@ -1,8 +1,13 @@
 """The commands as a user types them, with a run that is small enough for a test."""
 
+import functools
+import json
 import os
+import selectors
+import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -35,9 +40,48 @@ def line(command, *arguments):
 
 
 def run(command, *arguments, timeout=300, directory=ROOT, **options):
-    """A command that has ended, started in a directory."""
+    """A command that has ended, started in a directory. Without `options`, of `subprocess.run`, see `forking`."""
+    if not options:
+        return _forked(command, arguments, timeout, directory)
     options = {'env': environment(PYTHONPATH=str(ROOT)), 'capture_output': True, 'text': True, 'timeout': timeout, **options}
     return subprocess.run(line(command, *arguments), cwd=directory, **options)
+
+
+def _forked(command, arguments, timeout, directory):
+    with tempfile.NamedTemporaryFile('r') as stdout, tempfile.NamedTemporaryFile('r') as stderr:
+        request = {
+            'module': f'ar_seg_jax.{command}',
+            'arguments': list(map(str, arguments)),
+            'environment': environment(PYTHONPATH=str(ROOT)),
+            'directory': str(directory),
+            'stdout': stdout.name,
+            'stderr': stderr.name,
+        }
+        status = _answer(request, timeout)
+        return subprocess.CompletedProcess(line(command, *arguments), status, stdout.read(), stderr.read())
+
+
+def _answer(request, timeout):
+    """The exit status of what `forking` starts; TimeoutError if it does not end in time."""
+    server = _server()
+    server.stdin.write(f'{json.dumps(request)}\n')
+    server.stdin.flush()
+    with selectors.DefaultSelector() as selector:
+        selector.register(server.stdout, selectors.EVENT_READ)
+        if selector.select(timeout):
+            return int(server.stdout.readline())
+    os.killpg(server.pid, signal.SIGKILL)
+    _server.cache_clear()
+    raise TimeoutError(f'{request["module"]} {request["arguments"]} takes more than {timeout} s')
+
+
+@functools.cache
+def _server():
+    """One for all tests of this process, which ends with it: there is nothing more to read then."""
+    pipes = {'stdin': subprocess.PIPE, 'stdout': subprocess.PIPE, 'stderr': subprocess.DEVNULL}
+    return subprocess.Popen(
+        [sys.executable, Path(__file__).with_name('forking.py')], env=environment(), text=True, start_new_session=True, **pipes
+    )
 
 
 def train(data_dir, directory, steps, *more, config='configs/textures.py'):
