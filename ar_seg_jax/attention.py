@@ -28,7 +28,8 @@ class MaskedAttention(nn.Module):
     the parameter counts of the reproduction report confirm; 'add' is a residual sum. Softmax(QK^T * M) as on the slides still
     lets masked positions in (exp(0) = 1), so later positions are left out of the softmax instead.
 
-    Tokens of a frame already lie in raster order; a zigzag is one fixed permutation more. Scores are float32.
+    Tokens of a frame already lie in raster order; a zigzag is one fixed permutation more. Scores are float32. UserError unless
+    the channels are a multiple of twice the heads.
     """
 
     heads: int = 1
@@ -41,7 +42,7 @@ class MaskedAttention(nn.Module):
     ) -> Float[Array, 'batch height width channels']:
         batch, height, width, channels = x.shape
         if channels % (2 * self.heads):
-            raise UserError(f'{channels} channels do not divide into 2 x {self.heads} heads')
+            raise UserError(f'{channels} channels do not divide into 2 x {self.heads} heads; choose another number of heads')
         depth = channels // 2 // self.heads
         tokens = x.reshape(batch, height * width, channels)
         zigzag = False if ordering is None else ordering.zigzag
@@ -71,11 +72,12 @@ def attend(
 ) -> Float[Array, 'batch tokens heads depth']:
     """Softmax(Q K^T / sqrt(depth)) V, with memory linear in the tokens; with `causal`, query i attends to the keys 0..i.
 
-    cuDNN's fused kernel where it can be had: on NVIDIA GPUs, in 16 bits, for up to 128 channels a head. `attend_in_chunks`
-    elsewhere.
+    cuDNN's fused kernel where it can be had: on NVIDIA GPUs, in 16 bits, for up to 128 channels a head, a multiple of 8.
+    `attend_in_chunks` elsewhere, but in programs for any device (`layers.platform`), which hold all scores at once: chunks of a
+    symbolic number of tokens cannot be counted.
     """
     depth = query.shape[-1]
-    if layers.platform() == 'any':  # all scores at once, since chunks of a symbolic number of tokens cannot be counted
+    if layers.platform() == 'any':
         return jax.nn.dot_product_attention(query, key, value, is_causal=causal)
     if layers.platform() == 'gpu' and query.dtype.itemsize == 2 and depth <= 128 and depth % 8 == 0:
         return jax.nn.dot_product_attention(query, key, value, is_causal=causal, implementation='cudnn')

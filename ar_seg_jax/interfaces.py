@@ -2,7 +2,7 @@
 
 import abc
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, NotRequired, Protocol, TypedDict, runtime_checkable
 
 import jax
@@ -17,6 +17,7 @@ from ar_seg_jax.errors import UserError
 Params = Mapping[str, Any]  # arrays trained by gradient
 Extra = Mapping[str, Any]  # every other array that must survive a restart
 Metrics = Mapping[str, Float[Array, '']]
+Guard = Callable[[Iterable], Iterator]  # passes on what it gets, and can leave in between
 Size = int | Sequence[int]  # of images in configs, in pixels: the side of squares, or height and width
 
 BATCH_STATS = 'batch_stats'  # part of Extra: running statistics of normalisation, by the paths of the parameters beside them
@@ -61,13 +62,15 @@ def counted(batch: Batch) -> Bool[Array | np.ndarray, 'batch height width']:
 class Encoder(NamedTuple):
     """An encoder that is not trained.
 
-    name: another one has another name, also if only its weights are others. stride: pixels of an image from one cell of its maps
-    to the next; cell 0 begins at its first pixel. encode: from a batch of images to maps, on the devices of this process alone.
+    name: differs whenever options or weights differ. stride: pixels of an image from one cell of its maps to the next; cell 0
+    begins at its first pixel. encode: from a batch of images to maps, on a device of this process.
     """
 
     name: str
     stride: int
-    encode: Callable[[UInt8[np.ndarray, 'batch height width channels']], Float[Array, 'batch map_height map_width features']]
+    encode: Callable[
+        [UInt8[np.ndarray, 'batch height width channels']], Float16[np.ndarray, 'batch map_height map_width features']
+    ]
 
 
 class Normalisation(NamedTuple):
@@ -253,8 +256,8 @@ class Method(Protocol):
         `forward` computes the labels of its batch with them. What is given back may contain the same array twice.
 
         `batches` are all those with images of the pass `time.epoch`, see `Epochs.batches`: every training image is in one of them
-        at least, cropped as for training. They are global batches on the devices, read when they are asked for. All of this
-        follows from the step, so that a run that was stopped goes on with the same bits.
+        at least, cropped as for training, without `regions` and `encoded`. They are global batches on the devices, read when they
+        are asked for. All of this follows from the step, so that a run that was stopped goes on with the same bits.
         """
         return params, extra
 
@@ -281,7 +284,7 @@ class Method(Protocol):
 
 
 @functools.lru_cache(maxsize=8)  # evaluators are made once to check their options and once to be used
-def predicted(method: Method, image_shape: tuple[int, int, int, int]) -> Outputs:
+def predicted_shapes(method: Method, image_shape: tuple[int, int, int, int]) -> Outputs:
     """The shapes of what a method predicts for images of this shape; nothing is computed."""
     key, image = jax.eval_shape(lambda: (jax.random.key(0), jnp.zeros(image_shape, jnp.uint8)))
     return jax.eval_shape(method.predict, *jax.eval_shape(method.init, key, image), image)

@@ -1,4 +1,5 @@
-"""Layers that take the ordering as an argument, and the convolution they share.
+"""Layers that take the ordering as an argument, the convolution they share, and what networks need besides: pooling, batch
+statistics, dropout, upsampling, and the kind of device that a program is for.
 
 Feature maps are in the frame of the ordering (`orderings.into_frame`), channels last. The model turns them once on entry
 and once on exit; a layer only turns its weights. `ordering=None` is the full, centred layer of inference.
@@ -9,7 +10,7 @@ import contextvars
 import functools
 import math
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -110,8 +111,8 @@ def _winograd_pays(x, kernel, stride: int) -> bool:
     return kernel.shape[:2] == (3, 3) and stride == 1 and wide and x.dtype != jnp.bfloat16
 
 
-def _pad(x, padding: tuple[tuple[int, int], tuple[int, int]]):
-    return jnp.pad(x, ((0, 0), *padding, (0, 0)))
+def _pad(x, padding: tuple[tuple[int, int], tuple[int, int]], **options: Any):
+    return jnp.pad(x, ((0, 0), *padding, (0, 0)), **options)
 
 
 def max_pool(
@@ -125,14 +126,14 @@ def max_pool(
     """
     if platform() not in ('cpu', 'any'):
         return nn.max_pool(x, (size, size), (stride, stride), padding)
-    padded = jnp.pad(x, ((0, 0), *padding, (0, 0)), constant_values=-jnp.inf)
+    x = _pad(x, padding, constant_values=-jnp.inf)
     if platform() == 'any':  # padded before, since jax2onnx loses the padding of a pooling
-        return nn.max_pool(padded, window_shape=(size, size), strides=(stride, stride))
+        return nn.max_pool(x, window_shape=(size, size), strides=(stride, stride))
     for axis in (1, 2):
-        cells = padded.shape[axis] - size + 1
-        shifted = (jax.lax.slice_in_dim(padded, first, first + cells, stride, axis) for first in range(size))
-        padded = functools.reduce(jnp.maximum, shifted)
-    return padded
+        cells = x.shape[axis] - size + 1
+        shifted = (jax.lax.slice_in_dim(x, first, first + cells, stride, axis) for first in range(size))
+        x = functools.reduce(jnp.maximum, shifted)
+    return x
 
 
 class Pointwise(nn.Module):
@@ -193,7 +194,7 @@ class MaskedConv(nn.Module):
         if self.borders == 'replicate':
             if ordering is not None:
                 raise UserError('borders that are replicated may show what comes later in an ordering; take partial ones')
-            x, padding = jnp.pad(x, ((0, 0), *padding, (0, 0)), mode='edge'), ((0, 0), (0, 0))
+            x, padding = _pad(x, padding, mode='edge'), ((0, 0), (0, 0))
         return convolve(x, kernel, padding, self.stride, self.dilation, taps)
 
     def _taps_per_tap_inside(self, x, ordering: Ordering | None) -> Float[Array, '1 out_height out_width 1']:

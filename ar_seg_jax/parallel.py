@@ -1,4 +1,4 @@
-"""What concerns the images of the whole batch where each device computes with its own: in `Method.forward` during training.
+"""Sums, keys and parameters for `Method.forward`, which in training sees the images of one device alone.
 
 A function that `on_devices` calls has the images of one device. All others see whole arrays, wherever these lie; there the
 functions below change nothing, and what is made of them can be used in both.
@@ -26,7 +26,7 @@ def total(tree: Any) -> Any:
 
 
 def same(tree: Any) -> Any:
-    """Arrays that are alike on all devices, such as parameters, as what is shared: JAX takes each device's copy for its own."""
+    """Marks arrays that are equal on all devices, such as parameters, as such: inside `on_devices` JAX takes them to differ."""
     return tree if axis() is None else jax.lax.pmax(tree, axis())
 
 

@@ -19,13 +19,15 @@ def in_memory(place: Path, megabytes: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def full(run: Path) -> Iterator[None]:
-    """The file system of a run's directory has no room; files that were removed make some, which is taken too."""
+    """The file system of a run's directory has no room at first; what the run removes makes some."""
     taken = run.parent / 'taken'
-    with taken.open('wb', buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(bytes(1000))
-    yield
-    taken.unlink()
+    try:
+        with taken.open('wb', buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(1000))
+        yield
+    finally:
+        taken.unlink()
 
 
 @contextlib.contextmanager
@@ -44,12 +46,18 @@ def _read_only(part: Path, elsewhere: Path) -> Iterator[None]:
 
     It becomes so `elsewhere`, where nobody opens a file: what is open for writing cannot be made read-only.
     """
-    elsewhere.mkdir() if part.is_dir() else elsewhere.touch()
-    with _bound(part, elsewhere):
-        subprocess.run(['mount', '-o', 'remount,ro,bind', elsewhere], check=True)
-        with _bound(elsewhere, part):
-            yield
-    elsewhere.rmdir() if part.is_dir() else elsewhere.unlink()
+    if part.is_dir():
+        make, remove = elsewhere.mkdir, elsewhere.rmdir
+    else:
+        make, remove = elsewhere.touch, elsewhere.unlink
+    make()
+    try:
+        with _bound(part, elsewhere):
+            subprocess.run(['mount', '-o', 'remount,ro,bind', elsewhere], check=True)
+            with _bound(elsewhere, part):
+                yield
+    finally:
+        remove()
 
 
 @contextlib.contextmanager

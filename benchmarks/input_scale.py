@@ -1,6 +1,7 @@
 """Whether the input depends on how large a data set is: from preparation to the batches of a training that goes on.
 
-    python -m benchmarks.input_scale [--counts 10000 100000 1000000] [--before 200000] [--files 10000 100000] [--directory DIR]
+    python -m benchmarks.input_scale [--counts 10000 100000 1000000] [--before 200000] [--files 10000 100000] \
+      [--seconds 20] [--directory DIR]
 
 For each of --counts so many images of 16 x 16 pixels, noise that does not compress, are prepared as ArrayRecord files in a
 temporary directory; a million take 2.5 GB of disk while they are sorted and 1.4 GB then. Each row is measured in processes of its
@@ -13,9 +14,9 @@ own:
   must have the same bits, and which must have no image twice in an epoch.
 
 Memory is the most that a process ever held, with its libraries; seconds of a core are those of all its threads, whatever else the
-machine does. For each of --files, so many empty files are made, and a
-config with their folder is read as at every start: names, sizes and times are listed and hashed, to see whether a file changed.
-Writes benchmarks/results/input_scale_<platform>.json; the exit status is 1 if batches differ.
+machine does. For each of --files, so many empty files are made, and a config with their folder is read as at every start: names,
+sizes and times are listed and hashed, to see whether a file changed. Writes benchmarks/results/input_scale_<platform>.json; the
+exit status is 1 if batches differ.
 """
 
 import argparse

@@ -8,12 +8,14 @@ attention, say. Their inputs are made here: `count` crops, and a mosaic of the i
 Every call of predict is a process of its own, so its seconds hold its start, reading and writing, and its memory is the most that
 the process ever had.
 
-With --parts a call over the crops is taken apart instead, as many times as it says, from run to run in turn: what its parts take
-of the processor (`prediction_parts`), which says how fast it can become on so many cores.
-
 Then the network labels `whole` pixels square of the mosaic at once and in tiles. The table has the share of pixels that differ,
 and whether tiles have seams: how often labels change between the pixels on both sides of where two tiles meet, and at the same
-places of the whole result. Writes benchmarks/results/prediction_<runs>_<platform>.json.
+places of the whole result.
+
+With --parts nothing of this is done; instead a call over the crops is taken apart, as many times as it says, from run to run in
+turn: what its parts take of the processor (`prediction_parts`), which says how fast it can become on so many cores.
+
+Writes benchmarks/results/prediction_<runs>_<platform>.json.
 """
 
 import argparse
@@ -30,7 +32,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from benchmarks import photographs, report, timing
+from benchmarks import elsewhere, photographs, report, timing
 
 ROOT = Path(__file__).parents[1]
 
@@ -91,11 +93,12 @@ def measure(arguments: argparse.Namespace, directory: Path) -> list[dict[str, An
         {
             'run': workdir.name,
             'attention': json.loads((workdir / 'config.json').read_text())['model'].get('attention', False),
-            'crops': predict(workdir, small, directory / workdir.name / 'crops'),
-            'mosaic': predict(workdir, large, directory / workdir.name / 'mosaic'),
-            'tiles': compare(workdir, mosaic[: arguments.whole, : arguments.whole]),
+            'crops': predict(workdir, small, directory / f'crops_{number}'),
+            'mosaic': predict(workdir, large, directory / f'mosaic_{number}'),
+            # Elsewhere, since a process begins with the memory of the one that starts it.
+            'tiles': elsewhere.call(compare, workdir, mosaic[: arguments.whole, : arguments.whole]),
         }
-        for workdir in arguments.workdir
+        for number, workdir in enumerate(arguments.workdir)
     ]
 
 
@@ -103,7 +106,7 @@ def take_apart(arguments: argparse.Namespace, directory: Path) -> list[dict[str,
     """The medians of the parts of each run."""
     small = _crops(photographs.sources(arguments.images), arguments, directory)
     rounds = [
-        [parts(workdir, small, directory / f'{workdir.name}_{turn}') for workdir in arguments.workdir]
+        [parts(workdir, small, directory / f'parts_{number}_{turn}') for number, workdir in enumerate(arguments.workdir)]
         for turn in range(arguments.parts)
     ]
     return [

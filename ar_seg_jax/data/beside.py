@@ -1,8 +1,8 @@
 """What is computed once for each example of a split and kept beside it: <prepared data>/<name>-<digest of split>.array_record."""
 
+import contextlib
 import hashlib
 import logging
-import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -14,6 +14,7 @@ from ar_seg_jax.data import pipeline, prepared
 from ar_seg_jax.data.array_records import ArrayRecords
 from ar_seg_jax.data.builder import SegmentationBuilder
 from ar_seg_jax.data.limits import DataError
+from ar_seg_jax.interfaces import Guard
 
 _logger = logging.getLogger(__name__)
 
@@ -21,10 +22,10 @@ _SECONDS = 30.0  # after which one is told again
 
 
 class Part(NamedTuple):
-    """A part of examples.
+    """What is computed for each example.
 
-    key: of `pipeline.decode`, which knows its form. title: in messages, such as 'superpixels of 64 pixels'. name: of its file,
-    which says all that the content depends on, but for the split. compute: gives it, encoded, for all examples in order.
+    key: of the example in which `pipeline.decode` finds it. title: in messages, such as 'superpixels of 64 pixels'. name: of its
+    file, which says all that the content depends on, but for the split. compute: gives it for all examples, in order, as bytes.
     """
 
     key: str
@@ -33,11 +34,11 @@ class Part(NamedTuple):
     compute: Callable[[Sequence[pipeline.Example]], Iterable[bytes]]
 
 
-def source(builder: SegmentationBuilder, split: str, parts: Sequence[Part]) -> Sequence[pipeline.Example]:
+def source(builder: SegmentationBuilder, split: str, parts: Sequence[Part], guard: Guard = iter) -> Sequence[pipeline.Example]:
     """The examples of a split as `pipeline.source` has them, with these parts.
 
-    Each is computed if it is not there yet. Of several processes one does that, and the others wait. DataError if a file cannot
-    be written, is damaged, or belongs to other data.
+    Each is computed if it is not there yet. Of several processes one does that, and the others wait. `guard` is around what is
+    computed, and around the wait. DataError if a file cannot be written, is damaged, or is of another number of examples.
     """
     plain = pipeline.source(builder, split)
     digest = hashlib.sha256(split.encode()).hexdigest()[:8]
@@ -45,21 +46,21 @@ def source(builder: SegmentationBuilder, split: str, parts: Sequence[Part]) -> S
     for part in parts:
         path = Path(builder.data_dir, f'{part.name}-{digest}.array_record')
         if not path.exists():
-            _compute(plain, path, part)
+            _compute(plain, path, part, guard)
         found = _WithPart(found, path, part)
     return found
 
 
-def _compute(examples: Sequence[pipeline.Example], path: Path, part: Part):
-    with _lock(path, part):
+def _compute(examples: Sequence[pipeline.Example], path: Path, part: Part, guard: Guard):
+    with _lock(path, part, guard):
         if not path.exists():
             _logger.info('Computing %s for %d examples, in %s', part.title, len(examples), path)
-            _write(path, part, _announced(part.compute(examples), len(examples)))
+            _write(path, part, _announced(guard(part.compute(examples)), len(examples)))
 
 
-def _lock(path: Path, part: Part) -> IO[str]:
+def _lock(path: Path, part: Part, guard: Guard) -> IO[str]:
     try:
-        return prepared.lock_to_prepare(path.parent)
+        return next(guard(map(prepared.lock_to_prepare, [path.parent])))
     except OSError as error:
         raise DataError(
             f'{path}: cannot write the {part.title} here ({error}); set --config.data.data_dir to where that is possible'
@@ -67,18 +68,29 @@ def _lock(path: Path, part: Part) -> IO[str]:
 
 
 def _write(path: Path, part: Part, records: Iterable[bytes]):
-    """Beside the file first, so that no half file is left."""
-    partial = path.with_name(f'.{secrets.token_hex(8)}.partial')
+    """Beside the file first, so that no half file is left, and always there, so that those who are killed leave one at most."""
+    partial = path.with_name(f'.{path.name}.partial')
     try:
-        writer = ArrayRecordWriter(str(partial), 'group_size:1')
+        with _told(path, part):
+            partial.unlink(missing_ok=True)
+            writer = ArrayRecordWriter(str(partial), 'group_size:1')
         for record in records:
-            writer.write(record)
-        writer.close()
-        partial.replace(path)
-    except (RuntimeError, OSError) as error:  # RuntimeError is ArrayRecord's
-        raise DataError(f'{path}: cannot write the {part.title} ({error}); is the disk full, or read-only?') from error
+            with _told(path, part):
+                writer.write(record)
+        with _told(path, part):
+            writer.close()
+            partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _told(path: Path, part: Part) -> Iterator[None]:
+    """DataError for what goes wrong with the file; RuntimeError is ArrayRecord's."""
+    try:
+        yield
+    except (RuntimeError, OSError) as error:
+        raise DataError(f'{path}: cannot write the {part.title} ({error}); is the disk full, or read-only?') from error
 
 
 def _announced(records: Iterable[bytes], count: int) -> Iterator[bytes]:

@@ -16,7 +16,7 @@ from ar_seg_jax.data import beside, encodings, pipeline, superpixels
 from ar_seg_jax.data.builder import SegmentationBuilder
 from ar_seg_jax.data.classes import Class
 from ar_seg_jax.epochs import Epochs
-from ar_seg_jax.interfaces import Batch, Encoder, Size, sides
+from ar_seg_jax.interfaces import Batch, Encoder, Guard, Size, sides
 
 _SAMPLE = 20  # batches of the training split from which methods and baselines draw vectors
 
@@ -62,18 +62,18 @@ class Dataset:
     def examples(self, split: str) -> pipeline.Prepared:
         return pipeline.source(self.builder, split)
 
-    def training(self, start: int, encoder: Encoder | None = None, guard: encodings.Guard = iter) -> Iterator[Batch]:
+    def training(self, start: int, encoder: Encoder | None = None, guard: Guard = iter) -> Iterator[Batch]:
         """This process's batches, endlessly, from the one that follows step `start`; in parts, if the options say so.
 
-        With an encoder they are `encoded`; `guard` is around what it computes, before all batches.
+        With an encoder they are `encoded`; `guard` is around what is computed before the first one, see `beside.source`.
         """
         options, parts = {'start': start, **_processes()}, []
         if self.region_size:
             parts.append(superpixels.part(self.region_size))
         if encoder:
-            parts.append(encodings.part(encoder, guard))
+            parts.append(encodings.part(encoder))
             options['cell'] = encoder.stride
-        return self._batches(beside.source(self.builder, self.train_split, parts), **options)
+        return self._batches(beside.source(self.builder, self.train_split, parts, guard), **options)
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """The training batches with images of this pass, from 0, as global batches on the devices, read when asked for.

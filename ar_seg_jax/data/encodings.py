@@ -2,26 +2,21 @@
 
 import io
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-from jaxtyping import Float16, UInt8
+from jaxtyping import Float16
 
 from ar_seg_jax.data import beside, pipeline
 from ar_seg_jax.interfaces import Encoder
 
-Guard = Callable[[Iterable], Iterator]
-
 _AT_ONCE = 8  # images
 
 
-def part(encoder: Encoder, guard: Guard = iter) -> beside.Part:
-    """Of examples `encoded`, the maps of whole images in half precision. `guard` is around the images, as they are computed."""
+def part(encoder: Encoder) -> beside.Part:
+    """Of examples `encoded`, the maps of whole images."""
     return beside.Part(
-        'encoded',
-        'features of the encoder',
-        f'features-{encoder.name}',
-        lambda examples: guard(_computed(examples, encoder)),
+        'encoded', 'features of the encoder', f'features-{encoder.name}', lambda examples: _computed(examples, encoder)
     )
 
 
@@ -31,14 +26,8 @@ def _computed(examples: Sequence[pipeline.Example], encoder: Encoder) -> Iterato
     for _, alike in itertools.groupby(decoded, np.shape):
         while some := list(itertools.islice(alike, _AT_ONCE)):
             filled = np.stack(some + some[:1] * (_AT_ONCE - len(some)))
-            for maps in _encoded(encoder, filled)[: len(some)]:
+            for maps in encoder.encode(filled)[: len(some)]:
                 yield _stored(maps)
-
-
-def _encoded(
-    encoder: Encoder, image: UInt8[np.ndarray, 'batch height width channels']
-) -> Float16[np.ndarray, 'batch map_height map_width features']:
-    return np.asarray(encoder.encode(image)).astype(np.float16)
 
 
 def _stored(maps: Float16[np.ndarray, 'map_height map_width features']) -> bytes:

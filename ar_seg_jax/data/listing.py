@@ -33,14 +33,21 @@ def by_identifier(base: Path) -> dict[str, Path]:
 def files(directory: Path, wanted: Callable[[str], bool]) -> list[Path]:
     """What is below a directory and called as wanted, sorted, without directories and what is hidden.
 
-    There may be a million files: with strings, and without asking about each of them, they are listed in half the time.
+    DataError for a directory that may not be read. There may be a million files: with strings, and without asking about each of
+    them, they are listed in half the time.
     """
     found = []
-    for parent, directories, names in os.walk(directory):
+    for parent, directories, names in os.walk(directory, onerror=_refuse):
         directories[:] = [name for name in directories if not name.startswith('.')]
         place = Path(parent)
         found += [place / name for name in names if wanted(name) and not name.startswith('.')]
     return sorted(found, key=lambda path: path.parts)  # the order of paths
+
+
+def _refuse(error: OSError):
+    """What is not there has no files."""
+    if not isinstance(error, FileNotFoundError):
+        raise DataError(f'{error.filename}: cannot be read ({error.strerror}); allow it, or take it away') from error
 
 
 def identifier(path: Path, base: Path) -> str:

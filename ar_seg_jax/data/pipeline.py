@@ -114,7 +114,7 @@ def _bands(side_by_side: np.ndarray, width: int, name: str) -> np.ndarray:
 class RandomCrop(grain.transforms.RandomMap):
     """A crop of a size at a random place, without the id, which does not travel to the device.
 
-    cell: pixels of a cell of `encoded`, between which crops begin.
+    cell: crops begin at multiples of so many pixels, which one cell of `encoded` stands for.
     """
 
     def __init__(self, size: Size, boxes: bool = False, cell: int = 1):

@@ -17,7 +17,7 @@ from ar_seg_jax.errors import UserError
 from ar_seg_jax.evaluation import instances, trivial
 from ar_seg_jax.evaluation.evaluator import Batches, Column, Findings, Subject
 from ar_seg_jax.evaluation.trivial import Trivial
-from ar_seg_jax.interfaces import Batch, ModelState, Outputs, predicted, sides
+from ar_seg_jax.interfaces import Batch, ModelState, Outputs, predicted_shapes, sides
 
 _FOLLOWED = ('mean_iou', 'ari_fg', 'msc_fg')  # what people read during training
 _VIEWS = ('background', 'reconstruction')  # what pictures show of an image where a method predicts it
@@ -178,7 +178,7 @@ class InstanceSegmentation:
 
     def _column(self, state: ModelState) -> Column:
         method, local = self._subject.method, sharding.local(state)
-        outputs = predicted(method, self._subject.data.image_shape)
+        outputs = predicted_shapes(method, self._subject.data.image_shape)
 
         def of_image(image: Image, name: str) -> np.ndarray:
             """What is predicted, at the size that the method wants."""

@@ -12,7 +12,7 @@ from ar_seg_jax.errors import UserError
 from ar_seg_jax.evaluation import scoring
 from ar_seg_jax.evaluation.evaluator import Batches, Column, Findings, Subject, require_classes
 from ar_seg_jax.evaluation.probes import TAPS, Probes
-from ar_seg_jax.interfaces import ModelState, Outputs, predicted
+from ar_seg_jax.interfaces import ModelState, Outputs, predicted_shapes
 
 _logger = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class Probing:
 def _check_taps(subject: Subject, names: Sequence[str]):
     """UserError if a probe looks at what the method does not predict; found from shapes alone."""
     method = subject.method
-    outputs = predicted(method, subject.data.image_shape)
+    outputs = predicted_shapes(method, subject.data.image_shape)
     for name in names:
         _, tap = name.split(':')
         if tap not in outputs:

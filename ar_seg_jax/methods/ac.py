@@ -20,7 +20,7 @@ from ar_seg_jax.objectives import displacements, mutual_information, pooling
 from ar_seg_jax.objectives.cluster_contrast import ClusterContrast
 from ar_seg_jax.objectives.mutual_information import Assignment, InformationLoss, Mask
 
-# By each head the two views' clusters of pixels; for the contrast also their features, and their clusters, of cells.
+# For each head, the probabilities of both views at pixels; for the contrast also features and probabilities at cells.
 Compared = dict[str, tuple[jax.Array, jax.Array]]
 
 _MAIN, _AUXILIARY = 'decoder', 'auxiliary_decoder'
@@ -58,6 +58,10 @@ class AC(Method):
             raise UserError(f'method.regions is a number of pixels, or 0 for no superpixels; found {self.regions}')
         if not 0 <= self.contrast < math.inf:
             raise UserError(f'method.contrast is a weight of at least 0, found {self.contrast}')
+        if not 0 <= self.information.entropy_weight < math.inf:
+            raise UserError(f'method.entropy_weight is a weight of at least 0, found {self.information.entropy_weight}')
+        if self.entropy_steps < 0:
+            raise UserError(f'method.entropy_steps is a number of steps, at least 0; found {self.entropy_steps}')
 
     @property
     def num_clusters(self) -> int:
@@ -89,8 +93,10 @@ class AC(Method):
                 return heads
             return {**heads, _FEATURES: maps['features'].astype(jnp.float32), _OF_CELLS: nn.softmax(maps[_MAIN])}
 
+        information = self._information(time.step)
+
         def loss_of(first, second):
-            return self.information(*parallel.whole(self._compared(first[_MAIN], second[_MAIN], batch)))[0]
+            return information(*parallel.whole(self._compared(first[_MAIN], second[_MAIN], batch)))[0]
 
         first, second, updated = self.views.outputs(
             self.model,
@@ -104,7 +110,7 @@ class AC(Method):
         return {name: (first[name], second[name]) for name in first}, {'batch_stats': updated.get('batch_stats', {})}
 
     def objective(self, outputs: Compared, batch: Batch, *, time: Time) -> tuple[jax.Array, Metrics]:
-        information = dataclasses.replace(self.information, entropy_weight=self._entropy_weight(time.step))
+        information = self._information(time.step)
         loss, metrics = information(*self._compared(*outputs[_MAIN], batch))
         if _AUXILIARY in outputs:
             even = dataclasses.replace(information, entropy_target=None)
@@ -139,9 +145,12 @@ class AC(Method):
         batch = batch if counted is None else {**batch, 'mask': counted}
         return void.at_cells(batch, *outputs[_OF_CELLS][0].shape[1:3], self.first_cell)
 
-    def _entropy_weight(self, step):
-        final = self.information.entropy_weight
-        return 1 + (final - 1) * jnp.minimum(step / self.entropy_steps, 1) if self.entropy_steps else final
+    def _information(self, step: jax.Array) -> InformationLoss:
+        """The loss of a step."""
+        if not self.entropy_steps:
+            return self.information
+        weight = 1 + (self.information.entropy_weight - 1) * jnp.minimum(step / self.entropy_steps, 1)
+        return dataclasses.replace(self.information, entropy_weight=weight)
 
 
 def build(

@@ -13,7 +13,8 @@ from jaxtyping import Array, Bool, Float, Key, UInt8
 from ar_seg_jax.augmentations import inputs
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.interfaces import BATCH_STATS, Batch, Encoder, Extra, Method, Model, Outputs, Params
-from ar_seg_jax.methods import upsampling, void
+from ar_seg_jax.methods import upsampling as upsamplers
+from ar_seg_jax.methods import void
 from ar_seg_jax.models.projector import Projector
 from ar_seg_jax.objectives import clustering
 
@@ -64,7 +65,7 @@ class FrozenEncoder(Method):
     def reach(self) -> int | None:
         if self.upsampling == 'bilinear' or self.model.reach is None:
             return self.model.reach
-        return self.model.reach + upsampling.reach(self.model.output_stride)
+        return self.model.reach + upsamplers.reach(self.model.output_stride)
 
     def check(self, image_shape, micro_batches):
         if self.upsampling == 'bilateral' and self.model.first_cell is None:
@@ -90,12 +91,11 @@ class FrozenEncoder(Method):
     def encoder(self, params, extra):
         if not self.cached:
             return None
-        # By themselves on each process, whose devices another one may not wait for.
         variables = jax.device_get(_variables(params, extra))
+        # On one device of this process, since one of several processes may encode while the others wait.
+        own = jax.device_put(variables, jax.local_devices()[0])
         encode = jax.jit(lambda variables, image: self._encoded(variables, image).astype(jnp.float16))
-        return Encoder(
-            _digest(self.model, variables), self.model.output_stride, lambda image: np.asarray(encode(variables, image))
-        )
+        return Encoder(_digest(self.model, variables), self.model.output_stride, lambda image: np.asarray(encode(own, image)))
 
     def seen(self, params: Params, extra: Extra, batch: Batch) -> Maps:
         """The features of a batch of training, float32."""
@@ -104,7 +104,7 @@ class FrozenEncoder(Method):
         return self.features(params, extra, batch['image'])
 
     def features(self, params: Params, extra: Extra, image: Images) -> Maps:
-        """Of the encoder, without a gradient."""
+        """Of the encoder, float32, without a gradient."""
         return jax.lax.stop_gradient(self._encoded(jax.lax.stop_gradient(_variables(params, extra)), image))
 
     def project(self, params: Params, features: Maps, key: Key[Array, '']) -> tuple[Maps, Maps]:
@@ -126,7 +126,7 @@ class FrozenEncoder(Method):
         return Outputs(scores=jax.nn.softmax(found / self.temperature), features=features, logits=code)
 
     def _encoded(self, variables: Variables, image: Images) -> Maps:
-        return self.model.apply(variables, inputs.model_input(self.model, image))['features']
+        return self.model.apply(variables, inputs.model_input(self.model, image))['features'].astype(jnp.float32)
 
     def _check_cells(self, height: int, width: int):
         """UserError unless crops of images have cells of their own."""
@@ -145,7 +145,7 @@ class FrozenEncoder(Method):
     def _at_pixels(self, maps: Maps, image: Images) -> Float[Array, 'batch height width _']:
         if self.upsampling == 'bilinear':
             return self.to_pixels(maps, *image.shape[1:3])
-        return upsampling.bilateral(maps, inputs.to_unit(image), self.model.output_stride, self.model.first_cell)
+        return upsamplers.bilateral(maps, inputs.to_unit(image), self.model.output_stride, self.model.first_cell)
 
 
 def _variables(params: Params, extra: Extra) -> Variables:

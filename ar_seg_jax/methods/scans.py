@@ -88,16 +88,17 @@ class Views:
 
     def check(self, height: int, width: int, output_stride: int, micro_batches: int):
         """UserError unless batches of such crops, in so many parts, can be seen in these ways."""
-        if height != width:
+        if height != width and (self.orderings or changes.turns(self.transformations)):
+            turning = 'orderings' if self.orderings else f'method.transformations {self.transformations!r}'
             raise UserError(
-                f'orderings turn crops, which must be squares: set pipeline.crop_size to one number, found {height}, {width}'
+                f'{turning} turn crops, which must be squares: set pipeline.crop_size to one number, found {height}, {width}'
             )
         if self.sampling == 'hard_loss' and micro_batches > 1:
             raise UserError("method.sampling 'hard_loss' compares losses of whole batches; set pipeline.micro_batches to 1")
-        if changes.moves_pixels(self.transformations) and height % output_stride:
+        if changes.moves_pixels(self.transformations) and (height % output_stride or width % output_stride):
             raise UserError(
                 f'method.transformations {self.transformations!r} needs a crop that the output stride divides, so that cells '
-                f'stay cells: set pipeline.crop_size to a multiple of {output_stride}, found {height}'
+                f'stay cells: set pipeline.crop_size to a multiple of {output_stride}, found {height}, {width}'
             )
 
     def _check_unordered(self):

@@ -38,6 +38,11 @@ def moves_pixels(kind: Kind) -> bool:
     return kind in _GROUPS
 
 
+def turns(kind: Kind) -> bool:
+    """Whether heights may become widths."""
+    return kind in ('turn', 'all')
+
+
 def draw(key: Key[Array, ''], kind: Kind, batch_size: int) -> Transformation:
     """A transformation for each image (IIC's g; supplement, section 2): 'flip' is left to right or not, 'turn' one of four
     quarter turns, 'all' any of the eight symmetries of the square and colour jitter, each uniformly."""

@@ -22,6 +22,7 @@ Normalise = Literal['none', 'data']
 Maps = Mapping[str, Float[Array, 'batch map_height map_width _']]
 
 _STEM_CHANNELS = 64
+_ATTENDED = 4 * _STEM_CHANNELS  # channels after the second residual block
 _MOMENTUM = 0.9  # of running statistics, for one view
 
 
@@ -92,6 +93,8 @@ class Autoregressive(nn.Module):
             raise UserError(f'model.dropout is a rate in [0, 1), found {self.dropout}')
         if self.attention and (self.blocks < 2 or self.variant == 'F5'):
             raise UserError('model.attention comes after the second residual block, which this model has not; set it to False')
+        if self.attention and (self.attention_heads < 1 or _ATTENDED % (2 * self.attention_heads)):
+            raise UserError(f'model.attention_heads divides {_ATTENDED // 2}, found {self.attention_heads}')
         if self.borders != 'zeros' and self.variant == 'F5':
             raise UserError(f"model.borders of the ResNet of variant F5 is 'zeros', found {self.borders!r}; choose F1 to F4")
         super().__post_init__()

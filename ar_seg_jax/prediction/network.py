@@ -18,7 +18,7 @@ from ar_seg_jax.data.classes import Class, classes_of
 from ar_seg_jax.data.classes import objects as numbered_objects
 from ar_seg_jax.data.form import Form
 from ar_seg_jax.errors import UserError
-from ar_seg_jax.interfaces import Method, ModelState, Outputs, predicted, sides
+from ar_seg_jax.interfaces import Method, ModelState, Outputs, predicted_shapes, sides
 from ar_seg_jax.prediction import given, objects, tiling
 from ar_seg_jax.prediction.objects import Objects
 from ar_seg_jax.runs import naming, workdir
@@ -77,7 +77,7 @@ class Network:
     def finds_objects(self) -> bool:
         """Whether the method makes images of objects, which have numbers instead of classes."""
         size = self.method.image_size
-        return size is not None and 'glimpses' in predicted(self.method, (1, *size, self.form.channels))
+        return size is not None and 'glimpses' in predicted_shapes(self.method, (1, *size, self.form.channels))
 
     def _objects(self, image: Image) -> Objects:
         seen = self._scaled(image)

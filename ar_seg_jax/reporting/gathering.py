@@ -11,7 +11,7 @@ from PIL import Image
 
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.evaluation.shapes import Shapes
-from ar_seg_jax.interfaces import ModelState, predicted
+from ar_seg_jax.interfaces import ModelState, predicted_shapes
 from ar_seg_jax.reporting import encoding, evaluation, facts
 from ar_seg_jax.reporting.account import Account, Picture
 from ar_seg_jax.reporting.evaluation import Evaluation
@@ -39,7 +39,7 @@ def of_run(run: Run, state: ModelState, asked_for: Collection[str] = ()) -> Acco
     account = _of_files(run.directory, run.config, step, found, sizes)
     if not method.num_clusters:
         return _with_note(account, f'{method.title} predicts no clusters, so that there are none to show.')
-    if data.instances or 'glimpses' in predicted(method, data.image_shape):
+    if data.instances or 'glimpses' in predicted_shapes(method, data.image_shape):
         note = 'Numbers of objects mean nothing beyond their image, so that there are no clusters to show across images.'
         return dataclasses.replace(_with_note(account, note), pictures=_pictures(run.directory, step))
     shapes = found.shapes if found else None

@@ -11,14 +11,13 @@ import numpy as np
 from ar_seg_jax import files
 from ar_seg_jax.data.dataset import Dataset
 from ar_seg_jax.evaluation.evaluator import Evaluator, Findings
-from ar_seg_jax.interfaces import ModelState
+from ar_seg_jax.interfaces import Guard, ModelState
 from ar_seg_jax.runs import pictures, workdir
 from ar_seg_jax.training import records, versions
 from ar_seg_jax.training.delivery import delivered
 from ar_seg_jax.training.metrics import Evaluation
 from ar_seg_jax.training.outputs import Outputs
 from ar_seg_jax.training.state import TrainState
-from ar_seg_jax.training.task import Guard
 
 _logger = logging.getLogger(__name__)
 

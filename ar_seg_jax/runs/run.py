@@ -17,7 +17,7 @@ from ar_seg_jax.data.builder import form
 from ar_seg_jax.data.dataset import Dataset
 from ar_seg_jax.errors import UserError
 from ar_seg_jax.evaluation.evaluator import Subject
-from ar_seg_jax.interfaces import Method, ModelState, Normalisation
+from ar_seg_jax.interfaces import Guard, Method, ModelState, Normalisation
 from ar_seg_jax.runs import assembly, changes, checks, naming, programs, workdir
 from ar_seg_jax.runs.report import Reporter
 from ar_seg_jax.training import loop, memory, peers
@@ -26,7 +26,7 @@ from ar_seg_jax.training.metrics import Evaluation
 from ar_seg_jax.training.outputs import Outputs
 from ar_seg_jax.training.state import TrainState
 from ar_seg_jax.training.stopping import Stop
-from ar_seg_jax.training.task import Guard, Task
+from ar_seg_jax.training.task import Task
 
 _logger = logging.getLogger(__name__)
 

@@ -1,5 +1,6 @@
 """Waiting for data, but not for ever."""
 
+import math
 import queue
 import threading
 import time
@@ -18,17 +19,17 @@ class Interrupted(Exception):
     """Raised where work is left at the request to stop."""
 
 
-def delivered(items: Iterable[Item], leave: Callable[[], bool] = lambda: False) -> Iterator[Item]:
+def delivered(items: Iterable[Item], leave: Callable[[], bool] = lambda: False, computed: bool = False) -> Iterator[Item]:
     """Passes on `items`, which a thread reads, one ahead.
 
     Raises Stalled if one does not come for PATIENCE, which no reader notices that hangs itself, and Interrupted once one is
-    waited for while `leave` says so.
+    waited for while `leave` says so. Items that are `computed`, not read, may take any time.
     """
     read, left = queue.Queue(1), threading.Event()
     threading.Thread(target=_read, args=(items, read, left), name='data', daemon=True).start()
     try:
         while True:
-            done, item, error = _next(read, leave)
+            done, item, error = _next(read, leave, math.inf if computed else PATIENCE)
             if error is not None:
                 raise error
             if done:
@@ -38,8 +39,8 @@ def delivered(items: Iterable[Item], leave: Callable[[], bool] = lambda: False) 
         left.set()
 
 
-def _next(read: queue.Queue, leave: Callable[[], bool]) -> tuple:
-    end = time.monotonic() + PATIENCE
+def _next(read: queue.Queue, leave: Callable[[], bool], patience: float) -> tuple:
+    end = time.monotonic() + patience
     while time.monotonic() < end:
         try:
             return read.get(timeout=_LOOK)
@@ -47,7 +48,7 @@ def _next(read: queue.Queue, leave: Callable[[], bool]) -> tuple:
             if leave():
                 raise Interrupted from None
     raise Stalled(
-        f'no images came for {PATIENCE:.0f} s: reading hangs, on a disk or file server that does not answer, or for want of '
+        f'no images came for {patience:.0f} s: reading hangs, on a disk or file server that does not answer, or for want of '
         'memory (each of --config.pipeline.workers takes some); once that is mended the same command goes on'
     )
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import jax
 
 from ar_seg_jax import sharding
+from ar_seg_jax.interfaces import Guard
 from ar_seg_jax.training.checkpoint import Checkpoints
 from ar_seg_jax.training.compilation import Compilation
 from ar_seg_jax.training.delivery import Interrupted
@@ -19,7 +20,7 @@ from ar_seg_jax.training.profiling import Trace
 from ar_seg_jax.training.state import TrainState
 from ar_seg_jax.training.step import Watch
 from ar_seg_jax.training.stopping import Stop
-from ar_seg_jax.training.task import Guard, Task
+from ar_seg_jax.training.task import Task
 
 _logger = logging.getLogger(__name__)
 
@@ -102,7 +103,7 @@ def run(
     journal = Journal(outputs, start, schedule.steps, task.data.image_shape[0], task.method.describe, first_process)
     with checkpoints.completed(lambda: task.whole(state) if readouts.current(step) and task.is_whole else None):
         with contextlib.suppress(Interrupted), journal, trace, compilation:
-            batches = stop.delivered(task.batches(state, stop.delivered))
+            batches = stop.delivered(task.batches(state, stop.computed)) if step < schedule.steps else iter(())
             if schedule.evaluates(start) and not journal.evaluated:
                 journal.evaluation(start, functools.partial(evaluate, state, stop.guard))
             while step < schedule.steps and not stop.agreed():

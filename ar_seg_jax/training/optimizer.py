@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,18 @@ from ar_seg_jax.interfaces import BATCH_STATS, Extra, Params
 Rate = float | optax.Schedule
 
 GRADIENT_DTYPES = ('float32', 'bfloat16')
+
+# What numbers the options of config.optimizer may be, in words and as a test, by the last part of their names.
+_ABOVE_0 = 'above 0', lambda value: 0 < value < math.inf
+_FROM_0 = 'at least 0', lambda value: 0 <= value < math.inf
+_FROM_1 = 'at least 1', lambda value: 1 <= value < math.inf
+_SHARE = 'at least 0 and below 1', lambda value: 0 <= value < 1
+_RANGES = {
+    **dict.fromkeys(('learning_rate', 'warmup_power', 'eps', 'factor'), _ABOVE_0),
+    **dict.fromkeys(('clip_norm', 'warmup_steps', 'weight_decay', 'final', 'rates'), _FROM_0),
+    **dict.fromkeys(('every', 'last'), _FROM_1),
+    **dict.fromkeys(('b1', 'b2', 'momentum'), _SHARE),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,15 +84,16 @@ def optimizer(
     """The optimiser `name` with its options.
 
     learning_rate: reached after `warmup_steps`, along a power of their share from 0, and then changed by the `schedule` up to the
-    last of `steps`.
-    clip_norm: most of the norm of all gradients together; 0 for no limit. keep_unused: leave weights without a gradient as they
-    are. rates: factors on the learning rate of groups of parameters. frozen, restarted, shard_state, gradient_dtype: see
-    `Optimizer`. Raises UserError for what is out of range or unknown.
+    last of `steps`. clip_norm: most of the norm of all gradients together; 0 for no limit. keep_unused: leave weights without a
+    gradient as they are. rates: factors on the learning rate of groups of parameters. frozen, restarted, shard_state,
+    gradient_dtype: see `Optimizer`. Raises UserError for what is out of range or unknown.
     """
-    if not learning_rate > 0:
-        raise UserError(f'optimizer.learning_rate is above 0, found {learning_rate}')
-    if clip_norm < 0:
-        raise UserError(f'optimizer.clip_norm is above 0, or 0 for no limit; found {clip_norm}')
+    _check_ranges(
+        options
+        | {'learning_rate': learning_rate, 'warmup_steps': warmup_steps, 'warmup_power': warmup_power, 'clip_norm': clip_norm}
+        | {f'schedule.{key}': value for key, value in schedule.items()}
+        | {f'rates.{group}': rate for group, rate in rates.items()}
+    )
     if gradient_dtype not in GRADIENT_DTYPES:
         raise UserError(f'optimizer.gradient_dtype is one of {", ".join(GRADIENT_DTYPES)}; found {gradient_dtype!r}')
     direction = choose(OPTIMIZERS, 'config.optimizer', {'name': name, **options})
@@ -92,6 +106,14 @@ def optimizer(
     parts += [direction, optax.scale_by_learning_rate(_rate(learning_rate, warmup_steps, warmup_power, schedule, steps))]
     tx = optax.chain(*parts, *([_scale_groups(rates)] if rates else []))
     return Optimizer(tx, tuple(frozen), tuple(restarted), shard_state=shard_state, gradient_dtype=gradient_dtype)
+
+
+def _check_ranges(options: Mapping[str, Any]):
+    for name, value in options.items():
+        part, _, last = name.rpartition('.')
+        words, fits = _RANGES.get('rates' if part == 'rates' else last, ('', lambda _: True))
+        if isinstance(value, int | float) and not fits(value):  # types are checked by `choose`
+            raise UserError(f'optimizer.{name} is {words}, found {value}')
 
 
 def taking_turns(others: Optimizer, turns: Mapping[str, Optimizer]) -> Optimizer:
@@ -237,10 +259,6 @@ OPTIMIZERS: Mapping[str, Callable[..., optax.GradientTransformation]] = {'adam':
 
 
 def _rate(learning_rate: float, warmup_steps: int, warmup_power: float, schedule: Mapping[str, Any], steps: int) -> Rate:
-    if warmup_steps < 0:
-        raise UserError(f'optimizer.warmup_steps is at least 0, found {warmup_steps}')
-    if not warmup_power > 0:
-        raise UserError(f'optimizer.warmup_power is above 0, found {warmup_power}')
     rate = choose(SCHEDULES, 'config.optimizer.schedule', schedule, learning_rate=learning_rate, steps=steps - warmup_steps)
     if not warmup_steps:
         return rate
@@ -264,15 +282,11 @@ def _cosine(*, learning_rate: float, steps: int, final: float) -> Rate:
 
 def _steps(*, learning_rate: float, steps: int, every: int, factor: float) -> Rate:
     """Times `factor` after each `every` steps."""
-    if every < 1:
-        raise UserError(f'optimizer.schedule.every is at least 1, found {every}')
     return optax.exponential_decay(learning_rate, every, factor, staircase=True)
 
 
 def _drop(*, learning_rate: float, steps: int, last: int, factor: float) -> Rate:
     """Times `factor` in the `last` steps."""
-    if last < 1:
-        raise UserError(f'optimizer.schedule.last is a number of steps, at least 1; found {last}')
     return optax.piecewise_constant_schedule(learning_rate, {max(steps - last, 0): factor})
 
 

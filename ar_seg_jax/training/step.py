@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import logging
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -30,18 +31,21 @@ class Health(NamedTuple):
     skipped_in_row: jax.Array
 
 
+Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics, Health]]
+
+
 def make_train_step(
     method: Method,
     optimizer: Optimizer,
     *,
     epochs: Epochs,
     micro_batches: int = 1,
-):
+) -> Step:
     """A function (state, batch) -> (state, metrics, health) to be jitted.
 
     It is written for the global batch. Under a mesh (`jax.set_mesh`) over which the batch is split, mutual information, batch
-    statistics and gradients are those of the whole batch on any number of devices. More
-    than one of `micro_batches` are the first axis of the batch, see `gradients.of_parts`.
+    statistics and gradients are those of the whole batch on any number of devices. More than one of `micro_batches` are the first
+    axis of the batch, see `gradients.of_parts`.
 
     A step in which anything is not finite changes only the counters. (`optax.apply_if_finite` would let batch statistics
     through.)

@@ -64,7 +64,11 @@ class Stop:
 
     def delivered(self, items: Iterable[Item]) -> Iterator[Item]:
         """Passes on `items` as `delivery.delivered` does; one process alone need not wait for them after the request to stop."""
-        return delivered(items, lambda: jax.process_count() == 1 and self.signal is not None)
+        return delivered(items, self._leaves)
+
+    def computed(self, items: Iterable[Item]) -> Iterator[Item]:
+        """The same for what is computed, which may take any time."""
+        return delivered(items, self._leaves, computed=True)
 
     def guard(self, items: Iterable[Item]) -> Iterator[Item]:
         """Passes on `items`, and raises Interrupted before one of them at the request to stop."""
@@ -72,6 +76,9 @@ class Stop:
             if self.agreed():
                 raise Interrupted
             yield item
+
+    def _leaves(self) -> bool:
+        return jax.process_count() == 1 and self.signal is not None
 
     def _listen(self, reading: int):
         while received := os.read(reading, 1):

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -12,18 +12,15 @@ from jax.sharding import Mesh
 
 from ar_seg_jax import sharding
 from ar_seg_jax.epochs import Epochs, Phase, Time
-from ar_seg_jax.interfaces import Batch, Encoder, Method, Params
+from ar_seg_jax.interfaces import Batch, Encoder, Guard, Method, Params
 from ar_seg_jax.training.delivery import delivered
 from ar_seg_jax.training.optimizer import Optimizer, restart, with_frozen_statistics, with_new_moments
 from ar_seg_jax.training.replacing import replaced
 from ar_seg_jax.training.state import TrainState, create_state
-from ar_seg_jax.training.step import make_train_step
+from ar_seg_jax.training.step import Step, make_train_step
 from ar_seg_jax.training.weights import InitialWeights
 
 _REFRESH = 0x5EF  # numbers a stream of random numbers apart from those of the steps
-
-Guard = Callable[[Iterable], Iterator]  # passes on what it gets, and can leave in between
-Step = Callable[[TrainState, Batch], tuple[TrainState, Any, Any]]
 
 
 @runtime_checkable
@@ -39,7 +36,7 @@ class Feed(Protocol):
     def training(self, start: int, encoder: Encoder | None = None, guard: Guard = iter) -> Iterator[Batch]:
         """This process's parts of the training batches, endlessly, from the one that follows step `start`.
 
-        With an encoder they are `encoded`; `guard` is around what that takes before the first one.
+        With an encoder they are `encoded`; `guard` is around what is computed before the first one.
         """
 
     def epoch(self, number: int) -> Iterator[Batch]:

@@ -19,7 +19,7 @@ def _means(image):
     fill = [(0, 0), *((0, -side % CELL) for side in image.shape[1:3]), (0, 0)]
     image = np.pad(image, fill, mode='edge').astype(np.float32)
     batch, height, width, channels = image.shape
-    return image.reshape(batch, height // CELL, CELL, width // CELL, CELL, channels).mean((2, 4))
+    return image.reshape(batch, height // CELL, CELL, width // CELL, CELL, channels).mean((2, 4)).astype(np.float16)
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_whole_images_are_encoded_once_in_stacks_of_one_size(data, encoder, call
     found = [pipeline.decode(record) for record in beside.source(data, 'train', [encodings.part(encoder)])]
     assert len(found) == 19 and calls == 3 * [(8, 46, 46, 3)]
     for example in found:
-        np.testing.assert_array_equal(example['encoded'], _means(example['image'][None])[0].astype(np.float16))
+        np.testing.assert_array_equal(example['encoded'], _means(example['image'][None])[0])
     beside.source(data, 'train', [encodings.part(encoder)])
     assert len(calls) == 3
     beside.source(data, 'val', [encodings.part(encoder)])
@@ -99,8 +99,25 @@ def test_nothing_is_left_where_the_work_is_left(data, encoder):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        beside.source(data, 'train', [encodings.part(encoder, guard)])
+        beside.source(data, 'train', [encodings.part(encoder)], guard)
     assert not [*Path(data.data_dir).glob('features-*'), *Path(data.data_dir).glob('.*partial')]
+
+
+def test_what_a_killed_process_left_is_written_over(data, encoder):
+    beside.source(data, 'train', [encodings.part(encoder)])
+    (file,) = Path(data.data_dir).glob('features-*')
+    left, content = file.with_name(f'.{file.name}.partial'), file.read_bytes()
+    file.rename(left)
+    beside.source(data, 'train', [encodings.part(encoder)])
+    assert file.read_bytes() == content and not left.exists()
+
+
+def test_errors_of_the_encoder_are_its_own(data, encoder):
+    def encode(image):
+        raise RuntimeError('RESOURCE_EXHAUSTED: out of memory')
+
+    with pytest.raises(RuntimeError, match=r'^RESOURCE_EXHAUSTED'):
+        beside.source(data, 'train', [encodings.part(encoder._replace(encode=encode))])
 
 
 def _stored(encoded):

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 
@@ -147,6 +148,21 @@ def test_images_are_found_in_the_order_of_their_paths_but_for_hidden_ones(tmp_pa
     keys = [path.relative_to(tmp_path).with_suffix('').as_posix() for path in expected]
     (tmp_path / 'a.png').rename(tmp_path / 'b.png')
     assert sorted(listing.by_identifier(tmp_path)) == sorted(key if key != 'a' else 'b' for key in keys)
+
+
+def test_a_directory_that_may_not_be_read_is_told(tmp_path, monkeypatch):
+    (tmp_path / 'images' / 'part').mkdir(parents=True)
+    _write(tmp_path / 'images' / 'one.png', np.zeros((8, 8, 3), np.uint8))
+    scandir = os.scandir
+
+    def refusing(path):
+        if str(path).endswith('part'):
+            raise PermissionError(13, 'Permission denied', path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, 'scandir', refusing)
+    with pytest.raises(DataError, match=r'images/part: cannot be read \(Permission denied\); allow it, or take it away$'):
+        listing.find_images(tmp_path / 'images')
 
 
 def test_a_folder_without_images_says_what_it_looked_for(tmp_path):

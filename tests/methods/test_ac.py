@@ -356,6 +356,8 @@ def test_eight_devices_compute_the_regions_and_the_contrast_of_one(options):
         ({'regions': -1}, r'method\.regions is a number of pixels, or 0 for no superpixels; found -1'),
         ({'contrast': -0.5}, r'method\.contrast is a weight of at least 0, found -0\.5'),
         ({'contrast': math.inf}, r'method\.contrast is a weight of at least 0, found inf'),
+        ({'entropy_weight': math.nan}, r'method\.entropy_weight is a weight of at least 0, found nan'),
+        ({'entropy_steps': -5}, r'method\.entropy_steps is a number of steps, at least 0; found -5'),
         ({'temperature': 0.0}, r'method\.temperature is above 0, found 0\.0'),
     ],
 )

@@ -280,6 +280,25 @@ def test_hard_loss_and_micro_batches_exclude_each_other():
 def test_images_are_turned_only_where_cells_stay_cells(kind):
     method = tiny.ac(transformations=kind)
     method.check((8, 16, 16, 3), 2)
-    with pytest.raises(UserError, match=rf"'{kind}' needs a crop .* set pipeline\.crop_size to a multiple of 4, found 18"):
+    with pytest.raises(UserError, match=rf"'{kind}' needs a crop .* set pipeline\.crop_size to a multiple of 4, found 18, 18"):
         method.check((8, 18, 18, 3), 2)
     tiny.ac(transformations='jitter').check((8, 18, 18, 3), 2)
+
+
+def test_only_what_turns_crops_needs_squares():
+    unordered = {'orderings': 'none', 'transformations': 'flip'}
+    tiny.ac(**unordered).check((8, 16, 24, 3), 1)
+    with pytest.raises(UserError, match=r"^method\.transformations 'flip' needs a crop .* found 16, 22$"):
+        tiny.ac(**unordered).check((8, 16, 22, 3), 1)
+    for options, turning in (({}, 'orderings'), ({**unordered, 'transformations': 'all'}, r"method\.transformations 'all'")):
+        with pytest.raises(UserError, match=rf'^{turning} turn crops, which must be squares: .* found 16, 24$'):
+            tiny.ac(**options).check((8, 16, 24, 3), 1)
+
+
+@pytest.mark.parametrize('kind', ['jitter', 'flip'])
+def test_without_orderings_crops_need_not_be_squares(kind):
+    method, batch = tiny.ac(orderings='none', transformations=kind), tiny.random_batch(2, side=24)
+    batch = {name: array[:, :16] for name, array in batch.items()}
+    params, extra = jax.jit(method.init, compiler_options=tiny.QUICK)(jax.random.key(0), batch['image'])
+    (loss, _), gradients = tiny.stepper(method)(params, extra, batch, jax.random.key(1))
+    assert np.isfinite(loss) and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))

@@ -509,8 +509,9 @@ def test_attention_needs_its_second_block():
     for options in ({'blocks': 1}, {'blocks': 5, 'variant': 'F5'}):
         with pytest.raises(UserError, match=r'^model\.attention comes after the second residual block, which this model has not'):
             tiny.autoregressive(attention=True, **options)
-    with pytest.raises(UserError, match='256 channels do not divide into 2 x 3 heads'):
-        shapes_of(tiny.autoregressive(blocks=2, attention=True, attention_heads=3))
+    for heads in (0, -1, 3, 256):
+        with pytest.raises(UserError, match=rf'^model\.attention_heads divides 128, found {heads}$'):
+            tiny.autoregressive(blocks=2, attention=True, attention_heads=heads)
 
 
 def test_a_traced_ordering_refuses_an_image_that_is_not_square():

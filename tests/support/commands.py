@@ -31,7 +31,7 @@ TINY = ('--config.data.size=48', '--config.data.train_count=16', '--config.data.
 
 
 def environment(**more):
-    """Compiles in half the time; benchmarks/test_kills.py runs what users run, which is slower to compile."""
+    """Variables for a command, which then compiles in half the time; tests/benchmarks/test_kills.py runs what users run."""
     return os.environ | {'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': compilation.flags()} | more
 
 
@@ -62,23 +62,26 @@ def _forked(command, arguments, timeout, directory):
 
 
 def _answer(request, timeout):
-    """The exit status of what `forking` starts; TimeoutError if it does not end in time."""
+    """The exit status of what `forking` starts. TimeoutError if that does not end in time, RuntimeError if `forking` ends."""
     server = _server()
     server.stdin.write(f'{json.dumps(request)}\n')
     server.stdin.flush()
     with selectors.DefaultSelector() as selector:
         selector.register(server.stdout, selectors.EVENT_READ)
-        if selector.select(timeout):
-            return int(server.stdout.readline())
-    os.killpg(server.pid, signal.SIGKILL)
+        in_time = selector.select(timeout)
+    if in_time and (answer := server.stdout.readline()):
+        return int(answer)
     _server.cache_clear()
+    os.killpg(server.pid, signal.SIGKILL)
+    if in_time:
+        raise RuntimeError(f'tests/support/forking.py ended with status {server.wait()}')
     raise TimeoutError(f'{request["module"]} {request["arguments"]} takes more than {timeout} s')
 
 
 @functools.cache
 def _server():
     """One for all tests of this process, which ends with it: there is nothing more to read then."""
-    pipes = {'stdin': subprocess.PIPE, 'stdout': subprocess.PIPE, 'stderr': subprocess.DEVNULL}
+    pipes = {'stdin': subprocess.PIPE, 'stdout': subprocess.PIPE}
     return subprocess.Popen(
         [sys.executable, Path(__file__).with_name('forking.py')], env=environment(), text=True, start_new_session=True, **pipes
     )

@@ -2,9 +2,9 @@
 
     python tests/support/forking.py
 
-That takes longer than what most tests ask of a command. Reads requests, one a line, as JSON (module, arguments, environment,
-directory, and the files stdout and stderr), and answers each with the exit status. Only packages of others are imported before,
-so that what ours imports, and when, is what it would be.
+Importing other people's packages takes longer than what most tests ask of a command. Reads requests, one a line, as JSON (module,
+arguments, environment, directory, and the files stdout and stderr), and answers each with the exit status. Nothing of our own is
+imported before, so that what it imports, and when, is what it would be.
 """
 
 import importlib
@@ -40,6 +40,7 @@ def _become(request):
     os.chdir(request['directory'])
     sys.path[0] = request['directory']
     sys.argv = [request['module'], *request['arguments']]
+    sys.orig_argv = [sys.executable, '-m', *sys.argv]  # of which commands start more of themselves
     runpy.run_module(request['module'], run_name='__main__', alter_sys=True)
 
 

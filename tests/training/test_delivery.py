@@ -2,6 +2,7 @@
 
 import itertools
 import threading
+import time
 
 import pytest
 
@@ -30,6 +31,14 @@ def test_the_reader_is_reported_when_nothing_comes():
     assert [next(items), next(items)] == [0, 1]
     with pytest.raises(Stalled, match=r'^no images came for 0 s: reading hangs, on a disk or file server that does not answer'):
         next(items)
+
+
+def test_what_is_computed_may_take_longer():
+    def slow():
+        time.sleep(0.5)
+        yield 1
+
+    assert list(delivery.delivered(slow(), computed=True)) == [1]
 
 
 def test_nobody_waits_who_was_asked_to_stop():
