@@ -32,7 +32,8 @@ Borders = Literal['zeros', 'replicate', 'partial']
 xavier = nn.initializers.xavier_normal()
 kaiming = nn.initializers.variance_scaling(2.0, 'fan_in', 'normal')  # as IIC draws all its convolutions
 
-# From how many channels, on both sides, and positions on, what Winograd's products save on CPU is more than its maps cost.
+# From how many taps, channels on both sides, and positions on, what Winograd's products save on CPU is more than its maps cost.
+_WINOGRAD_TAPS = 7  # in whose place it has four products
 _WINOGRAD_CHANNELS = 32
 _WINOGRAD_POSITIONS = 2048
 
@@ -71,19 +72,20 @@ def convolve(
 
     'patches' gathers the shifted inputs of the marked taps and multiplies once: on CPU, where XLA's convolution
     gradients are slow, this doubles the speed of a training step and never multiplies a masked tap. 'convolution' masks
-    the kernel and leaves the rest to the backend. 'auto' takes convolutions except on CPU, and there patches or, where 3x3 taps
-    all count and maps are large and wide, `winograd`, which is twice as fast again. Either way the gradient of a masked tap is
+    the kernel and leaves the rest to the backend. 'auto' takes convolutions except on CPU, and there patches or, where most of
+    3x3 taps count and maps are large and wide, `winograd`, which is up to twice as fast again. What a masked tap would see then
+    has a weight of zero up to rounding, as it may in convolutions of other backends. In any case the gradient of a masked tap is
     exactly zero.
     """
     taps = np.ones(kernel.shape[:2], bool) if taps is None else taps
     if lowering == 'auto' and platform() == 'cpu':
-        if taps.all() and _winograd_pays(x, kernel, stride):
-            return winograd.correlate(_pad(x, padding), kernel, dilation)
+        if _winograd_pays(x, kernel, stride, taps):
+            return winograd.correlate(_pad(x, padding), _masked(kernel, taps), dilation)
         lowering = 'patches'
     if lowering != 'patches':
         return jax.lax.conv_general_dilated(
             x,
-            kernel * taps[:, :, None, None].astype(kernel.dtype),
+            _masked(kernel, taps),
             (stride, stride),
             padding,
             rhs_dilation=(dilation, dilation),
@@ -97,6 +99,10 @@ def convolve(
     return jnp.concatenate(patches, axis=-1) @ _marked(kernel, taps).reshape(-1, kernel.shape[-1])
 
 
+def _masked(kernel, taps: np.ndarray):
+    return kernel if taps.all() else kernel * taps[:, :, None, None].astype(kernel.dtype)
+
+
 def _marked(kernel, taps: np.ndarray):
     """The weights of the marked taps, one tap after the other. A run of taps is cut out, since XLA would copy what it gathers,
     and scatter the gradient."""
@@ -106,9 +112,11 @@ def _marked(kernel, taps: np.ndarray):
     return kernel.reshape(-1, *kernel.shape[2:])[slice(first, last + 1) if is_run else places]
 
 
-def _winograd_pays(x, kernel, stride: int) -> bool:
+def _winograd_pays(x, kernel, stride: int, taps: np.ndarray) -> bool:
+    if taps.shape != (3, 3) or stride != 1 or x.dtype == jnp.bfloat16:
+        return False
     wide = min(kernel.shape[2:]) >= _WINOGRAD_CHANNELS and math.prod(x.shape[:3]) >= _WINOGRAD_POSITIONS
-    return kernel.shape[:2] == (3, 3) and stride == 1 and wide and x.dtype != jnp.bfloat16
+    return wide and int(taps.sum()) >= _WINOGRAD_TAPS
 
 
 def _pad(x, padding: tuple[tuple[int, int], tuple[int, int]], **options: Any):
