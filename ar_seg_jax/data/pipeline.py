@@ -54,7 +54,7 @@ class Prepared(Sequence):
             raise IndexError(index)
         try:
             return {**self._found[index], **self._more}
-        except (RuntimeError, DecodeError) as error:  # of ArrayRecord, and of what it holds
+        except (RuntimeError, IndexError, DecodeError) as error:  # of ArrayRecord, where a file was cut, and of what it holds
             raise DataError(f'{self._name}: example {index} is damaged ({error}); remove it all to prepare it again') from error
 
 

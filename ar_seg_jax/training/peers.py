@@ -31,6 +31,8 @@ def join(place: Mapping[str, Any] | None, heartbeat_seconds: int):
     A process that gives no sign of life for `heartbeat_seconds` ends all others, and so does one that does not join in that
     time. Raises UserError if there is nothing to join.
     """
+    # JAX would catch SIGTERM from here on and tell nobody but those who ask: until `Stop` meets it, it ends this process.
+    jax.config.update('jax_enable_preemption_service', False)
     # Where not all have joined in time JAX aborts, with the stacks of its threads: this comes before it.
     late = threading.Timer(heartbeat_seconds, _end_alone, (place, heartbeat_seconds))
     late.daemon = True

@@ -9,6 +9,7 @@ from array_record.python.array_record_module import ArrayRecordReader, ArrayReco
 
 from ar_seg_jax.data import builder, pipeline, textures
 from ar_seg_jax.data.array_records import ArrayRecords
+from ar_seg_jax.data.limits import DataError
 
 RECORDS = [np.random.default_rng(index).bytes(index % 97) for index in range(500)]
 
@@ -64,3 +65,19 @@ def test_prepared_examples_are_read_so_for_splits_of_all_kinds(tmp_path):
         assert isinstance(found._found.data_source, ArrayRecords) and len(found) == len(expected)
         ids = [expected.data_source[index] for index in range(len(expected))]
         assert [found._found.data_source[index] for index in range(len(found))] == ids
+
+
+def test_a_file_that_was_cut_is_damaged_whatever_is_left_of_it(tmp_path):
+    data = builder.prepare(textures.builder(data_dir=str(tmp_path), size=40, train_count=2, val_count=6))
+    (path,) = tmp_path.rglob('*-val.array_record*')
+    content = path.read_bytes()
+    whole = list(pipeline.source(data, 'val'))
+    for share in (0, 0.1, 0.3, 0.5, 0.7, 0.9, 0.999):
+        path.write_bytes(content[: int(share * len(content))])
+        for index, example in enumerate(whole):
+            try:
+                assert pipeline.source(data, 'val')[index] == example
+            except DataError as error:
+                assert f"split 'val' in {data.data_dir}: example {index} is damaged" in str(error)
+            else:
+                assert share > 0.1
