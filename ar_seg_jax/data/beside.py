@@ -18,7 +18,7 @@ from ar_seg_jax.interfaces import Guard
 
 _logger = logging.getLogger(__name__)
 
-_SECONDS = 30.0  # after which one is told again
+_SECONDS = 30.0  # between two lines about how far it is
 
 
 class Part(NamedTuple):
@@ -60,7 +60,7 @@ def _compute(examples: Sequence[pipeline.Example], path: Path, part: Part, guard
 
 def _lock(path: Path, part: Part, guard: Guard) -> IO[str]:
     try:
-        return next(guard(map(prepared.lock_to_prepare, [path.parent])))
+        return next(guard(map(prepared.lock_to_prepare, [path.parent])))  # an item, so that who waits for it can leave
     except OSError as error:
         raise DataError(
             f'{path}: cannot write the {part.title} here ({error}); set --config.data.data_dir to where that is possible'
