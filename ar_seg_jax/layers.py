@@ -119,7 +119,7 @@ def _winograd_pays(x, kernel, stride: int, taps: np.ndarray) -> bool:
     return wide and int(taps.sum()) >= _WINOGRAD_TAPS
 
 
-def _pad(x, padding: tuple[tuple[int, int], tuple[int, int]], **options: Any):
+def _pad(x, padding: Sequence[tuple[int, int]], **options: Any):
     return jnp.pad(x, ((0, 0), *padding, (0, 0)), **options)
 
 

@@ -76,7 +76,7 @@ def test_an_encoder_sees_the_images_of_its_batches(prepared):
     """24 pixels are three cells of 8, a crop of 16 is two."""
 
     def encode(image):
-        return image.reshape(len(image), 3, 8, 3, 8, 3).mean((2, 4))
+        return image.reshape(len(image), 3, 8, 3, 8, 3).mean((2, 4)).astype(np.float16)
 
     data = _dataset(prepared, micro_batches=2)
     batches = list(itertools.islice(data.training(0, Encoder('means', 8, encode)), 6))
