@@ -1,8 +1,10 @@
 """What a soak found: printed as it goes, and written to a small file after every fault."""
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from benchmarks import report
@@ -11,6 +13,9 @@ from benchmarks.soaking.course import Course
 from benchmarks.soaking.harms import BETWEEN_LIVES
 from benchmarks.soaking.kinds import WHILE_IT_LIVES, Seen
 from benchmarks.soaking.life import Ending
+
+_ROOT = Path(__file__).parents[2]
+_LONGEST = 6000  # characters, as many as most tracebacks have, whose end says what went wrong
 
 KINDS = WHILE_IT_LIVES | BETWEEN_LIVES
 
@@ -90,7 +95,9 @@ def _counted(values: Iterable[Any]) -> str:
 
 
 def _excerpt(course: Course, ending: Ending) -> str:
-    """The end of what was said, or what came with its first traceback, without the places of this machine."""
+    """The end of what was said, with the first traceback and what led to it, without the places of this machine."""
     found = ending.told.find('Traceback')
-    shown = ending.told[-600:] if found < 0 else ending.told[max(0, found - 300) : found + 2000]
-    return shown.replace(str(course.directory), 'DIR')
+    shown = ending.told[-600:] if found < 0 else ending.told[max(0, found - 300) :][:_LONGEST]
+    for place, name in ((course.directory, 'DIR'), (sys.prefix, 'PYTHON'), (sys.base_prefix, 'PYTHON'), (_ROOT, 'REPOSITORY')):
+        shown = shown.replace(str(place), name)
+    return shown

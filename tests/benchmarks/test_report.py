@@ -1,6 +1,7 @@
 """What is written down of a measurement."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -24,3 +25,4 @@ def test_results_name_no_place_of_the_machine(tmp_path, monkeypatch):
 @pytest.mark.parametrize('path', RESULTS, ids=lambda path: path.name)
 def test_kept_results_name_none_either(path):
     assert not [word for word in json.loads(path.read_text())['command'].replace('=', ' ').split() if word.startswith('/')]
+    assert not re.findall(r'/(?:home|root|tmp|usr|work)/[^"]*', path.read_text())

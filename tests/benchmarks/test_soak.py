@@ -110,3 +110,14 @@ def test_a_traceback_is_told_wherever_it_was_shown(tmp_path, monkeypatch):
     told = f'{tmp_path}/course/run: broken\nTraceback (most recent call last):\nOSError: gone\n' + 'and so on\n' * 300
     figures.fault(course, 'kill', 'save', Seen(_ending(0, told), 'it showed a traceback'))
     assert figures.wrong[0]['told'].startswith('DIR/run: broken\nTraceback (most recent call last):\nOSError: gone\n')
+
+
+def test_what_is_told_of_a_traceback_names_no_place_of_this_machine(tmp_path, monkeypatch):
+    monkeypatch.setenv(report.ELSEWHERE, str(tmp_path))
+    figures, course = Figures(), Course('mixture', 1, tmp_path / 'course', random.Random(0), None)
+    places = (soak.__file__, json.__file__, pytest.__file__, tmp_path / 'course' / 'images')
+    told = 'Traceback (most recent call last):\n' + ''.join(f'  File "{place}", line 1\n' for place in places)
+    figures.fault(course, 'kill', 'save', Seen(_ending(0, told), 'it showed a traceback'))
+    shown = [line.split('"')[1] for line in figures.wrong[0]['told'].splitlines()[1:]]
+    assert shown[0] == 'REPOSITORY/benchmarks/soak.py' and shown[3] == 'DIR/images'
+    assert shown[1].startswith('PYTHON/') and shown[2].startswith('PYTHON/')
