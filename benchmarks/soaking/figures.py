@@ -15,7 +15,7 @@ from benchmarks.soaking.kinds import WHILE_IT_LIVES, Seen
 from benchmarks.soaking.life import Ending
 
 _ROOT = Path(__file__).parents[2]
-_LONGEST = 6000  # characters, as many as most tracebacks have, whose end says what went wrong
+_LONGEST = 12_000  # characters: the tracebacks of two processes, whose ends say what went wrong
 
 KINDS = WHILE_IT_LIVES | BETWEEN_LIVES
 
