@@ -162,7 +162,7 @@ class MaskedConv(nn.Module):
     """Convolution that reads the current pixel and earlier ones of an ordering, and nothing later.
 
     Weights are those of one ordinary `size` x `size` kernel in image orientation. Under an ordering they are turned into
-    its frame and applied with the shift and the mask of `orderings.canonical_support`. Since a masked tap is not part of
+    its frame and applied with the shift and the mask of `orderings.canonical_support`. Since a masked tap has no weight in
     the computation, each tap gets the gradient of just the views that used it. The supplement's `switch_gradients` also
     drops the gradient of a tap that only the *other* view masked; that is a limit of its two-convolution trick, and here an
     ablation (`methods.scans.Views`, common_taps_only). A tap that both views mask has a gradient of exactly zero; momentum of

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ar_seg_jax import layers, winograd
+from ar_seg_jax import layers, orderings, winograd
 from tests.support.arrays import normal
 
 
@@ -69,3 +69,17 @@ def test_a_layer_that_takes_it_computes_what_patches_do(masked):
     for one, other, size in zip(found, expected, (1e-4, 1e-4, 1e-2), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=size)
     assert not found[2][~taps].any() and found[2][taps].all()
+
+
+@pytest.mark.parametrize('name', ['A1', 'D3'])
+def test_a_masked_layer_that_takes_it_sees_later_pixels_no_more_than_rounding_does(name):
+    layer, x = layers.MaskedConv(32), normal(0, (1, 46, 46, 32))
+    ordering = orderings.ORDERINGS[name]
+    variables = layer.init(jax.random.key(0), x)
+    apply = jax.jit(lambda x: layer.apply(variables, x, ordering))
+    assert str(jax.make_jaxpr(apply)(x)).count('dot_general') > 16
+    later = np.arange(46 * 46).reshape(1, 46, 46, 1) > 46 * 23 + 20  # in the frame of the ordering
+    before, after = apply(x), apply(jnp.where(later, 100 * x, x))
+    earlier = np.broadcast_to(~later, before.shape)
+    np.testing.assert_allclose(before[earlier], after[earlier], atol=1e-3)
+    assert np.abs(before - after)[~earlier].max() > 10

@@ -1,5 +1,6 @@
 """What an encoder gives of prepared images: computed once for each encoder and split, and cut together with the images."""
 
+import functools
 import io
 import itertools
 from pathlib import Path
@@ -7,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ar_seg_jax.data import beside, builder, encodings, images, pipeline, superpixels, textures
+from ar_seg_jax.data import beside, builder, encodings, images, pipeline, prepared, superpixels, textures
 from ar_seg_jax.data.limits import DataError
 from ar_seg_jax.interfaces import Encoder
+from ar_seg_jax.training import delivery
 
 CELL = 4
 
@@ -110,6 +112,13 @@ def test_what_a_killed_process_left_is_written_over(data, encoder):
     file.rename(left)
     beside.source(data, 'train', [encodings.part(encoder)])
     assert file.read_bytes() == content and not left.exists()
+
+
+def test_who_waits_for_another_process_can_leave(data, encoder):
+    with prepared.lock_to_prepare(Path(data.data_dir)), pytest.raises(delivery.Interrupted):
+        leaving = functools.partial(delivery.delivered, leave=lambda: True)
+        beside.source(data, 'train', [encodings.part(encoder), superpixels.part(30)], leaving)
+    assert not [*Path(data.data_dir).glob('features-*'), *Path(data.data_dir).glob('superpixels-*')]
 
 
 def test_errors_of_the_encoder_are_its_own(data, encoder):
