@@ -190,6 +190,12 @@ def test_an_evaluation_that_was_not_recorded_is_made_up_for(tmp_path):
     assert records[-1]['seen'] == 2
 
 
+def test_a_run_that_has_finished_asks_for_no_images(tmp_path, monkeypatch):
+    _run(tmp_path, _task(), steps=1)
+    monkeypatch.setattr(feeds.Numbered, 'training', None)
+    _run(tmp_path, _task(), steps=1)
+
+
 def test_where_no_images_come_any_more_the_run_ends_with_everything_saved(tmp_path, monkeypatch):
     def batch(index):
         return threading.Event().wait() if index >= 3 else parity.batch(index)
