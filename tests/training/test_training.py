@@ -192,7 +192,7 @@ def test_an_evaluation_that_was_not_recorded_is_made_up_for(tmp_path):
 
 def test_a_run_that_has_finished_asks_for_no_images(tmp_path, monkeypatch):
     _run(tmp_path, _task(), steps=1)
-    monkeypatch.setattr(feeds.Numbered, 'training', None)
+    monkeypatch.setattr(feeds.Numbered, 'training', lambda *_: pytest.fail('images were asked for'))
     _run(tmp_path, _task(), steps=1)
 
 
