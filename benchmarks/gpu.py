@@ -66,6 +66,7 @@ PARTS = {
     'IIC': Part('benchmarks.iic_step --batch 60', 240),
     'PiCIE': Part('benchmarks.picie_epoch --batch 64 --dtype bfloat16', 240),
     'AST': Part('benchmarks.ast_step --batch 64', 240),
+    'k-means': Part('benchmarks.k_means --batches 64 --images 64', 120),
     'largest batch': Part('benchmarks.largest_batch', 300),
     'input pipeline': Part('benchmarks.input_pipeline --config configs/textures.py --steps 0', 120),
 }
@@ -86,6 +87,7 @@ TINY = {
     'IIC': f'benchmarks.iic_step --batch 2 --side 32 --width 4 {_BRIEF}',
     'PiCIE': f'benchmarks.picie_epoch --batch 2 --side 32 --batches 2 --base 4 --width 8 --clusters 3 {_BRIEF}',
     'AST': f'benchmarks.ast_step --batch 2 {_BRIEF}',
+    'k-means': f'benchmarks.k_means --batches 2 --images 2 --places 20 --channels 4 --clusters 3 --iterations 2 {_BRIEF}',
     'largest batch': f'benchmarks.largest_batch --most 2 -- {_SMALL_STEP}',
     'input pipeline': f'benchmarks.input_pipeline --config configs/textures.py --steps 0 {_FEW} {_QUICK}',
 }
