@@ -2,8 +2,8 @@
 
     python -m ar_seg_jax.main --config configs/arl_coco15.py --config.data.root=/path/to/coco --workdir runs/arl_coco15
 
-The papers give no ARL number for COCO-Stuff. Our score: not yet measured. Pixels outside the fifteen classes take part in the
-loss, unlike in coco15.
+The papers give no ARL number for COCO-Stuff. Our score: not yet measured. Pixels outside the fifteen classes are left out of the
+loss, as in coco15.
 """
 
 from configs import coco15, common

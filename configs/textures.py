@@ -2,7 +2,7 @@
 
     python -m ar_seg_jax.main --config configs/textures.py
 
-Seed 0: accuracy 0.774, mIoU 0.645 (one-to-one on val) after 3 minutes on two CPU cores; k-means on SIFT 0.486, on
+Seed 0: accuracy 0.814, mIoU 0.698 (one-to-one on val) after 5 minutes on two CPU cores; k-means on SIFT 0.486, on
 pixels 0.385, untrained network 0.362.
 """
 

@@ -3,6 +3,8 @@
 import importlib
 import re
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 from ar_seg_jax import build, sharding
@@ -74,6 +76,9 @@ def test_a_training_begins_with_published_weights_as_docs_weights_says():
     lines = re.findall(r'^    (config\.(?:model|initial_weights|frozen)\b.*\n)', page, re.MULTILINE)
     exec(''.join(lines), {'common': common, 'config': config})
     found = config.to_dict()
-    assert (found['model']['name'], found['frozen']) == ('resnet_fpn', ('resnet',))
+    assert (found['model']['name'], found['frozen']) == ('resnet_fpn', ('network/resnet',))
     weights = assembly.initial_weights(found)
-    assert (weights.file, weights.layout, weights.into) == ('resnet18.safetensors', 'torchvision_resnet18', 'resnet')
+    assert (weights.file, weights.layout, weights.into) == ('resnet18.safetensors', 'torchvision_resnet18', 'network/resnet')
+    method = build.method({**found, 'method': common.picie()})
+    params, _ = jax.eval_shape(method.init, jax.random.key(0), jnp.zeros((2, 64, 64, 3), jnp.uint8))
+    assert 'resnet' in params['network']

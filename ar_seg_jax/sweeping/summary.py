@@ -14,7 +14,7 @@ from ar_seg_jax.sweeping.tables import Table, column
 _NOTHING = '-'
 _COSTS = ('time per run', 'step, s', 'memory, GiB')
 _INTERVALS = (
-    "Difference: of the {} from that of '{}' with the same seed, mean and 95 % confidence interval (Student's t). "
+    "Difference: of the {} from that of {} with the same seed, mean and 95 % confidence interval (Student's t). "
     'An interval that contains 0 shows nothing.'
 )
 # Of scores by name; others are called by their name.
@@ -66,8 +66,13 @@ def _facts(table: Table, sweep: Sweep, seeds: Sequence[int], lines: Sequence[Lin
         '',
         'Scores in percent, mean ± sample standard deviation over n seeds; times are those of training, and memory is the most '
         'that a process held (on CPU with its libraries and evaluations); means over runs.',
-        *([_INTERVALS.format(WORDS.get(table.scores[0], table.scores[0]), table.standard)] if table.standard else []),
+        *([_INTERVALS.format(WORDS.get(table.scores[0], table.scores[0]), _standards(table))] if table.standards else []),
     ]
+
+
+def _standards(table: Table) -> str:
+    names = ' or '.join(f"'{name}'" for name in table.standards)
+    return names if len(table.standards) == 1 else f'{names}, the one of their matching,'
 
 
 def _heading(table: Table) -> list[str]:
@@ -75,7 +80,7 @@ def _heading(table: Table) -> list[str]:
     for measure in table.measures:
         prefix = f'{measure}: ' if len(table.measures) > 1 else ''
         first, *others = (WORDS.get(score, score) for score in table.scores)
-        compared = [f'{prefix}difference'] if table.standard else []
+        compared = [f'{prefix}difference'] if table.standards else []
         cells += [f'{prefix}ours, {first}', *(f'{prefix}{other}' for other in others), *compared, f'{prefix}paper, {first}']
     cells += _COSTS
     return [_cells(cells), _cells(['---'] * len(cells))]
@@ -86,7 +91,7 @@ def _row(table: Table, sweep: Sweep, line: Line, lines: Sequence[Line]) -> str:
     for measure in table.measures:
         cells += [
             *_ours(line, line.scores[measure], table.scores),
-            *([_interval(_difference(table, line, measure, lines))] if table.standard else []),
+            *([_interval(_difference(table, line, measure, lines))] if table.standards else []),
             _paper(line.row.reference(measure, column(sweep.base.config))),
         ]
     return _cells([*cells, *_cost(mean_cost(line.costs))])
@@ -104,8 +109,9 @@ def _cost(found: Cost | None) -> list[str]:
 
 
 def _difference(table: Table, line: Line, measure: str, lines: Sequence[Line]) -> Difference | None:
-    """From the row that the table compares with; None for this row, and where there is none."""
-    standard = next((other for other in lines if other.row.name == table.standard), None)
+    """From the row that the table compares it with; None for this row, and where there is none."""
+    name = table.standard(line.row.matching)
+    standard = next((other for other in lines if other.row.name == name), None)
     if standard is None or line is standard:
         return None
     return difference(line.scores[measure], standard.scores[measure], table.scores[0])

@@ -124,6 +124,29 @@ def test_a_table_has_our_scores_beside_the_paper_s(sweep):
     assert drawing.png(table, lines, 'potsdam3').startswith(b'\x89PNG')
 
 
+def test_rows_are_compared_with_those_of_their_matching(sweep):
+    """One-to-one and many-to-one scores do not compare, though 'K' has both from one run."""
+    rows = (
+        Row('K'),
+        Row('dropout', overrides={'model.dropout': 0.1}),
+        Row('K, many-to-one', matching='many-to-one'),
+        Row('dropout, many-to-one', overrides={'model.dropout': 0.1}, matching='many-to-one'),
+    )
+    table = Table('both', 'Both', 'nowhere', rows)
+    many, outcomes = 'many-to-one:unlabelled_train+labelled_train:labelled_test', {}
+    for training in plan.trainings(table, sweep, [0]):
+        ours = (0.5, 0.9) if training.slug == plan.BASE else (0.6, 0.95)
+        _leave(sweep, training.key, 7, [_entry('AC, step 7', FIRST, ours[0], 0.2), _entry('AC, step 7', many, ours[1], 0.2)])
+        workdir.metrics(state.directory_of(sweep.directory, training.key)).touch()
+        outcomes[training.key] = DONE
+    lines = collect.lines(table, sweep, [0], outcomes)
+    found = list(csv.DictReader(io.StringIO(summary.as_csv(table, sweep, lines))))
+    assert [float(row['accuracy']) for row in found] == pytest.approx([50, 60, 90, 95])
+    assert [row['difference'] and float(row['difference']) for row in found] == ['', pytest.approx(10), '', pytest.approx(5)]
+    text = summary.markdown(table, sweep, [0], lines)
+    assert "from that of 'K' or 'K, many-to-one', the one of their matching, with the same seed" in text
+
+
 def test_a_table_of_objects_is_read_from_their_evaluator(tmp_path):
     config = ast_objects_small.get_config().to_dict()
     sweep = plan.Sweep(tmp_path, plan.Base(ast_objects_small.__file__, config), {}, lambda file: config)
