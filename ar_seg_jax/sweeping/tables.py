@@ -75,7 +75,8 @@ class Table:
 
     selection: which step is shown of the segmentation of trained rows: 'last', or 'best_on_scored_labels', the evaluated one with
         the highest accuracy. That rule sees the labels that it is scored on, and so flatters; some sources have it.
-    compared_with: the row whose score is taken from those of the others of its matching, seed by seed; '' is the first that is trained.
+    compared_with: the row whose score is taken from those of the others of its matching, seed by seed; '' is the first that is
+        trained.
     source: where the paper's numbers stand. measures: its columns, '<evaluator>' or '<evaluator>/<name of a result>', such as
         'instances' and 'probes/linear:logits'. scores: which scores of a measure are shown, shares all of
         them, such as 'things_accuracy'; the paper's numbers are of the first.
@@ -102,8 +103,8 @@ class Table:
     def standard(self, matching: str = '') -> str:
         """The name of the row that those of a matching are compared with; '' where there is none.
 
-        Scores of different matching do not compare, so that each has its own: the one of `compared_with`, and else the first trained
-        row.
+        Scores of different matching do not compare, so that each has its own: the one of `compared_with`, and else the first
+        trained row.
         """
         known = [row for row in self.rows if row.matching == matching]
         chosen = (row.name for row in known if row.name == self.compared_with)
