@@ -36,7 +36,7 @@ _TIMED_OUT = 124  # as `timeout` has it
 _BRIEF = '--rounds 2 --against'
 _SMALL_STEP = f'benchmarks.training_step --blocks 1 --batch 2 --side 32 {_BRIEF}'
 _COCO3 = 'benchmarks.training_step --blocks 5 --batch 60'
-_POTSDAM3 = 'benchmarks.training_step --blocks 3 --batch 30 --side 200 --stride 2 --channels 4 --attention'
+_POTSDAM3 = 'benchmarks.training_step --blocks 5 --batch 30 --side 200 --stride 2 --channels 4 --attention'
 _TEXTURES = 'ar_seg_jax.main --config configs/textures.py --config.evaluate_every=0 --config.profile=8-10'
 _FEW = '--threads 1 --workers 0 --seconds 0.2 --rounds 2'
 _QUICK = '--config.data.train_count=8 --config.data.val_count=4 --config.pipeline.batch_size=2 --config.model.blocks=1'

@@ -7,7 +7,7 @@ pixels, 3 clusters). Maps of configs that leave pixels out are masked. `--convol
 found as IIC finds it, by one convolution of a map with the other one, in JAX and, where there is one, in PyTorch: on a CPU that
 takes seconds to minutes a run. `--batch` replaces the batch of all sizes, and `--step_batch` that of the training steps which
 `--step` asks for; neither changes the shares. Where no step is measured, the loss is at most a share of it: a step takes longer
-than its convolutions and matrix products at the measured matmul rate.
+than its matrix products at the measured matmul rate, of which Winograd's are the fewest.
 
 Prints two tables and writes benchmarks/results/information_loss[_batch_<batch>]_<platform>.json.
 """
@@ -64,7 +64,7 @@ def measure_loss(workload: Workload, masked: bool, convolve: bool, rounds: int) 
         'seconds': seconds,
         'times_loss': {name: spread['median'] / seconds['JAX']['median'] for name, spread in seconds.items() if name != 'matmul'},
         'matmul_rate': rate,
-        'share_of_step_at_most': seconds['JAX']['median'] / (workload.flop / rate),
+        'share_of_step_at_most': seconds['JAX']['median'] / (workload.flop_by_winograd / rate),
     }
 
 

@@ -85,10 +85,19 @@ class Workload:
         the gradient by the image, anything computed again in the backward pass. Of the rest of a step (normalisation, pooling,
         interpolation, softmax, loss, Adam) nothing is counted either.
         """
+        return self._flop(taps=8)
+
+    @property
+    def flop_by_winograd(self) -> float:
+        """The same where four products stand for the eight taps of a masked kernel, as on CPU (`ar_seg_jax.winograd`); the sums
+        before and after them are not counted."""
+        return self._flop(taps=4)
+
+    def _flop(self, taps: int) -> float:
         positions = self.batch * (-(-self.side // self.stride)) ** 2
         stem = self.batch * (-(-self.side // (self.stride // 2))) ** 2 * 9 * self.channels * 64
         widths = [64 << index for index in range(self.blocks + 1)]
-        view = sum((8 * before + 5 * after) * after for before, after in itertools.pairwise(widths))
+        view = sum((taps * before + 5 * after) * after for before, after in itertools.pairwise(widths))
         view += widths[-1] * self.clusters
         if self.attention:
             pairs = positions // self.batch + 1  # seen on average, times two: one product for scores and one for values
