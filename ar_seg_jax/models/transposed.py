@@ -79,7 +79,10 @@ def transposed(
     whole = jnp.pad(kernel, (*((0, axis.taps * stride - size) for axis, stride, size in zip(axes, strides, sizes, strict=True)),
                              (0, 0), (0, 0)))  # fmt: skip
     whole = whole.reshape(taps[0], strides[0], taps[1], strides[1], *kernel.shape[2:])[::-1, :, ::-1]
-    whole = whole[:, rows.rests][:, :, :, columns.rests].transpose(0, 2, 4, 1, 3, 5).reshape(*taps, x.shape[-1], -1)
+    # Phase r begins with the tap of number (r + padding) modulo the stride. Gathered taps would have a scattered gradient, which
+    # XLA of jax 0.11 and 0.12 fails to compile in bfloat16.
+    whole = jnp.roll(whole, [-padding for padding in paddings], (1, 3))
+    whole = whole.transpose(0, 2, 4, 1, 3, 5).reshape(*taps, x.shape[-1], -1)
     phases = layers.convolve(x, whole, (rows.pads, columns.pads), lowering='patches')
     phases = phases.reshape(*phases.shape[:3], *strides, -1)
     bands = [phases[:, first : first + rows.count, :, row] for row, first in enumerate(rows.firsts)]
@@ -104,7 +107,6 @@ class _Axis(NamedTuple):
 
     taps: int
     firsts: np.ndarray
-    rests: np.ndarray
     pixels: int
     count: int
     pads: tuple[int, int]
@@ -112,10 +114,10 @@ class _Axis(NamedTuple):
 
 def _axis(cells: int, size: int, stride: int, padding: int, output_padding: int) -> _Axis:
     taps = -(-size // stride)
-    firsts, rests = np.divmod(np.arange(stride) + padding, stride)
+    firsts = (np.arange(stride) + padding) // stride
     pixels = (cells - 1) * stride - 2 * padding + size + output_padding
     count = -(-pixels // stride)
-    return _Axis(taps, firsts, rests, pixels, count, (taps - 1, max(0, int(firsts[-1]) + count - cells)))
+    return _Axis(taps, firsts, pixels, count, (taps - 1, max(0, int(firsts[-1]) + count - cells)))
 
 
 def _both(numbers: Numbers) -> tuple[int, int]:
