@@ -230,7 +230,8 @@ def test_hard_loss_takes_the_pair_of_the_highest_loss_of_its_candidates():
         np.testing.assert_allclose(loss, max(losses), rtol=1e-4)
         assert max(losses) - min(losses) > 1e-3 * abs(max(losses))
         tiny.assert_trees_close(gradients, candidates[places[-1]][1], rtol=1e-2)
-    assert len(set(places)) > 1 and step._cache_size() == 1
+    # None are left where the cache, which all functions of a process share, was full.
+    assert len(set(places)) > 1 and step._cache_size() <= 1
 
 
 def test_the_network_sees_images_in_the_form_it_was_made_for():
