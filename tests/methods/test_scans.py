@@ -220,7 +220,8 @@ def test_hard_loss_takes_the_pair_of_the_highest_loss_of_its_candidates():
 
         return jax.value_and_grad(loss)(params)
 
-    step, places = tiny.stepper(method), []
+    # Compiled here, so that one program finds all of them.
+    step, places = tiny.stepper(method).lower(params, extra, batch, jax.random.key(0)).compile(), []
     for seed in range(4):
         key = jax.random.key(seed)
         candidates = [of_pair(pair_key) for pair_key in jax.random.split(jax.random.split(key)[0], 3)]
@@ -230,8 +231,7 @@ def test_hard_loss_takes_the_pair_of_the_highest_loss_of_its_candidates():
         np.testing.assert_allclose(loss, max(losses), rtol=1e-4)
         assert max(losses) - min(losses) > 1e-3 * abs(max(losses))
         tiny.assert_trees_close(gradients, candidates[places[-1]][1], rtol=1e-2)
-    # None are left where the cache, which all functions of a process share, was full.
-    assert len(set(places)) > 1 and step._cache_size() <= 1
+    assert len(set(places)) > 1
 
 
 def test_the_network_sees_images_in_the_form_it_was_made_for():
